@@ -1,0 +1,33 @@
+"""Errors that a user can act on: what was found, where, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ClanError(Exception):
+    """Anything the user can mend; the command line prints it without a traceback."""
+
+
+class ConfigError(ClanError):
+    """A preset, key or value that is unknown or out of range."""
+
+
+class DataError(ClanError):
+    """A data set, image or label file that is not what its description says."""
+
+
+class WeightsError(ClanError):
+    """A weight file or checkpoint that does not fit the network or cannot be read."""
+
+
+class RunError(ClanError):
+    """A run folder that exists, is incomplete or cannot be written, or a training that broke."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest valid name, else the valid names."""
+    names = sorted(valid)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(names)}"
