@@ -1,0 +1,138 @@
+"""The YAML file that describes a data set, as a validated tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from clan.data.labels import CITYSCAPES_IDS, SYNTHIA_IDS, ClassSet, LabelMap
+from clan.data.yamlfile import read_yaml
+from clan.errors import DataError, nearest
+from clan.options import Options
+
+NAMED_MAPS: Mapping[str, Mapping[int, str]] = {
+    "cityscapes-ids": CITYSCAPES_IDS,
+    "synthia-ids": SYNTHIA_IDS,
+}
+"""Tables that `labels: map` can name instead of spelling them out."""
+
+
+class SplitPatterns(Options):
+    """Where the files of a split are, relative to the root."""
+
+    images: str
+    """Pattern of the images; each `*` matches within one path component."""
+    labels: str | None = None
+    """Pattern of the labels: its wildcards take, in order, what those of `images` matched."""
+    listed: str | None = Field(None, alias="list")
+    """A file with one image name or path a line, in the root, else beside the description; not
+    given: all files."""
+
+    @field_validator("images", "labels")
+    @classmethod
+    def _plain(cls, pattern: str | None) -> str | None:
+        """Refuse what the matching does not know."""
+        if pattern is not None:
+            if "**" in pattern or any(sign in pattern for sign in "?[]{}\\"):
+                raise ValueError(
+                    f"{pattern!r}: only `*` is a wildcard, and matches within one path component"
+                )
+            if pattern.startswith("/") or ".." in pattern.split("/"):
+                raise ValueError(f"{pattern!r}: patterns stay below the root; set `root` instead")
+        return pattern
+
+    def check_wildcards(self) -> str | None:
+        """Return what is wrong if images and labels differ in their number of wildcards."""
+        if self.labels is None or self.images.count("*") == self.labels.count("*"):
+            return None
+        return (
+            f"`images: {self.images}` and `labels: {self.labels}` must have the same number of "
+            "wildcards, since labels are found by what the images' wildcards matched"
+        )
+
+
+class LabelOptions(Options):
+    """How the label files store classes."""
+
+    encoding: Literal["index", "synthia"] = "index"
+    """index: grey or palette PNG; synthia: 16-bit RGB PNG with the class in the R channel."""
+    map: Any = "identity"
+    """Raw value -> class name or 'ignore'; or identity, cityscapes-ids, synthia-ids."""
+
+    @field_validator("map")
+    @classmethod
+    def _table(cls, value: Any) -> Any:
+        """Check the form; class names are checked when the class set is known."""
+        named = ("identity", *NAMED_MAPS)
+        if isinstance(value, str):
+            if value not in named:
+                raise ValueError(f"unknown map {value!r}{nearest(value, named)}")
+        elif not isinstance(value, dict) or not value:
+            raise ValueError(
+                f"expected raw values and class names, such as `0: sky`, or one of "
+                f"{', '.join(named)}; found {value!r}"
+            )
+        else:
+            for raw, name in value.items():
+                if type(raw) is not int or not 0 <= raw <= 65535:
+                    raise ValueError(f"raw value {raw!r} is not a whole number in 0..65535")
+                if not isinstance(name, str):
+                    raise ValueError(f"the class of raw value {raw} is {name!r}, expected a name")
+        return value
+
+    def label_map(self, classes: ClassSet) -> LabelMap:
+        """Build the lookup table; DataError if it names a class that is not in ``classes``."""
+        if self.map == "identity":
+            return LabelMap.identity(classes)
+        table = NAMED_MAPS[self.map] if isinstance(self.map, str) else self.map
+        return LabelMap.from_names(table, classes)
+
+
+class Description(Options):
+    """A data set: where its files are and what their values mean."""
+
+    name: str | None = None
+    """The data set's name; not given: that of the file."""
+    root: str | None = None
+    """The data set's folder, relative to the description; not given: the description's own."""
+    classes: Any
+    """Class set: built-in name, file relative to the description, or inline."""
+    splits: dict[str, SplitPatterns] = Field(min_length=1)
+    """The splits by name."""
+    labels: LabelOptions = LabelOptions()
+    """How label files store classes."""
+    size_mismatch: Literal["error", "resize_image"] = "error"
+    """What to do where image and label differ in size: refuse, or fit the image to the label."""
+
+
+def read_description(path: Path) -> Description:
+    """Read and check a description; DataError names the file, the key and what was expected."""
+    try:
+        description = Description.model_validate(read_yaml(path))
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(details)}" for details in error.errors())
+        raise DataError(f"{path} does not describe a data set:\n{problems}") from error
+    for name, split in description.splits.items():
+        if problem := split.check_wildcards():
+            raise DataError(f"{path}: splits.{name}: {problem}")
+    return description
+
+
+def _explain(details: ErrorDetails) -> str:
+    location = details["loc"]
+    where = ".".join(str(part) for part in location)
+    if details["type"] == "extra_forbidden":
+        group: type[Options] = Description
+        if len(location) > 1:
+            group = LabelOptions if location[0] == "labels" else SplitPatterns
+        valid = [field.alias or name for name, field in group.model_fields.items()]
+        return f"{where}: unknown key{nearest(str(location[-1]), valid)}"
+    if details["type"] == "missing":
+        return f"{where}: missing"
+    if details["type"] == "value_error":
+        return f"{where}: {details['ctx']['error']}"
+    return f"{where}: {details['msg']}, found {details['input']!r}"

@@ -1,0 +1,263 @@
+"""Batches for training and evaluation.
+
+Batch i of a loader is a pure function of (seed, stream, step): workers, processes and a resume
+change who computes it, never what it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TypedDict, TypeVar, cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from clan.data.datasets import Dataset
+from clan.data.transforms import (
+    ViewOptions,
+    augment,
+    random_generator,
+    random_order,
+    resize_image,
+)
+from clan.errors import ClanError, DataError
+
+T = TypeVar("T")
+
+
+class Batch(TypedDict, total=False):
+    """Images and, unless the domain is unlabelled, their labels."""
+
+    image: Tensor
+    """(N, 3, H, W) uint8 RGB."""
+    label: Tensor
+    """(N, H, W) uint8 class indices, 255 = ignore."""
+    name: list[str]
+    """The items' names."""
+
+
+def sample_index(seed: int, stream: int, position: int, length: int) -> int:
+    """Return which of ``length`` images stands at ``position`` = step * batch_size + slot.
+
+    Each run of ``length`` positions is an epoch: a permutation of its own, with every image once.
+    """
+    if length < 1 or position < 0:
+        raise DataError(f"no image at position {position} of a data set of {length} images")
+    epoch, place = divmod(position, length)
+    return int(_order(seed, stream, epoch, length)[place])
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, stream: int, epoch: int, length: int) -> NDArray[np.int64]:
+    return random_order(seed, stream, epoch, length)
+
+
+class Loader(DataLoader[T]):
+    """A DataLoader that raises a worker's `ClanError` as it was, without a traceback in its text.
+
+    It takes ready batches from a map-style data set, in the order of ``indices``. Workers live as
+    long as an iteration: all loaders here are made for one.
+    """
+
+    def __init__(self, parts: TorchDataset[T], indices: Sequence[int], workers: int) -> None:
+        super().__init__(
+            parts,
+            sampler=indices,
+            batch_size=None,
+            collate_fn=_unchanged,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_start_worker,
+            # Its own generator: starting an iteration must not draw from the process's numbers.
+            generator=torch.Generator(),
+        )
+
+    def __iter__(self) -> Iterator[T]:  # type: ignore[override]
+        batches = super().__iter__()
+        failure: ClanError | None = None
+        for batch in batches:
+            if isinstance(batch, ClanError):
+                failure = batch
+                break
+            yield batch
+        # Dropped before the error leaves, or its traceback keeps the workers: found by the garbage
+        # collector instead, they take five seconds each to end.
+        del batches
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure
+
+
+def _unchanged(batch: T) -> T:
+    return batch
+
+
+def _start_worker(_: int) -> None:
+    # One thread a worker: OpenCV's own pool would compete with the other workers.
+    cv2.setNumThreads(0)
+
+
+class _Steps(TorchDataset[Batch | ClanError]):
+    """The batches of one rank, indexed by step."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        view: ViewOptions,
+        seed: int,
+        stream: int,
+        batch_size: int,
+        slots: range,
+        with_labels: bool,
+    ) -> None:
+        self.dataset, self.view, self.seed, self.stream = dataset, view, seed, stream
+        self.batch_size, self.slots = batch_size, slots
+        self.with_labels = with_labels and dataset.labelled
+
+    def __getitem__(self, step: int) -> Batch | ClanError:
+        try:
+            return self._batch(step)
+        except ClanError as error:
+            return error
+
+    def _batch(self, step: int) -> Batch:
+        pictures, labels, names = [], [], []
+        for slot in self.slots:
+            position = step * self.batch_size + slot
+            index = sample_index(self.seed, self.stream, position, len(self.dataset))
+            image, label = self._read(index)
+            rng = random_generator(self.seed, step, slot, self.stream)
+            image, label = augment(image, label, self.view, rng)
+            pictures.append(image)
+            names.append(self.dataset.items[index].name)
+            if label is not None:
+                labels.append(label)
+        self._check_sizes(pictures, names)
+        batch = Batch(image=_channels_first(pictures), name=names)
+        if labels:
+            batch["label"] = torch.from_numpy(np.stack(labels))
+        return batch
+
+    def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        if self.with_labels:
+            return self.dataset.read(index)
+        return self.dataset.read_image(index), None
+
+    def _check_sizes(self, pictures: list[NDArray[np.uint8]], names: list[str]) -> None:
+        for picture, name in zip(pictures, names, strict=True):
+            if picture.shape != pictures[0].shape:
+                first, other = pictures[0].shape[:2], picture.shape[:2]
+                way = "crop" if self.view.scale[0] != self.view.scale[1] else "size or crop"
+                raise DataError(
+                    f"data set {self.dataset.name!r}: {names[0]} is {first[0]}x{first[1]} (height "
+                    f"x width) and {name} is {other[0]}x{other[1]}, but the images of a batch need "
+                    f"one size: set {way} in the view, or a batch size of 1"
+                )
+
+
+def _channels_first(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+    height, width = pictures[0].shape[:2]
+    batch = torch.empty((len(pictures), 3, height, width), dtype=torch.uint8)
+    # NumPy's copy: torch's starts its threads for it, which costs milliseconds on busy cores.
+    for slot, picture in zip(batch.numpy(), pictures, strict=True):
+        np.copyto(slot, picture.transpose(2, 0, 1))
+    return batch
+
+
+def training_loader(
+    dataset: Dataset,
+    view: ViewOptions,
+    *,
+    seed: int,
+    stream: int,
+    batch_size: int,
+    start_step: int,
+    stop_step: int,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 0,
+    with_labels: bool = True,
+) -> DataLoader[Batch]:
+    """Return the batches of steps ``start_step`` to ``stop_step - 1``, one a step.
+
+    Args:
+        dataset: what to draw from; each image once an epoch, in the order of `sample_index`.
+        view: size, crop and augmentation; all images of a batch must come out of one size.
+        seed: of order and augmentation.
+        stream: tells domains apart: 0 source, 1 target.
+        batch_size: images a step over all ranks; rank r has slots r * b / W to (r + 1) * b / W - 1.
+        start_step: the first step; the batches from there on are those of a loader from 0.
+        stop_step: the step after the last.
+        rank: of this process.
+        world_size: number of processes.
+        workers: loader processes; 0 reads in this one. The batches stay the same.
+        with_labels: False, or an unlabelled data set, gives batches without ``label``.
+
+    Raises:
+        DataError: a batch size that the processes cannot share; in iteration, unreadable files.
+
+    The sampler is already that of the rank: it must not be replaced by a distributed one.
+    """
+    if batch_size < 1 or batch_size % world_size:
+        raise DataError(
+            f"a batch of {batch_size} images cannot be shared evenly by {world_size} processes; "
+            "choose a multiple of the number of processes"
+        )
+    _check_rank(rank, world_size)
+    if not 0 <= start_step <= stop_step:
+        raise DataError(f"no steps from {start_step} to {stop_step}; expected 0 <= start <= stop")
+    share = batch_size // world_size
+    slots = range(rank * share, (rank + 1) * share)
+    steps = _Steps(dataset, view, seed, stream, batch_size, slots, with_labels)
+    loader = Loader(steps, range(start_step, stop_step), workers)
+    return cast("DataLoader[Batch]", loader)
+
+
+class _Whole(TorchDataset[Batch | ClanError]):
+    """Whole images with full-size labels, indexed by item."""
+
+    def __init__(self, dataset: Dataset, size: tuple[int, int] | None) -> None:
+        self.dataset, self.size = dataset, size
+
+    def __getitem__(self, index: int) -> Batch | ClanError:
+        try:
+            image, label = self.dataset.read(index)
+        except ClanError as error:
+            return error
+        if self.size is not None:
+            image = resize_image(image, self.size)
+        batch = Batch(image=_channels_first([image]), name=[self.dataset.items[index].name])
+        if label is not None:
+            batch["label"] = torch.from_numpy(label[None])
+        return batch
+
+
+def evaluation_loader(
+    dataset: Dataset,
+    *,
+    size: tuple[int, int] | None,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 0,
+) -> DataLoader[Batch]:
+    """Return batches of one image, resized to ``size`` (H, W), and its label as stored.
+
+    Rank r of W has items r, r + W, r + 2W, ...: over all ranks each item comes exactly once, so
+    ranks may differ by one in length. `size` None leaves images as they are.
+    """
+    _check_rank(rank, world_size)
+    loader = Loader(_Whole(dataset, size), range(rank, len(dataset), world_size), workers)
+    return cast("DataLoader[Batch]", loader)
+
+
+def _check_rank(rank: int, world_size: int) -> None:
+    if not 0 <= rank < world_size:
+        raise DataError(f"process {rank} of {world_size}: expected 0 <= rank < world_size")
