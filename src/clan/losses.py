@@ -1,0 +1,99 @@
+"""The losses, as pure functions of tensors; each cites its equation in the CLAN paper.
+
+All of them compute in float32 whatever the precision around them: cosines and logarithms of small
+probabilities do not survive half precision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clan.data.labels import IGNORE
+
+Distance = Literal["cosine", "l1", "js"]
+
+
+def segmentation_loss(logits: Tensor, label: Tensor, focal_gamma: float = 0.0) -> Tensor:
+    """Cross-entropy over the labelled pixels (Eq. 3), optionally focal.
+
+    Args:
+        logits: (N, C, H, W), any scores whose softmax is the prediction.
+        label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
+        focal_gamma: weight each pixel by (1 - p_true)^gamma (Lin et al. 2017); 0 is Eq. 3, 2 is
+            CLAN's published code.
+
+    Returns:
+        The mean over labelled pixels; 0 if there is none.
+    """
+    loss = F.cross_entropy(logits.float(), label.long(), ignore_index=IGNORE, reduction="none")
+    if focal_gamma:
+        loss = (1 - torch.exp(-loss)) ** focal_gamma * loss
+    # not reduction="mean": a crop without one labelled pixel would give nan
+    return loss.sum() / (label != IGNORE).sum().clamp(min=1)
+
+
+def weight_discrepancy(
+    first: Iterable[Tensor], second: Iterable[Tensor], eps: float = 1e-8
+) -> Tensor:
+    """Cosine of the two classifiers' flattened weights (Eq. 4); 1 = the same direction.
+
+    Args:
+        first: the tensors w1 of C1.
+        second: the tensors w2 of C2, in the same order and shapes.
+        eps: guards the division where a norm is zero.
+    """
+    w1 = torch.cat([w.float().flatten() for w in first])
+    w2 = torch.cat([w.float().flatten() for w in second])
+    return F.cosine_similarity(w1, w2, dim=0, eps=eps)
+
+
+def alignment_map(p1: Tensor, p2: Tensor, distance: Distance = "cosine") -> Tensor:
+    """Disagreement M(p1, p2) of the classifiers per pixel (section 3.2): high = poorly aligned.
+
+    Args:
+        p1: softmax of C1, (N, C, H, W).
+        p2: softmax of C2, likewise.
+        distance: ``cosine``: 1 - cos(p1, p2), the paper's; ``l1``: half the L1 distance (total
+            variation); ``js``: Jensen-Shannon divergence in bits. The paper allows "some proper
+            distance metric"; all three lie in [0, 1] and are 0 where p1 = p2.
+
+    Returns:
+        (N, 1, H, W) float32 in [0, 1].
+    """
+    p1, p2 = p1.float(), p2.float()
+    if distance == "cosine":
+        # rounding can leave the cosine of equal vectors a few ulp above 1
+        m = (1 - F.cosine_similarity(p1, p2, dim=1, eps=1e-8)).clamp(0, 1)
+    elif distance == "l1":
+        m = (p1 - p2).abs().sum(dim=1) / 2
+    else:
+        m = (_entropy((p1 + p2) / 2) - (_entropy(p1) + _entropy(p2)) / 2).clamp(0, 1)
+    return m.unsqueeze(1)
+
+
+def adversarial_loss(domain_logits: Tensor, label: float, weight: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy of D against one domain label, weighted per pixel (Eq. 5).
+
+    With ``weight = lambda_local * M + epsilon`` it is the self-adaptive term; without, TAN's.
+
+    Args:
+        domain_logits: D's output (N, 1, H, W), before the sigmoid.
+        label: 0 for source, 1 for target.
+        weight: (N, 1, H, W) or None for 1 everywhere.
+    """
+    logits = domain_logits.float()
+    # softplus(-x) = -log(sigmoid(x)): no tensor of labels has to be made
+    loss = F.softplus(-logits if label else logits)
+    return (loss if weight is None else weight * loss).mean()
+
+
+def _entropy(p: Tensor) -> Tensor:
+    """Entropy in bits over the class dimension; 0 log 0 = 0."""
+    nats: Tensor = torch.special.xlogy(p, p).sum(dim=1)
+    return -nats / math.log(2)

@@ -1,0 +1,1 @@
+"""The networks: encoders, classifiers, the segmenter, the discriminator, weights."""

@@ -1,0 +1,47 @@
+"""The discriminator D: which domain does this prediction come from?"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SMALLEST_INPUT = 32
+SOURCE, TARGET = 0.0, 1.0
+"""Domain labels of the published codes; the paper's Eq. 5 has them the other way round."""
+
+
+class Discriminator(nn.Module):
+    """Five 4x4 convolutions of stride 2 with leaky ReLU 0.2 between (section 4.2 of the paper).
+
+    Args:
+        classes: channels of the softmax maps it reads.
+        width: channels of the first convolution; the paper has 64 (then 128, 256, 512, 1).
+    """
+
+    def __init__(self, classes: int, width: int = 64) -> None:
+        super().__init__()
+        channels = (classes, width, 2 * width, 4 * width, 8 * width, 1)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
+            for inputs, outputs in pairwise(channels)
+        )
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        """Map softmax maps (N, C, H, W) to domain logits (N, 1, H, W); high = target.
+
+        The logits, one per 32 x 32 patch, are up-sampled to the maps' size, as in the paper, so
+        that they meet the alignment map pixel by pixel. H and W must be at least 32.
+        """
+        size = probabilities.shape[-2:]
+        if min(size) < SMALLEST_INPUT:
+            raise ValueError(
+                f"the discriminator got maps of {size[0]}x{size[1]} pixels; it halves them five "
+                f"times and needs at least {SMALLEST_INPUT}x{SMALLEST_INPUT}"
+            )
+        x = probabilities
+        for conv in self.convs[:-1]:
+            x = F.leaky_relu(conv(x), 0.2)
+        x = self.convs[-1](x)
+        return F.interpolate(x.float(), size=size, mode="bilinear", align_corners=False)

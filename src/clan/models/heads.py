@@ -1,0 +1,49 @@
+"""Classifiers: what turns features into one logit per class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ASPP(nn.Module):
+    """DeepLab-v2's atrous spatial pyramid (Chen et al. 2018): the sum of dilated 3x3 convolutions.
+
+    No batch norm and no global pooling. The paper has four branches (rates 6, 12, 18, 24); the
+    published code of TAN returns inside its loop and so sums two (6, 12).
+
+    Args:
+        inputs: channels of the features.
+        classes: channels of the logits.
+        rates: one dilation per branch.
+        align_corners: convention of the bilinear interpolation to the image's size.
+    """
+
+    def __init__(
+        self, inputs: int, classes: int, rates: Sequence[int], align_corners: bool = True
+    ) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+        branches = [nn.Conv2d(inputs, classes, 3, padding=r, dilation=r) for r in rates]
+        for conv in branches:
+            nn.init.normal_(conv.weight, std=0.01)
+        # the published codes' name, so that their checkpoints fit
+        self.conv2d_list = nn.ModuleList(branches)
+
+    def filters(self) -> list[Tensor]:
+        """Return the convolutions' weights, without biases: w of the paper's Eq. 4."""
+        return [conv.get_parameter("weight") for conv in self.conv2d_list]
+
+    def forward(self, features: Tensor, size: torch.Size) -> Tensor:
+        """Map features (N, inputs, h, w) to logits (N, classes, H, W) float32 at ``size``."""
+        first, *others = self.conv2d_list
+        logits: Tensor = first(features)
+        for conv in others:
+            logits = logits + conv(features)
+        # float32 from here on: up-sampling, softmax and the losses lose digits in half
+        return F.interpolate(
+            logits.float(), size=size, mode="bilinear", align_corners=self.align_corners
+        )

@@ -1,0 +1,160 @@
+"""Weights in, model files out: nothing is lost, nothing runs, every refusal says why."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from clan.data.labels import CITYSCAPES, ClassSet
+from clan.errors import WeightsError
+from clan.models import weights
+from clan.models.segmenter import ModelOptions, Segmenter
+
+SMALL = ModelOptions(encoder="resnet18", width=4, aspp_rates=(1, 2))
+
+
+@pytest.fixture
+def segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    return Segmenter(SMALL, CITYSCAPES, (64, 128))
+
+
+def test_a_model_file_needs_nothing_else(segmenter, tmp_path):
+    path = tmp_path / "model.safetensors"
+    weights.save_model(segmenter, path)
+    loaded = weights.load_segmenter(path)
+    assert loaded.options == SMALL
+    assert loaded.classes == CITYSCAPES
+    assert loaded.evaluation_size == (64, 128)
+    assert not loaded.training
+    image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    for a, b in zip(loaded(image), segmenter.eval()(image), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_run_folder_stands_for_its_model(segmenter, tmp_path):
+    weights.save_model(segmenter, tmp_path / "model.safetensors")
+    assert weights.load_segmenter(tmp_path).classes == CITYSCAPES
+
+
+def test_encoder_weights_are_reported_key_by_key(segmenter, tmp_path):
+    tensors = {k: v + 1 for k, v in segmenter.encoder.state_dict().items()}
+    del tensors["bn1.bias"]
+    tensors["conv1.weight"] = torch.zeros(1)
+    tensors["fc.weight"] = torch.zeros(2, 2)
+    torch.save(tensors, tmp_path / "w.pth")
+    report = weights.load_encoder_weights(segmenter, tmp_path / "w.pth")
+    assert report.missing == ("bn1.bias",)
+    assert report.left == ("fc.weight",)
+    assert report.shape_differs == ("conv1.weight",)
+    assert "layer4.1.conv2.weight" in report.loaded
+    torch.testing.assert_close(
+        segmenter.encoder.layer1[0].conv1.weight, tensors["layer1.0.conv1.weight"]
+    )
+    assert "1 missing (bn1.bias)" in str(report)
+    lines = report.listing().splitlines()
+    assert lines[0] == str(tmp_path / "w.pth")
+    assert {"missing        bn1.bias", "left           fc.weight"} <= set(lines)
+    assert sum(line.startswith("loaded ") for line in lines) == len(report.loaded)
+
+
+def test_torchvisions_older_files_lack_the_step_counter(segmenter, tmp_path):
+    tensors = {k: v for k, v in segmenter.encoder.state_dict().items() if "num_batches" not in k}
+    torch.save(tensors, tmp_path / "w.pth")
+    assert weights.load_encoder_weights(segmenter, tmp_path / "w.pth").missing == ()
+
+
+def test_weights_of_another_encoder_are_refused(segmenter, tmp_path):
+    torch.save({"features.0.0.weight": torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"w\.pth does not fit the encoder resnet18"):
+        weights.load_encoder_weights(segmenter, tmp_path / "w.pth")
+
+
+class Bomb:
+    def __reduce__(self):
+        return print, ("ran code from a weight file",)
+
+
+def test_a_refused_pickle_is_told_with_the_safe_way_out(tmp_path, capsys):
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "hook": Bomb()}, tmp_path / "w.pth")
+    message = r"w\.pth wants to run code.*print.*torch\.save\(model\.state_dict\(\)"
+    with pytest.raises(WeightsError, match=message):
+        weights.read_tensors(tmp_path / "w.pth")
+    assert "ran code" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+def test_files_of_older_torch_are_read(wrapper, tmp_path):
+    """The published checkpoints were written before torch's zip format."""
+    tensors = {"a": torch.arange(3.0)}
+    content = tensors if wrapper is None else {wrapper: tensors, "epoch": 3}
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(weights.read_tensors(tmp_path / "w.pth")["a"], tensors["a"])
+
+
+@pytest.mark.parametrize("content", ["code", "text", "truncated", "list"])
+def test_what_is_no_file_of_tensors_is_refused(content, tmp_path, capsys):
+    path = tmp_path / "w.pth"
+    if content == "code":
+        path.write_bytes(pickle.dumps({"a": Bomb()}))
+    elif content == "text":
+        path.write_text("<html>not found</html>")
+    elif content == "truncated":
+        torch.save({"a": torch.zeros(1000)}, path)
+        path.write_bytes(path.read_bytes()[:700])
+    else:
+        torch.save([1, 2], path)
+    with pytest.raises(WeightsError, match=r"w\.pth"):
+        weights.read_tensors(path)
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(WeightsError, match="no weight file at"):
+        weights.read_tensors(tmp_path / "absent.pth")
+    with pytest.raises(WeightsError, match="no model file at"):
+        weights.load_segmenter(tmp_path)
+
+
+def test_a_safetensors_file_of_others_is_refused(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match="does not say which network"):
+        weights.load_segmenter(tmp_path)
+
+
+def test_a_model_whose_tensors_do_not_fit_its_classes_is_refused(segmenter, tmp_path):
+    three = ClassSet("three", ("a", "b", "c"), ((0, 0, 0), (9, 9, 9), (99, 9, 9)), {})
+    segmenter.classes = three
+    weights.save_model(segmenter, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match="does not fit the architecture that it names"):
+        weights.load_segmenter(tmp_path)
+
+
+def test_offline_the_message_says_where_to_put_the_file(segmenter, tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(WeightsError, match=r"unreachable.*put it at .*resnet18-f37072fd\.pth"):
+        weights.load_encoder_weights(segmenter, "imagenet")
+
+
+def test_imagenet_weights_come_from_torchvisions_address_with_a_checksum(
+    segmenter, tmp_path, monkeypatch
+):
+    asked = []
+
+    def download(url, destination, prefix, progress):
+        asked.append((url, prefix))
+        torch.save(segmenter.encoder.state_dict(), destination)
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    for _ in range(2):
+        weights.load_encoder_weights(segmenter, "imagenet")
+    assert asked == [("https://download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd")]

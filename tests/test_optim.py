@@ -1,0 +1,62 @@
+"""Schedules in closed form; every parameter in exactly one group."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from clan.optim import (
+    OptimizerOptions,
+    SegmenterOptimizerOptions,
+    build_optimizer,
+    schedule_factor,
+    segmenter_groups,
+    set_learning_rate,
+)
+
+
+def test_poly_falls_from_one_to_zero():
+    options = OptimizerOptions(schedule="poly", power=0.9)
+    assert schedule_factor(options, 0, 100) == 1
+    assert schedule_factor(options, 50, 100) == pytest.approx(0.5**0.9)
+    assert schedule_factor(options, 100, 100) == 0
+
+
+def test_warmup_rises_linearly_under_any_schedule():
+    options = OptimizerOptions(schedule="constant", warmup_steps=4)
+    assert [schedule_factor(options, s, 10) for s in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+
+
+def test_groups_hold_each_parameter_once_with_its_rate():
+    encoder, head = nn.Linear(2, 3), nn.Linear(3, 1)
+    options = SegmenterOptimizerOptions(lr=0.1, head_multiplier=10)
+    parts = {"encoder": list(encoder.parameters()), "classifiers": list(head.parameters())}
+    optimizer = build_optimizer(segmenter_groups(parts, options), options)
+    listed = [p for g in optimizer.param_groups for p in g["params"]]
+    assert len(listed) == len({id(p) for p in listed}) == 4
+    assert [g["lr"] for g in optimizer.param_groups] == [0.1, 1.0]
+    set_learning_rate(optimizer, 0.5)
+    assert [g["lr"] for g in optimizer.param_groups] == [0.05, 0.5]
+
+
+def test_a_parameter_listed_twice_is_refused():
+    layer = nn.Linear(2, 2)
+    group = {"params": [layer.weight, layer.weight], "lr": 1.0, "base_lr": 1.0}
+    with pytest.raises(ValueError, match="more than once"):
+        build_optimizer([group], OptimizerOptions())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
+)
+def test_rules_by_name(name, kind):
+    layer = nn.Linear(2, 2)
+    groups = [{"params": list(layer.parameters()), "lr": 1e-3, "base_lr": 1e-3}]
+    options = OptimizerOptions(name=name, lr=1e-3, weight_decay=0.01, betas=(0.8, 0.9))
+    optimizer = build_optimizer(groups, options)
+    assert type(optimizer) is kind
+    assert optimizer.param_groups[0]["weight_decay"] == 0.01
+    if name != "sgd":
+        assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
