@@ -1,0 +1,292 @@
+"""A whole run as one typed, validated tree, and the presets that load into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from clan.config_files import (
+    domain_tree,
+    find,
+    is_description,
+    override_key,
+    preset_names,
+    read_tree,
+)
+from clan.data.datasets import BUILTIN_DATASETS
+from clan.data.transforms import ViewOptions
+from clan.errors import ConfigError, nearest
+from clan.methods import METHODS, MethodOptions
+from clan.models.segmenter import ModelOptions
+from clan.optim import OptimOptions
+from clan.options import Options
+
+__all__ = [
+    "Config",
+    "DataOptions",
+    "DomainOptions",
+    "TrainingOptions",
+    "anchored",
+    "differences",
+    "dump_config",
+    "is_configuration",
+    "load_config",
+    "preset_names",
+]
+
+if TYPE_CHECKING:
+    AnyMethod = MethodOptions
+else:
+    AnyMethod = Annotated[
+        Union[tuple(m.Options for m in METHODS.values())],  # noqa: UP007
+        Field(discriminator="name"),
+    ]
+
+
+class DomainOptions(Options):
+    """Where the images of a domain come from."""
+
+    dataset: str
+    """A built-in data set (gta5, synthia, cityscapes), a description (.yaml), or a folder."""
+    root: str | None = None
+    """The data set's folder, relative to data.root; a description may name its own instead."""
+    split: str = "train"
+    """Which split of the data set."""
+
+
+def _none(value: Any) -> Any:
+    """Let ``none`` stand for YAML's null."""
+    return None if value == "none" else value
+
+
+Domain = Annotated[DomainOptions, BeforeValidator(domain_tree)]
+Pixels = Annotated[int, Field(ge=1)]
+
+
+class DataOptions(Options):
+    """What is learnt from, adapted to and scored on."""
+
+    root: str | None = None
+    """Folder that relative roots below start from; the working folder if not given."""
+    classes: str | None = None
+    """Class set: built-in name or file. Not given: that of the source."""
+    source: Domain
+    """The labelled domain."""
+    target: Domain | None = None
+    """The domain to adapt to; labels are not read, whether there are any or not."""
+    validation: Domain | None = None
+    """A labelled split of the target for scores only; nothing is selected by it."""
+    source_view: ViewOptions = ViewOptions()
+    """Size, crop and augmentation of source images in training."""
+    target_view: ViewOptions = ViewOptions()
+    """Size, crop and augmentation of target images in training."""
+    evaluation_size: tuple[Pixels, Pixels] | None = None
+    """(H, W) that the network sees images at in scoring and prediction; not given: their own."""
+    batch_size: int = Field(1, ge=1)
+    """Images per domain and update, over all processes and accumulated parts."""
+    workers: int = Field(0, ge=0)
+    """Loader processes per domain; 0 reads in the training process. The data stay the same."""
+
+
+class TrainingOptions(Options):
+    """How long, on what, and what is written when."""
+
+    steps: int = Field(ge=1)
+    """Updates; every schedule ends here."""
+    log_every: int = Field(10, ge=1)
+    """Steps between lines of metrics.jsonl; scalars leave the device only then."""
+    evaluate_every: int = Field(0, ge=0)
+    """Steps between scores on data.validation; 0: only at the end."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Steps between checkpoints."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """How many of the newest checkpoints stay."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Kind of device."""
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """Processes on this machine, one per device; auto: all devices."""
+    nodes: int = Field(1, ge=1)
+    """Machines; start the same command on each, through torchrun or a scheduler."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic of the networks; losses are always float32."""
+
+
+class Config(Options):
+    """Everything that a run depends on."""
+
+    name: str = Field(min_length=1)
+    """The system's name: runs of one name and different seeds are one row of a table."""
+    description: str = ""
+    """What the preset reproduces or is for."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Of weights, order, crops and mirrors."""
+    data: DataOptions
+    """What is learnt from, adapted to and scored on."""
+    model: ModelOptions = ModelOptions()
+    """The network."""
+    weights: Annotated[str | None, BeforeValidator(_none)] = None
+    """Encoder weights to start from: a file, imagenet (downloads), or none."""
+    method: AnyMethod
+    """How to learn."""
+    optim: OptimOptions = OptimOptions()
+    """Optimizers and schedules."""
+    training: TrainingOptions
+    """How long, on what, and what is written when."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Config:
+        """Check what no single group can."""
+        method = METHODS[self.method.name]
+        if method.uses_target and self.data.target is None:
+            raise ValueError(f"method {self.method.name} learns from a target: give data.target")
+        if self.model.classifiers < method.least_classifiers:
+            raise ValueError(
+                f"method {self.method.name} compares {method.least_classifiers} classifiers: set "
+                f"model.classifiers={method.least_classifiers} (found {self.model.classifiers})"
+            )
+        if self.data.batch_size % self.optim.accumulate:
+            raise ValueError(
+                f"data.batch_size {self.data.batch_size} does not divide into optim.accumulate "
+                f"{self.optim.accumulate} parts"
+            )
+        return self
+
+
+def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Load a preset by name, or a configuration file, with ``key=value`` changes.
+
+    Raises:
+        ConfigError: unknown preset, key or value (naming the nearest valid one), or a value out
+            of range.
+    """
+    tree = read_tree(find(str(preset)))
+    for change in overrides:
+        override_key(tree, change)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        # the branches of a union fail one by one, each with the same words
+        lines = dict.fromkeys(f"  {_explain(details)}" for details in error.errors())
+        changes = f" with {' '.join(overrides)}" if overrides else ""
+        raise ConfigError(f"{preset}{changes} is not valid:\n" + "\n".join(lines)) from error
+
+
+def anchored(config: Config) -> Config:
+    """Return the configuration with absolute paths: it means the same from any folder.
+
+    Roots of domains stay relative to ``data.root`` where there is one. A folder of images is
+    looked for in the working folder, then in its domain's root.
+    """
+    data = config.data
+    base = None if data.root is None else _absolute(data.root)
+    domains = {
+        name: None if domain is None else _anchored_domain(domain, base)
+        for name in ("source", "target", "validation")
+        for domain in [getattr(data, name)]
+    }
+    classes = data.classes
+    if classes is not None and Path(classes).expanduser().is_file():
+        classes = _absolute(classes)
+    weights = config.weights
+    if weights not in (None, "imagenet"):
+        weights = _absolute(str(weights))
+    data = data.model_copy(update={"root": base, "classes": classes, **domains})
+    return config.model_copy(update={"data": data, "weights": weights})
+
+
+def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:
+    root = domain.root
+    if root is not None:
+        root = _absolute(root) if base is None else str(Path(root).expanduser())
+    dataset = domain.dataset
+    inside = Path(base or ".", root or ".", dataset)
+    if is_description(dataset) or Path(dataset).expanduser().is_dir():
+        dataset = _absolute(dataset)
+    elif dataset not in BUILTIN_DATASETS and inside.is_dir():
+        dataset = _absolute(str(inside))
+    return domain.model_copy(update={"root": root, "dataset": dataset})
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(Path(path).expanduser())
+
+
+def is_configuration(path: Path) -> bool:
+    """Tell a run's configuration from another YAML file, such as a data set's description."""
+    tree = read_tree(path)
+    return "method" in tree or "training" in tree
+
+
+def dump_config(config: Config) -> str:
+    """Return the resolved configuration as YAML that `load_config` reads back."""
+    tree = config.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, allow_unicode=True)
+
+
+def differences(a: Config, b: Config) -> list[tuple[str, Any, Any]]:
+    """Return (key, value in a, value in b) wherever two configurations differ."""
+    flat_a = dict(_flatten(a.model_dump(mode="json")))
+    flat_b = dict(_flatten(b.model_dump(mode="json")))
+    return [
+        (key, flat_a.get(key), flat_b.get(key))
+        for key in dict.fromkeys([*flat_a, *flat_b])
+        if flat_a.get(key) != flat_b.get(key)
+    ]
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _explain(details: ErrorDetails) -> str:
+    """Turn one of pydantic's errors into a sentence about a key that the user wrote."""
+    key, group = _place(details)
+    if details["type"] == "extra_forbidden":
+        return f"{key}: unknown key{nearest(key.split('.')[-1], group.model_fields)}"
+    if details["type"] == "union_tag_invalid":
+        name = str(details["input"].get("name"))
+        return f"method.name: unknown method {name!r}{nearest(name, METHODS)}"
+    if details["type"] == "union_tag_not_found":
+        return f"method.name: missing; valid: {', '.join(METHODS)}"
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "missing" or not key:
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message} (found {details['input']!r})"
+
+
+def _place(details: ErrorDetails) -> tuple[str, type[Options]]:
+    """Return the key that an error is about, and the group of options that has or lacks it."""
+    group: type[Options] = Config
+    inner: type[Options] | None = Config
+    key: list[str] = []
+    for part in details["loc"]:
+        if key == ["method"] and part in METHODS:
+            # the union of methods adds its tag to the location: method.clan.epsilon
+            inner = METHODS[str(part)].Options
+        elif isinstance(part, int):
+            key.append(str(part))
+        elif inner is not None:
+            key.append(part)
+            group, inner = inner, _options_of(inner, part)
+        # else: the branch of a union that was tried, no key
+    return ".".join(key), group
+
+
+def _options_of(group: type[Options], name: str) -> type[Options] | None:
+    """Return the options below a field, None for a plain value."""
+    field = group.model_fields.get(name)
+    annotation = field.annotation if field is not None else None
+    candidates = [annotation, *get_args(annotation)]
+    candidates += [inner for candidate in candidates for inner in get_args(candidate)]
+    options = (c for c in candidates if isinstance(c, type) and issubclass(c, Options))
+    return next(options, None)

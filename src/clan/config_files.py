@@ -1,0 +1,124 @@
+"""Configuration files: presets by name, ``extends``, and ``key=value`` changes; trees of YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clan.errors import ConfigError, nearest
+
+
+def preset_names() -> list[str]:
+    """Return the names of all presets in the package, such as ``town/clan``."""
+    root = _presets()
+    found = (p.relative_to(root).with_suffix("") for p in root.rglob("*.yaml"))
+    return sorted(str(name) for name in found if not name.name.startswith("_"))
+
+
+def domain_tree(value: Any) -> Any:
+    """Let ``data.target=photos/`` stand for ``data.target.dataset=photos/``."""
+    return {"dataset": value} if isinstance(value, str) else value
+
+
+def is_description(dataset: str) -> bool:
+    """Tell a data set's description from a built-in name and a folder."""
+    return dataset.lower().endswith((".yaml", ".yml"))
+
+
+def _presets() -> Path:
+    return Path(str(files("clan"))) / "presets"
+
+
+def find(preset: str, beside: Path = Path()) -> Path:
+    """Return the file of a preset's name, or of a path (relative to ``beside``)."""
+    path = beside / Path(preset).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ConfigError(f"no configuration file at {path}")
+        return path
+    if preset not in preset_names():
+        raise ConfigError(f"unknown preset {preset!r}{nearest(preset, preset_names())}")
+    return _presets() / f"{preset}.yaml"
+
+
+def read_tree(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a configuration file, laid over the one that its ``extends`` names.
+
+    Raises:
+        ConfigError: a file that is missing or no mapping; ``extends`` that ends nowhere.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds {type(tree).__name__}; expected `key: value` lines")
+    _anchor_files(tree, path.parent)
+    if "extends" not in tree:
+        return tree
+    children = (*children, path.resolve())
+    parent = _parent(path, tree.pop("extends"))
+    if parent.resolve() in children:
+        loop = " -> ".join(str(p) for p in (*children, parent.resolve()))
+        raise ConfigError(f"{path}: `extends` goes round in a circle: {loop}")
+    return _merge(read_tree(parent, children), tree)
+
+
+def _parent(path: Path, name: object) -> Path:
+    """Find what a configuration extends: a file beside it, or a preset by name."""
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: extends: expected a file or a preset's name, found {name!r}")
+    try:
+        return find(name, path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: extends: {error}") from error
+
+
+def _anchor_files(tree: dict[str, Any], folder: Path) -> None:
+    """Let a configuration name descriptions of data and classes that lie beside it."""
+    data = tree.get("data")
+    if not isinstance(data, dict):
+        return
+    for key in ("classes", "source", "target", "validation"):
+        group, name = (data[key], "dataset") if isinstance(data.get(key), dict) else (data, key)
+        file = group.get(name)
+        if isinstance(file, str) and is_description(file):
+            group[name] = str((folder / file).resolve())
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def override_key(tree: dict[str, Any], override: str) -> None:
+    """Change a tree as ``key=value`` says.
+
+    Raises:
+        ConfigError: not of that form, a value that is not YAML, or a key below a plain value.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{override!r} is not of the form key=value, such as seed=1")
+    *groups, last = key.split(".")
+    for group in groups:
+        # a domain given as a plain string grows into its options
+        inner = domain_tree(tree.get(group))
+        tree[group] = inner = {} if inner is None else inner
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{override!r}: {group} is {inner!r}, which has no keys of its own")
+        tree = inner
+    try:
+        tree[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of {override!r} is not YAML: {error}") from error

@@ -1,0 +1,40 @@
+"""AdaBN (Li et al. 2016): source-only training, with the target's batch-norm statistics.
+
+The network learns from the source alone, but target images pass through it, without a loss and
+without a gradient, and enter the running statistics that evaluation uses: those of the target
+(``batch_norm: target``), or the mixture of both domains that the published adversarial codes
+are left with when their adversarial weight is zero (``batch_norm: both``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from clan.data.loading import Batch
+from clan.methods.base import MethodOptions, Progress
+from clan.methods.source_only import SourceOnly
+
+
+class AdaBN(SourceOnly):
+    """source_only plus a gradient-free target pass."""
+
+    class Options(MethodOptions):
+        """Options of adabn."""
+
+        name: Literal["adabn"] = "adabn"
+        """The method."""
+        batch_norm: Literal["target", "both"] = "target"
+        """Statistics that evaluation uses: the target's, or a mixture of both domains."""
+
+    uses_target = True
+
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Learn from the source batch, then show the network the target batch."""
+        scalars = super().step(source, target, progress)
+        with torch.no_grad():
+            for _, batch, _ in self.micro_batches(source, target):
+                self.forward_domain("target", batch["image"])
+        return scalars

@@ -1,0 +1,178 @@
+"""What every method is: one complete update from a source and a target batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from clan import losses
+from clan.data.loading import Batch
+from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics
+from clan.models.segmenter import Segmenter
+from clan.optim import (
+    OptimizerOptions,
+    OptimOptions,
+    build_optimizer,
+    schedule_factor,
+    segmenter_groups,
+    set_learning_rate,
+)
+from clan.options import Options
+
+if TYPE_CHECKING:
+    # for its types alone: Lightning takes seconds to import, and reading a preset needs none of it
+    from lightning.fabric import Fabric
+    from lightning.fabric.wrappers import _FabricModule
+
+
+class MethodOptions(Options):
+    """What all methods share."""
+
+    name: str
+    """The method."""
+    batch_norm: Mode = "both"
+    """Whose batches normalise and whose are remembered: frozen, source, target or both."""
+    segmentation: Literal["ensemble", "heads"] = "ensemble"
+    """Segmentation loss on the ensemble prediction (Eq. 3) or per classifier, summed (code)."""
+    focal_gamma: float = Field(0.0, ge=0)
+    """0 is cross-entropy; 2 is the focal loss of CLAN's published code."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where in the training a step stands: ``step`` from 0 of ``steps``."""
+
+    step: int
+    steps: int
+
+    @property
+    def remaining(self) -> float:
+        """Return the share of the training still to come, from 1 to 0."""
+        return 1 - self.step / self.steps
+
+
+class MicroBatch(NamedTuple):
+    """A slice of an update's images; ``last`` is the one that synchronises gradients."""
+
+    source: Batch
+    target: Batch
+    last: bool
+
+
+class Method(nn.Module, ABC):
+    """A way to learn from (source, target). Subclasses say how in `step`.
+
+    A module, so that one ``state_dict`` holds the segmenter, discriminators, teachers and
+    prototypes. It knows nothing of files, devices, ranks or clocks.
+
+    Args:
+        segmenter: the network to train, evaluate and export.
+        options: of this method.
+        optim: both players' optimizers.
+    """
+
+    Options: ClassVar[type[MethodOptions]]
+    uses_target: ClassVar[bool] = True
+    least_classifiers: ClassVar[int] = 1
+
+    def __init__(self, segmenter: Segmenter, options: MethodOptions, optim: OptimOptions) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.options = options
+        self.optim = optim
+        self.optimizers: dict[str, Optimizer] = {}
+        # a plain dictionary: wrappers for devices must not enter the state_dict a second time
+        self._wrapped: dict[str, _FabricModule] = {}
+        self._rules: dict[str, OptimizerOptions] = {}
+        self._sums: dict[str, Tensor] = {}
+
+    def setup(self, fabric: Fabric) -> None:
+        """Wrap networks and optimizers for the device, precision and processes in use."""
+        self.fabric = fabric
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.segmenter)  # type: ignore[no-untyped-call]
+        groups = segmenter_groups(self.segmenter.groups(), self.optim.segmenter)
+        self.add_player("segmenter", self.segmenter, groups, self.optim.segmenter)
+
+    @abstractmethod
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Do one complete update; return named scalars, detached, still on the device."""
+
+    def add_player(
+        self, name: str, module: nn.Module, groups: list[dict[str, Any]], rule: OptimizerOptions
+    ) -> None:
+        """Give a network its optimizer, both wrapped by Fabric."""
+        wrapped, optimizer = self.fabric.setup(module, build_optimizer(groups, rule))
+        self._wrapped[name], self._rules[name] = cast("_FabricModule", wrapped), rule
+        self.optimizers[name] = cast(Optimizer, optimizer)
+
+    def start_update(self, progress: Progress) -> None:
+        """Clear gradients and sums, set every optimizer's learning rate for this step."""
+        self._sums = {}
+        for name, optimizer in self.optimizers.items():
+            optimizer.zero_grad(set_to_none=True)
+            factor = schedule_factor(self._rules[name], progress.step, progress.steps)
+            set_learning_rate(optimizer, factor)
+
+    def finish_update(self) -> dict[str, Tensor]:
+        """Step every optimizer and return what was noted, averaged over the micro-batches."""
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return {name: total / self.optim.accumulate for name, total in self._sums.items()}
+
+    def micro_batches(self, source: Batch, target: Batch) -> Iterator[MicroBatch]:
+        """Split an update's images into ``optim.accumulate`` equal parts, one at a time."""
+        parts = self.optim.accumulate
+        for index in range(parts):
+            yield MicroBatch(
+                _part(source, index, parts), _part(target, index, parts), index == parts - 1
+            )
+
+    def forward_domain(self, domain: Domain, image: Tensor) -> tuple[Tensor, ...]:
+        """Run G on images of one domain, normalised as the batch-norm mode says."""
+        set_statistics(self.segmenter, POLICY[self.options.batch_norm][domain])
+        return cast("tuple[Tensor, ...]", self._wrapped["segmenter"](image))
+
+    def run_player(self, name: str, x: Tensor) -> Tensor:
+        """Run another network through its wrapper (precision, gradient synchronisation)."""
+        return cast(Tensor, self._wrapped[name](x))
+
+    def segmentation_loss(self, logits: tuple[Tensor, ...], label: Tensor) -> Tensor:
+        """L_seg on the ensemble or on each classifier, as configured."""
+        gamma = self.options.focal_gamma
+        if self.options.segmentation == "ensemble":
+            return losses.segmentation_loss(self.segmenter.ensemble(logits), label, gamma)
+        return torch.stack([losses.segmentation_loss(z, label, gamma) for z in logits]).sum()
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate gradients of the mean over micro-batches."""
+        self.fabric.backward(loss / self.optim.accumulate)
+
+    def unsynchronised(self, player: str, enabled: bool) -> AbstractContextManager[None]:
+        """Keep a player's gradients on this process until a later backward shares the sum."""
+        if not enabled:
+            return nullcontext()
+        return self.fabric.no_backward_sync(self._wrapped[player])
+
+    def note(self, **scalars: Tensor) -> None:
+        """Add to this update's named scalars without leaving the device."""
+        for name, value in scalars.items():
+            value = value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+
+def _part(batch: Batch, index: int, parts: int) -> Batch:
+    """Return the ``index``-th of ``parts`` equal slices of a batch."""
+    if parts == 1:
+        return batch
+    size = len(batch.get("name", ())) // parts
+    window = slice(index * size, (index + 1) * size)
+    return cast(Batch, {key: value[window] for key, value in batch.items()})  # type: ignore[index]

@@ -1,0 +1,65 @@
+"""CLAN (Luo et al. 2019): the category-level adversarial network.
+
+    min_G  L_seg(G(x_s), y_s) + lambda_weight * cos(w1, w2)
+           + lambda_adv * E[(lambda_local * M + epsilon) * BCE(D(p_t), source)]
+    min_D  1/2 BCE(D(p_s), source) + 1/2 E[(lambda_local * M + epsilon) * BCE(D(p_t), target)]
+
+Two classifiers are kept apart by the weight discrepancy loss (Eq. 4); where they disagree on a
+target pixel, M(p1, p2) is high, its class is poorly aligned, and the adversary pushes harder
+(Eq. 5). All else is TAN.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clan.losses import Distance, alignment_map, weight_discrepancy
+from clan.methods.base import Progress
+from clan.methods.tan import TAN, AdversarialOptions
+
+
+class CLAN(TAN):
+    """TAN plus the weight discrepancy loss and the self-adaptive adversarial weight."""
+
+    class Options(AdversarialOptions):
+        """Options of clan."""
+
+        name: Literal["clan"] = "clan"
+        """The method."""
+        lambda_weight: float = Field(0.01, ge=0)
+        """Weight of the weight discrepancy loss."""
+        lambda_local: float = Field(40.0, ge=0)
+        """Weight of the alignment map in the adversarial term."""
+        epsilon: float = Field(0.4, ge=0)
+        """Adversarial weight where the classifiers agree fully."""
+        distance: Distance = "cosine"
+        """Distance of the classifiers' predictions: cosine (paper), l1 or js."""
+        detach_map: bool = True
+        """Treat the map as a weight only; False lets G also learn to lower M (published code)."""
+        preheat_steps: int = Field(0, ge=0)
+        """Steps with TAN's uniform weight before the map is used (published code: 5000)."""
+
+    options: Options
+    least_classifiers = 2
+
+    def source_loss(self, logits: tuple[Tensor, ...], label: Tensor, progress: Progress) -> Tensor:
+        """L_seg + lambda_weight * L_weight."""
+        first, second = self.segmenter.heads()
+        discrepancy = weight_discrepancy(first.filters(), second.filters())
+        self.note(loss_weight=discrepancy)
+        strength = self.options.lambda_weight * self.damping(progress)
+        return super().source_loss(logits, label, progress) + strength * discrepancy
+
+    def location_weight(self, logits: tuple[Tensor, ...], progress: Progress) -> Tensor | None:
+        """lambda_local * M(p1, p2) + epsilon, once preheated."""
+        with torch.set_grad_enabled(not self.options.detach_map):
+            p1, p2 = (z.softmax(dim=1) for z in logits)
+            m = alignment_map(p1, p2, self.options.distance)
+        self.note(alignment=m.mean())
+        if progress.step < self.options.preheat_steps:
+            return None
+        return self.options.lambda_local * m + self.options.epsilon

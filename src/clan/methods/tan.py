@@ -1,0 +1,138 @@
+"""TAN, the traditional adversarial network: AdaptSegNet (Tsai et al. 2018), single level.
+
+    min_G  L_seg(G(x_s), y_s) + lambda_adv * BCE(D(p_t), source)
+    min_D  1/2 BCE(D(p_s), source) + 1/2 BCE(D(p_t), target)
+
+p is the softmax of G's (ensemble) logits. Every location of the target pushes with the same
+weight; `clan.methods.clan` changes just that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from clan.data.loading import Batch
+from clan.losses import adversarial_loss
+from clan.methods.base import Method, MethodOptions, Progress
+from clan.models.discriminator import SOURCE, TARGET, Discriminator
+from clan.models.segmenter import Segmenter
+from clan.optim import OptimOptions
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+class AdversarialOptions(MethodOptions):
+    """What adversarial methods share."""
+
+    lambda_adv: float = Field(0.001, ge=0)
+    """Weight of the adversarial term in G's loss."""
+    damping: bool = False
+    """Fade lambda_adv linearly to 0 over the training, as CLAN's published code does."""
+    discriminator_width: int = Field(64, ge=4)
+    """Channels after D's first convolution; the paper has 64."""
+
+
+class TAN(Method):
+    """Adversarial alignment of the two domains' predictions, equal weight everywhere."""
+
+    class Options(AdversarialOptions):
+        """Options of tan."""
+
+        name: Literal["tan"] = "tan"
+        """The method."""
+
+    options: AdversarialOptions
+
+    def __init__(
+        self, segmenter: Segmenter, options: AdversarialOptions, optim: OptimOptions
+    ) -> None:
+        super().__init__(segmenter, options, optim)
+        self.discriminator = Discriminator(len(segmenter.classes), options.discriminator_width)
+
+    def setup(self, fabric: Fabric) -> None:
+        """Wrap G and D with their optimizers."""
+        super().setup(fabric)
+        rule = self.optim.discriminator
+        group = {
+            "name": "discriminator",
+            "params": list(self.discriminator.parameters()),
+            "lr": rule.lr,
+            "base_lr": rule.lr,
+        }
+        self.add_player("discriminator", self.discriminator, [group], rule)
+
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Update G on source labels and against D, then D on both domains' predictions."""
+        self.start_update(progress)
+        for source_part, target_part, last in self.micro_batches(source, target):
+            p_s = self.learn_source(source_part, progress)
+            p_t, weight = self.fool_discriminator(target_part, progress, last)
+            self.learn_domains(p_s, p_t, weight, last)
+        return self.finish_update()
+
+    def source_loss(self, logits: tuple[Tensor, ...], label: Tensor, progress: Progress) -> Tensor:
+        """G's loss on a source batch: L_seg."""
+        loss = self.segmentation_loss(logits, label)
+        self.note(loss_seg=loss)
+        return loss
+
+    def location_weight(self, logits: tuple[Tensor, ...], progress: Progress) -> Tensor | None:
+        """Weight (N, 1, H, W) of each target location in the adversarial terms; None = 1."""
+        return None
+
+    def damping(self, progress: Progress) -> float:
+        """Return the factor on the adversarial weights at this step."""
+        return progress.remaining if self.options.damping else 1.0
+
+    def learn_source(self, batch: Batch, progress: Progress) -> Tensor:
+        """Backward of G's source loss; returns p_s (N, C, H, W), detached."""
+        # the target's backward follows and shares the sum of both gradients
+        with self.unsynchronised("segmenter", True):
+            logits = self.forward_domain("source", batch["image"])
+            self.backward(self.source_loss(logits, batch["label"], progress))
+        return self.segmenter.ensemble(logits).detach().softmax(dim=1)
+
+    def fool_discriminator(
+        self, batch: Batch, progress: Progress, last: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Backward of G's adversarial loss; returns p_t and the location weights, detached."""
+        with self.unsynchronised("segmenter", not last):
+            logits = self.forward_domain("target", batch["image"])
+            weight = self.location_weight(logits, progress)
+            p_t = self.segmenter.ensemble(logits).softmax(dim=1)
+            # the bare D: its wrapper would wait for gradients that a frozen network never gets
+            with _frozen(self.discriminator), self.fabric.autocast():
+                domain = self.discriminator(p_t)
+            loss = adversarial_loss(domain, SOURCE, weight)
+            self.backward(self.options.lambda_adv * self.damping(progress) * loss)
+        self.note(loss_adv=loss)
+        return p_t.detach(), None if weight is None else weight.detach()
+
+    def learn_domains(self, p_s: Tensor, p_t: Tensor, weight: Tensor | None, last: bool) -> None:
+        """Backward of D's loss on detached predictions of both domains."""
+        with self.unsynchronised("discriminator", True):
+            d_s = self.run_player("discriminator", p_s)
+            loss_s = adversarial_loss(d_s, SOURCE)
+            self.backward(loss_s / 2)
+        with self.unsynchronised("discriminator", not last):
+            d_t = self.run_player("discriminator", p_t)
+            loss_t = adversarial_loss(d_t, TARGET, weight)
+            self.backward(loss_t / 2)
+        correct = ((d_s < 0).float().mean() + (d_t > 0).float().mean()) / 2
+        self.note(loss_d_source=loss_s, loss_d_target=loss_t, d_accuracy=correct)
+
+
+@contextmanager
+def _frozen(module: Discriminator) -> Iterator[None]:
+    """Let gradients pass through a network without reaching its parameters."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clan.config import anchored, differences, dump_config, is_configuration, load_config
+from clan.errors import ConfigError
+from tests.systems import tiny, write_street
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_street(tmp_path_factory.mktemp("street"))
+
+
+def refused(preset: str | Path, *changes: str) -> str:
+    with pytest.raises(ConfigError) as info:
+        load_config(preset, changes)
+    return str(info.value)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_changes_reach_the_tree() -> None:
+    config = load_config(
+        "town/clan",
+        [
+            "seed=3",
+            "optim.segmenter.lr=1e-3",
+            "data.evaluation_size=[64, 96]",
+            "data.validation=null",
+            "weights=none",
+            "training.devices=auto",
+            "name=clan, lambda 3",
+        ],
+    )
+    assert config.seed == 3
+    assert config.optim.segmenter.lr == 1e-3
+    assert config.data.evaluation_size == (64, 96)
+    assert config.data.validation is None
+    assert config.weights is None
+    assert config.training.devices == "auto"
+    assert config.name == "clan, lambda 3"
+
+
+def test_a_plain_string_stands_for_a_domain_and_replaces_it() -> None:
+    config = load_config("town/clan", ["data.target=photos/", "data.target.split=val"])
+    assert config.data.target is not None
+    assert config.data.target.model_dump() == {"dataset": "photos/", "root": None, "split": "val"}
+
+
+@pytest.mark.parametrize(
+    ("preset", "change", "parts"),
+    [
+        ("town/clam", "seed=0", ["unknown preset 'town/clam'", "'town/clan'"]),
+        ("town/clan", "trainig.steps=5", ["trainig: unknown key", "'training'"]),
+        ("town/clan", "training.step=5", ["training.step: unknown key", "'steps'"]),
+        ("town/clan", "method.epsilo=1", ["method.epsilo: unknown key", "'epsilon'"]),
+        ("town/clan", "data.source.splt=val", ["data.source.splt: unknown key", "'split'"]),
+        ("town/clan", "data.source_view.flop=0", ["data.source_view.flop", "'flip'"]),
+        ("town/clan", "method.name=clam", ["method.name: unknown method 'clam'", "'clan'"]),
+        ("town/clan", "model.encoder=resnet19", ["model.encoder", "'resnet18'", "'resnet19'"]),
+        ("town/clan", "training.steps=0", ["training.steps", "greater than or equal to 1"]),
+        ("town/clan", "training.steps=many", ["training.steps", "valid integer", "'many'"]),
+        ("town/clan", "training.devices=0", ["training.devices", "(found 0)"]),
+        ("town/clan", "training.devices=all", ["training.devices", "'auto'", "'all'"]),
+        ("town/clan", "training=5", ["training", "(found 5)"]),
+        ("town/clan", "optim.segmenter.lr=-1", ["optim.segmenter.lr", "greater than 0"]),
+        ("town/clan", "data.evaluation_size=[0, 5]", ["data.evaluation_size.0", "(found 0)"]),
+        ("town/clan", "data.evaluation_size=5", ["data.evaluation_size", "(found 5)"]),
+        ("town/clan", "data.source_view.crop=[8, -8]", ["data.source_view", "at least 1"]),
+        ("town/clan", "seed=-1", ["seed", "(found -1)"]),
+        ("town/clan", "seed", ["'seed' is not of the form key=value"]),
+        ("town/clan", "=5", ["not of the form key=value"]),
+        ("town/clan", "seed=[1", ["'seed=[1' is not YAML"]),
+        ("town/clan", "seed.x=1", ["seed is 0, which has no keys of its own"]),
+        ("town/clan", "data.target=null", ["method clan learns from a target", "data.target"]),
+        ("town/clan", "model.classifiers=1", ["model.classifiers=2"]),
+        ("town/clan", "optim.accumulate=3", ["data.batch_size 4", "optim.accumulate"]),
+        ("nowhere.yaml", "seed=0", ["no configuration file at nowhere.yaml"]),
+    ],
+)
+def test_what_is_wrong_is_named(preset: str, change: str, parts: list[str]) -> None:
+    # seed is not set in the presets themselves
+    message = refused(preset, *(["seed=0"] if change.startswith("seed.") else []), change)
+    for part in parts:
+        assert part in message
+
+
+def test_a_failed_union_is_one_place() -> None:
+    message = refused("town/clan", "training.devices=0")
+    assert "training.devices.int" not in message
+    assert "constrained" not in message
+
+
+def test_every_problem_is_listed() -> None:
+    message = refused("town/clan", "training.steps=0", "seed=x", "model.widht=3")
+    assert len(message.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a: [1", ["is not YAML"]),
+        ("- a\n- b", ["holds list", "key: value"]),
+        ("", ["holds NoneType"]),
+        ("extends: none.yaml", ["x.yaml: extends: no configuration file at", "none.yaml"]),
+        ("extends: town/clam", ["x.yaml: extends: unknown preset 'town/clam'", "'town/clan'"]),
+        ("extends: 5", ["x.yaml: extends", "found 5"]),
+        ("extends: x.yaml", ["circle"]),
+        ("name: x", ["data: Field required", "method: Field required", "training: "]),
+        ("extends: town/clan\nmethod: tan", ["method: ", "found 'tan'"]),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, parts: list[str]) -> None:
+    message = refused(write(tmp_path / "x.yaml", text))
+    for part in parts:
+        assert part in message
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "is not YAML" in refused(tmp_path / "x.yaml")
+
+
+def test_long_circles_end(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "extends: b.yaml")
+    write(tmp_path / "b.yaml", "extends: sub/c.yaml")
+    write(tmp_path / "sub/c.yaml", "extends: ../a.yaml")
+    assert "circle" in refused(tmp_path / "a.yaml")
+
+
+def test_a_file_may_extend_a_preset_or_a_file(tmp_path: Path) -> None:
+    write(tmp_path / "mine.yaml", "extends: town/clan\nmethod: {lambda_adv: 0.5}\n")
+    write(tmp_path / "sub/more.yaml", "extends: ../mine.yaml\nseed: 7\n")
+    config = load_config(tmp_path / "sub/more.yaml")
+    changed = {key: new for key, _, new in differences(load_config("town/clan"), config)}
+    assert changed == {"method.lambda_adv": 0.5, "seed": 7}
+
+
+def test_descriptions_lie_beside_the_file_that_names_them(tmp_path: Path) -> None:
+    child = write(tmp_path / "a/child.yaml", "extends: ../base/base.yaml\n")
+    base = "extends: town/source_only\ndata: {source: game.yaml, classes: eleven.yaml}\n"
+    write(tmp_path / "base/base.yaml", base)
+    data = load_config(child).data
+    assert data.source.dataset == str(tmp_path / "base/game.yaml")
+    assert data.classes == str(tmp_path / "base/eleven.yaml")
+    # a plain string replaces the parent's domain, root and split included
+    assert data.source.root is None
+
+
+def test_what_is_dumped_loads_the_same(tmp_path: Path) -> None:
+    config = load_config("town/clan", ["name='ünïcode: [x] #1'", "weights=/a b/w.pth", "seed=5"])
+    again = load_config(write(tmp_path / "config.yaml", dump_config(config)))
+    assert again == config
+    assert differences(again, config) == []
+    assert yaml.safe_load(dump_config(config))["name"] == "ünïcode: [x] #1"
+
+
+def test_differences_see_absent_groups() -> None:
+    a, b = load_config("town/clan"), load_config("town/clan", ["data.validation=null"])
+    assert differences(a, b) == [
+        ("data.validation.dataset", "cityscapes", None),
+        ("data.validation.root", "target", None),
+        ("data.validation.split", "val", None),
+    ]
+
+
+def test_relative_paths_become_absolute(
+    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(street)
+    os.symlink(street / "photos", tmp_path / "link")
+    config = load_config(
+        "source_only.yaml",
+        [
+            "data.target=photos/train",
+            "data.validation.dataset=photos/photos.yaml",
+            "weights=w.pth",
+        ],
+    )
+    data = anchored(config).data
+    assert data.source.dataset == str(street / "game/game.yaml")
+    assert data.target is not None
+    assert data.target.dataset == str(street / "photos/train")
+    assert data.validation is not None
+    assert data.validation.dataset == str(street / "photos/photos.yaml")
+    assert anchored(config).weights == str(street / "w.pth")
+    assert anchored(anchored(config)) == anchored(config)
+
+
+def test_roots_of_domains_start_from_the_data_root(
+    street: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(street.parent)
+    given = ["data.root=" + street.name, "data.target.dataset=train", "data.target.root=photos"]
+    data = anchored(load_config("town/clan", given)).data
+    assert data.root == str(street)
+    assert data.source.model_dump() == {"dataset": "gta5", "root": "source", "split": "train"}
+    assert data.target is not None
+    assert data.target.dataset == str(street / "photos/train")
+    without = anchored(load_config("town/clan", ["data.root=null"])).data
+    assert without.root is None
+    assert without.source.root == str(street.parent / "source")
+    assert anchored(load_config("town/clan", ["weights=imagenet"])).weights == "imagenet"
+
+
+def test_configurations_and_descriptions_are_told_apart(street: Path) -> None:
+    assert is_configuration(street / "clan.yaml")
+    assert not is_configuration(street / "game/game.yaml")
+    assert tiny(street, "clan").name == "clan"
