@@ -1,0 +1,110 @@
+"""What a training shows while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Display(Protocol):
+    """What the loop tells whoever watches it."""
+
+    def message(self, text: str) -> None:
+        """Say one line."""
+
+    def begin(self, title: str, step: int, steps: int) -> None:
+        """Open the progress bar at ``step`` of ``steps``."""
+
+    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
+        """Show where the training is."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Silent:
+    """Shows nothing: for processes other than the first, and for scripts."""
+
+    def message(self, text: str) -> None:
+        """Say nothing."""
+
+    def begin(self, title: str, step: int, steps: int) -> None:
+        """Show nothing."""
+
+    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
+        """Show nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+
+class Bar:
+    """A progress bar with losses, images per second and time left.
+
+    Where the output is no terminal (a log file), a line every tenth of the way stands for it.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self._progress = Progress(
+            # names are the user's: brackets in them are no markup
+            TextColumn("{task.description}", style="bold", markup=False),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[shown]}", markup=False),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._title = ""
+        self._steps = 1
+        self._tenth = 0
+
+    def message(self, text: str) -> None:
+        """Print one line above the bar."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def begin(self, title: str, step: int, steps: int) -> None:
+        """Open the bar at ``step`` of ``steps``."""
+        self._title, self._steps, self._tenth = title, steps, 10 * step // steps
+        self._task = self._progress.add_task(title, total=steps, completed=step, shown="")
+
+    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
+        """Move the bar and show the newest losses."""
+        losses = "  ".join(f"{k.removeprefix('loss_')} {v:.3g}" for k, v in scalars.items())
+        shown = f"{images_per_second:.1f} img/s  {losses}"
+        self._progress.update(self._task, completed=step, shown=shown)
+        tenth = 10 * step // self._steps
+        if not self.console.is_terminal and tenth > self._tenth:
+            self.message(f"{self._title} {step}/{self._steps}  {shown}")
+        self._tenth = tenth
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()

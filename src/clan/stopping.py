@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM during a training: finish the step first; asked again, stop at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+NAMES = ("SIGINT", "SIGTERM", "SIGCHLD")
+
+
+class StopRequest:
+    """A context in which the first Ctrl-C or SIGTERM is noted and a second one raises.
+
+    Attributes:
+        asked: whether somebody asked the training to stop.
+
+    Outside the main thread, where Python allows no handlers, signals are left to whoever embeds
+    the training.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._seen: set[int] = set()
+        self._former: list[tuple[signal.Signals, object]] = []
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            # not all systems know SIGCHLD
+            numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+            self._former = [(number, signal.getsignal(number)) for number in numbers]
+            signal.signal(signal.SIGINT, self._note)
+            signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._former:
+            # None stands for a handler that was not set from Python and cannot be set again
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number in self._seen:
+            raise KeyboardInterrupt
+        self._seen.add(number)
+        self.asked = True
+        if hasattr(signal, "SIGCHLD"):
+            # the signal may have reached the loader's workers too: torch would raise an error in
+            # the middle of the step because they are gone, but no further batch is needed
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)

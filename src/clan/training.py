@@ -1,0 +1,352 @@
+"""The training loop. It knows no method by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning import __version__ as lightning_version
+from lightning.fabric import Fabric
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+import clan
+from clan.checkpoint import (
+    broken_tensor,
+    checkpoint_path,
+    load_newest,
+    save_checkpoint,
+    set_aside,
+)
+from clan.config import Config, anchored, differences
+from clan.data.loading import Batch, training_loader
+from clan.data.transforms import random_generator
+from clan.display import Bar, Display, Silent
+from clan.domains import Domains, open_domains
+from clan.errors import RunError
+from clan.evaluation import Scores, score, write_evaluation
+from clan.journal import Journal, broken_run
+from clan.methods import METHODS, Method, Progress
+from clan.models.segmenter import Segmenter
+from clan.models.weights import LoadReport, load_encoder_weights, save_model
+from clan.processes import launch, refuse_uneven, together
+from clan.runs import RunFolder
+from clan.stopping import StopRequest
+
+SOURCE_STREAM, TARGET_STREAM, STEP_STREAM = 0, 1, 2
+
+FREE_TO_CHANGE = (
+    "description",
+    "data.root",
+    "data.workers",
+    "training.accelerator",
+    "training.checkpoint_every",
+    "training.devices",
+    "training.keep_checkpoints",
+    "training.nodes",
+)
+"""Keys that a resumed run may change: the result does not depend on them."""
+
+
+class Interrupted(RunError):
+    """The user or the system asked the training to stop; it can be resumed."""
+
+
+def train(
+    config: Config, out: str | Path, *, resume: bool = False, display: Display | None = None
+) -> RunFolder:
+    """Train one system and leave a complete run folder.
+
+    Args:
+        config: the whole run; relative paths start from the working folder.
+        out: its folder; must not hold anything yet, unless ``resume``.
+        resume: go on from the newest checkpoint in ``out``; a finished run is left as it is.
+        display: shows progress; a bar on standard error by default.
+
+    Returns:
+        The run's folder, with model, scores (where data.validation is given) and curves.
+
+    Raises:
+        ClanError: anything the user can mend: data, weights, folder, numbers that broke.
+        Interrupted: after Ctrl-C or SIGTERM, with a checkpoint written; after a second one,
+            without.
+    """
+    config, run, shown = anchored(config), RunFolder(out), display or Bar()
+    # before processes start or files are written: what is wrong is said once and leaves no trace
+    if not resume:
+        run.refuse_existing()
+    elif _is_finished(RunFolder.open(out), config):
+        shown.message(f"{run.path} is finished already ({config.training.steps} steps)")
+        return run
+    try:
+        domains = open_domains(config.data)
+        fabric = launch(config.training)
+        refuse_uneven(config, fabric.world_size)
+        shown = shown if fabric.is_global_zero else Silent()
+        with shown:
+            trainer = Trainer(fabric, config, run, domains, shown)
+            together(fabric, lambda: _prepare_folder(run, config, resume))
+            trainer.fit()
+    except KeyboardInterrupt:
+        go_on = f" Go on with: {run.resume_command}" if run.config_file.is_file() else ""
+        raise Interrupted(f"stopped at once, without a checkpoint.{go_on}") from None
+    return run
+
+
+class Trainer:
+    """One training: method, data, and what is written when."""
+
+    def __init__(
+        self, fabric: Fabric, config: Config, run: RunFolder, domains: Domains, display: Display
+    ) -> None:
+        self.fabric, self.config, self.run, self.display = fabric, config, run, display
+        self.domains = domains
+        content = self._read_checkpoint()
+        torch.manual_seed(config.seed)
+        self.loaded: LoadReport | None = None
+        segmenter = Segmenter(config.model, domains.classes, config.data.evaluation_size)
+        if config.weights is not None and content is None:
+            self.loaded = load_encoder_weights(segmenter, config.weights)
+            display.message(f"weights: {self.loaded}")
+        self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
+        self.method.setup(fabric)
+        images = config.data.batch_size * (2 if self.method.uses_target else 1)
+        self.journal = Journal(run, fabric, images)
+        self.step = 0
+        if content is not None:
+            self._restore(content)
+        self.stop = StopRequest()
+
+    def fit(self) -> None:
+        """Train to the last step, then write scores and model."""
+        steps, loaded = self.config.training.steps, self.loaded
+        together(self.fabric, lambda: self.journal.begin(self.step, steps, loaded))
+        self.display.begin(self.config.name, self.step, steps)
+        try:
+            with self.stop:
+                self._fit()
+        except RuntimeError as error:
+            # Ctrl-C reaches the loader's workers too, and torch says so in the middle of a step
+            if not self.stop.asked:
+                raise
+            raise Interrupted(
+                f"stopped in step {self.step + 1} of {steps}, without a checkpoint ({error}). Go "
+                f"on with: {self.run.resume_command}"
+            ) from error
+        finally:
+            self.journal.close()
+
+    def _fit(self) -> None:
+        for source, target in self._batches():
+            self._update(source, target)
+            if self._must_stop():
+                break
+        if self.step < self.config.training.steps:
+            self._interrupt()
+        self._finish()
+
+    def _update(self, source: Batch, target: Batch) -> None:
+        """Do one step and whatever is due after it."""
+        options = self.config.training
+        # torch's own generator (dropout) is a function of (seed, step, rank) too, so that a
+        # checkpoint needs no random state
+        key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STEP_STREAM)
+        torch.manual_seed(int(key.integers(2**63)))
+        progress = Progress(self.step, options.steps)
+        self.journal.add(self.method.step(source, target, progress))
+        self.step += 1
+        last = self.step == options.steps
+        if last or self.step % options.log_every == 0:
+            self._log()
+        due = options.evaluate_every and self.step % options.evaluate_every == 0
+        if due and not last and self.domains.validation is not None:
+            self._evaluate()
+        if last or self.step % options.checkpoint_every == 0:
+            self._save()
+
+    def _batches(self) -> Iterator[tuple[Batch, Batch]]:
+        """Yield the source and target batches of the steps still to come, on the device."""
+        streams = (SOURCE_STREAM, TARGET_STREAM) if self.method.uses_target else (SOURCE_STREAM,)
+        loaders = [self._loader(stream) for stream in streams]
+        try:
+            for batches in zip(*loaders, strict=True):
+                source, *target = (self.fabric.to_device(batch) for batch in batches)
+                yield source, target[0] if target else Batch()
+        except RuntimeError:
+            # workers that Ctrl-C has ended; the caller finds that the last step is not reached
+            if not self.stop.asked:
+                raise
+
+    def _loader(self, stream: int) -> DataLoader[Batch]:
+        data = self.config.data
+        is_source = stream == SOURCE_STREAM
+        dataset = self.domains.source if is_source else self.domains.target
+        assert dataset is not None, "the configuration was checked for a target"
+        return training_loader(
+            dataset,
+            data.source_view if is_source else data.target_view,
+            seed=self.config.seed,
+            stream=stream,
+            batch_size=data.batch_size,
+            start_step=self.step,
+            stop_step=self.config.training.steps,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+            workers=data.workers,
+            with_labels=is_source,
+        )
+
+    def _log(self) -> None:
+        """Write the means since the last log step."""
+        means, timing = self.journal.means(self.step)
+        rates = {
+            f"lr_{name}": float(optimizer.param_groups[0]["lr"])
+            for name, optimizer in self.method.optimizers.items()
+        }
+        record = {**means, **rates, **timing}
+        together(self.fabric, lambda: self.journal.write(self.step, record))
+        self.display.advance(self.step, means, timing["images_per_second"])
+
+    def _evaluate(self) -> Scores:
+        assert self.domains.validation is not None
+        began = time.perf_counter()
+        scores = score(
+            self.method.segmenter,
+            self.domains.validation,
+            size=self.config.data.evaluation_size,
+            fabric=self.fabric,
+            workers=self.config.data.workers,
+        )
+        miou = scores.miou()
+        record = {"miou": miou, "iou": scores.to_dict()["iou"]}
+        together(self.fabric, lambda: self.journal.write(self.step, record))
+        self.display.message(
+            f"{self.config.name}: step {self.step}, mIoU {100 * miou:.1f} over "
+            f"{len(scores.classes)} classes of {self.domains.validation.name} "
+            f"({scores.images} images)"
+        )
+        self.journal.skip(time.perf_counter() - began)
+        return scores
+
+    def _finish(self) -> None:
+        """Write scores, then the model: its presence says that the run is complete."""
+        scores = self._evaluate() if self.domains.validation is not None else None
+        together(self.fabric, lambda: self._write_results(scores))
+
+    def _write_results(self, scores: Scores | None) -> None:
+        if scores is not None and self.domains.validation is not None:
+            write_evaluation(
+                self.run.evaluation_file,
+                scores,
+                name=self.config.name,
+                seed=self.config.seed,
+                step=self.step,
+                checkpoint="last",
+                dataset=self.domains.validation.name,
+                split=self.domains.validation.split,
+                size=self.config.data.evaluation_size,
+                ensemble=self.config.model.ensemble,
+            )
+        try:
+            save_model(self.method.segmenter, self.run.model_file)
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"cannot write {self.run.model_file}: {error}") from error
+
+    def _save(self) -> None:
+        """Write a checkpoint, after all numbers up to here proved finite."""
+        waiting = self.journal.state(self.step)
+        together(self.fabric, lambda: self._write_checkpoint(waiting))
+
+    def _write_checkpoint(self, waiting: dict[str, Any]) -> None:
+        state = self.method.state_dict()
+        if (name := broken_tensor(state)) is not None:
+            raise broken_run(self.run, f"{name} is NaN or infinite after step {self.step}")
+        content: dict[str, Any] = {
+            "step": self.step,
+            "method": state,
+            "optimizers": {n: o.state_dict() for n, o in self.method.optimizers.items()},
+            "waiting": waiting,
+            "config": self.config.model_dump(mode="json"),
+            "classes": self.domains.classes.to_dict(),
+            "versions": {
+                "clan": clan.__version__,
+                "torch": str(torch.__version__),
+                "lightning": lightning_version,
+            },
+        }
+        path = checkpoint_path(self.run.checkpoints, self.step)
+        save_checkpoint(path, content, self.config.training.keep_checkpoints)
+
+    def _read_checkpoint(self) -> dict[str, Any] | None:
+        """Read the newest checkpoint that is in order, setting damaged ones aside."""
+        content, damaged = load_newest(self.run.checkpoints)
+        # no process may still look for what the first one renames
+        self.fabric.barrier()
+        together(self.fabric, lambda: set_aside(damaged))
+        for problem in damaged.values():
+            self.display.message(f"{problem}. Going on from an older checkpoint.")
+        return content
+
+    def _restore(self, content: dict[str, Any]) -> None:
+        found, expected = content["classes"]["names"], list(self.domains.classes.names)
+        if found != expected:
+            raise RunError(
+                f"the checkpoints of {self.run.path} are of the classes {', '.join(found)}, the "
+                f"data now have {', '.join(expected)}"
+            )
+        try:
+            self.method.load_state_dict(content["method"])
+            for name, optimizer in self.method.optimizers.items():
+                optimizer.load_state_dict(content["optimizers"][name])
+            self.journal.load_state(content["waiting"])
+            self.step = int(content["step"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RunError(
+                f"the checkpoints of {self.run.path} do not fit its configuration ({error}); was "
+                "config.yaml changed?"
+            ) from error
+        self.display.message(f"resumed {self.run.path} after step {self.step}")
+
+    def _must_stop(self) -> bool:
+        """Tell whether any process was asked to stop; asked together at log steps only."""
+        if self.fabric.world_size == 1:
+            return self.stop.asked
+        if self.step % self.config.training.log_every:
+            return False
+        asked = torch.tensor(float(self.stop.asked), device=self.fabric.device)
+        return bool(cast(Tensor, self.fabric.all_reduce(asked, reduce_op="sum")) > 0)
+
+    def _interrupt(self) -> None:
+        self._save()
+
+        def stop() -> None:
+            raise Interrupted(
+                f"stopped after step {self.step} of {self.config.training.steps}; the checkpoint "
+                f"is written. Go on with: {self.run.resume_command}"
+            )
+
+        together(self.fabric, stop)
+
+
+def _prepare_folder(run: RunFolder, config: Config, resume: bool) -> None:
+    """Create the run's folder, or note what a resume changed."""
+    if not resume:
+        RunFolder.create(run.path, config)
+    elif run.config != config:
+        run.write_config(config)
+
+
+def _is_finished(run: RunFolder, config: Config) -> bool:
+    """Tell whether there is nothing left to do; refuse another configuration than the run's."""
+    found = differences(anchored(run.config), config)
+    changed = [f"{k} was {old!r}, now {new!r}" for k, old, new in found if k not in FREE_TO_CHANGE]
+    if changed:
+        raise RunError(
+            f"{run.path} cannot be resumed with another configuration: {'; '.join(changed)}. "
+            f"These may change: {', '.join(FREE_TO_CHANGE)}."
+        )
+    return run.finished

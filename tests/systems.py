@@ -1,0 +1,149 @@
+"""A tiny two-domain data set and configurations that train on it in a second."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from clan import cli
+from clan.config import Config, load_config
+from clan.methods import Method, Progress
+from clan.runs import RunFolder
+from tests.conftest import write_values
+
+SIZE = (32, 64)
+DESCRIPTION = """\
+name: {name}
+classes:
+  name: street
+  classes: {{sky: [70, 130, 180], building: [70, 70, 70], road: [128, 64, 128]}}
+splits:
+  train: {{images: train/*.png, labels: labels/train/*.png}}
+  val: {{images: val/*.png, labels: labels/val/*.png}}
+"""
+SETTINGS = (
+    "model.encoder=resnet18",
+    "model.width=4",
+    "model.aspp_rates=[1, 2]",
+    "optim.segmenter.name=adamw",
+    "optim.segmenter.lr=1e-3",
+    "training.accelerator=cpu",
+    "training.steps=7",
+    "training.log_every=3",
+    "training.checkpoint_every=2",
+    "data.batch_size=2",
+)
+
+
+def write_domain(root: Path, name: str, shift: int) -> None:
+    """Write six training and three validation images: three noisy bands, every pixel labelled."""
+    for split, count in (("train", 6), ("val", 3)):
+        for number in range(count):
+            rng = np.random.default_rng([shift, number, count])
+            rows = np.sort(rng.choice(np.arange(4, 28), 2, replace=False))
+            label = np.digitize(np.arange(SIZE[0]), rows)[:, None].repeat(SIZE[1], 1)
+            color = np.array([[70, 130, 180], [90, 70, 70], [128, 64, 128]])[label] + shift
+            image = np.clip(color + rng.integers(-20, 20, color.shape), 0, 255)
+            path = root / split / f"{number:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.astype(np.uint8)).save(path)
+            write_values(root / "labels" / split / path.name, label.astype(np.uint8))
+    (root / f"{name}.yaml").write_text(DESCRIPTION.format(name=name))
+
+
+def write_street(root: Path) -> Path:
+    """Write both domains and one configuration per system; return the folder."""
+    write_domain(root / "game", "game", 0)
+    write_domain(root / "photos", "photos", 40)
+    for name, method in (
+        ("source_only", {"name": "source_only"}),
+        ("adabn", {"name": "adabn"}),
+        ("tan", {"name": "tan", "discriminator_width": 4}),
+        ("clan", {"name": "clan", "discriminator_width": 4}),
+    ):
+        data = {
+            "source": {"dataset": "game/game.yaml"},
+            "target": {"dataset": "photos/photos.yaml"},
+            "validation": {"dataset": "photos/photos.yaml", "split": "val"},
+        }
+        tree = {"name": name, "data": data, "method": method, "training": {"steps": 7}}
+        # JSON is YAML
+        (root / f"{name}.yaml").write_text(json.dumps(tree))
+    return root
+
+
+def tiny(street: Path, system: str = "source_only", *changes: str) -> Config:
+    return load_config(street / f"{system}.yaml", [*SETTINGS, *changes])
+
+
+def tensors(run: RunFolder) -> dict[str, torch.Tensor]:
+    return load_file(run.model_file)
+
+
+def records(run: RunFolder) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl without what depends on the clock."""
+    lines = run.metrics_file.read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    return [
+        {k: v for k, v in record.items() if k not in ("images_per_second", "seconds")}
+        for record in found
+    ]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def at_step(step: int, action: Callable[[], None]) -> None:
+    """Do something in the middle of the update after ``step`` others; for processes of their own.
+
+    Every method begins its updates with `Method.start_update`.
+    """
+    original = Method.start_update
+
+    def patched(self: Method, progress: Progress) -> None:
+        if progress.step == step:
+            action()
+        original(self, progress)
+
+    Method.start_update = patched  # type: ignore[method-assign]
+
+
+def command(
+    arguments: list[str], log: Path, before: Callable[[], None] = lambda: None
+) -> tuple[int | None, str]:
+    """Run the command line in a process group of its own; return exit code and output.
+
+    It is a fork: a new Python would spend its time importing torch.
+    """
+    process = multiprocessing.get_context("fork").Process(
+        target=_run, args=(arguments, log, before)
+    )
+    process.start()
+    process.join(120)
+    if process.is_alive():
+        process.kill()
+        raise AssertionError(f"{arguments} hangs: {log.read_text()}")
+    return process.exitcode, log.read_text()
+
+
+def _run(arguments: list[str], log: Path, before: Callable[[], None]) -> None:
+    os.setpgid(0, 0)
+    torch.set_num_threads(1)  # a forked process cannot use its parent's thread pool
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    sys.argv = ["clan", *arguments]
+    before()
+    cli.main()
