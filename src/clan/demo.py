@@ -1,0 +1,156 @@
+"""The main job on the built-in data, told step by step."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from clan.comparison import compare
+from clan.config import Config, load_config
+from clan.data.town import make_town
+from clan.display import Bar
+from clan.domains import open_domains
+from clan.errors import ConfigError, RunError, nearest
+from clan.pictures import comparison_sheet
+from clan.predict import load
+from clan.runs import RunFolder
+from clan.training import train
+
+SYSTEMS = ("source_only", "tan", "clan")
+TITLES = {"source_only": "source only", "tan": "TAN", "clan": "CLAN"}
+PICTURES = 8
+
+
+@dataclass(frozen=True)
+class Images:
+    """How many images to draw, and how large."""
+
+    source: int = 400
+    target: int = 400
+    val: int = 100
+    size: str = "256x128"
+    """WIDTHxHEIGHT."""
+    seed: int = 0
+
+
+def run_demo(
+    out: Path, console: Console, overrides: Sequence[str] = (), images: Images | None = None
+) -> Path:
+    """Make the town, train source-only, TAN and CLAN, compare them, write pictures.
+
+    Args:
+        out: folder of everything; what a former call finished there is used again.
+        console: where it is told.
+        overrides: ``key=value`` changes to all three presets.
+        images: of the town.
+
+    Returns:
+        The picture that shows all systems side by side.
+    """
+    began = time.perf_counter()
+    _say(console, 1, "the town: labelled game-like streets (source), camera-like ones (target)")
+    town = make_data("town", out / "town", images or Images(), console)
+    _say(console, 2, f"training {len(SYSTEMS)} systems from scratch, the same data for each")
+    # quoted: a path may look like YAML
+    changes = [f"data.root={json.dumps(str(town))}", *overrides]
+    configs = {system: load_config(f"town/{system}", changes) for system in SYSTEMS}
+    runs = {s: _train(config, out / "runs" / s, console) for s, config in configs.items()}
+    _say(console, 3, "scores on the target's validation images, labels used for nothing else")
+    comparison = compare([run.path for run in runs.values()])
+    comparison.write(console, "text")
+    table = out / "comparison.md"
+    _say(console, 4, "pictures: the target image, each system's prediction, the true labels")
+    try:
+        table.write_text(comparison.to_markdown(), encoding="utf-8")
+        sheet = write_pictures(out / "pictures", runs, configs["clan"])
+    except OSError as error:
+        raise RunError(f"cannot write into {out}: {error.strerror}") from error
+    _tell(console, f"\nDone in {(time.perf_counter() - began) / 60:.1f} minutes.")
+    _tell(console, f"  pictures  {sheet}  and one for each image beside it")
+    _tell(console, f"  table     {table}")
+    _tell(console, f"  models    {runs['clan'].model_file}  (and those of the other systems)")
+    _tell(console, "Next, CLAN's model on images of your own:")
+    _tell(console, f"  clan predict {runs['clan'].path} PHOTOS... --out predictions")
+    return sheet
+
+
+def make_data(kind: str, out: Path, images: Images, console: Console) -> Path:
+    """Draw a built-in data set with a progress bar; return its folder.
+
+    Raises:
+        ConfigError: an unknown data set or a size that is none.
+        DataError: the folder holds something else, or cannot be written.
+    """
+    if kind != "town":
+        raise ConfigError(f"unknown data set {kind!r}{nearest(kind, ['town'])}")
+    width, x, height = images.size.partition("x")
+    if not x or not width.isdecimal() or not height.isdecimal():
+        raise ConfigError(f"--size {images.size!r} is not WIDTHxHEIGHT, such as 256x128")
+    total = images.source + images.target + images.val
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("drawing", total=total)
+        path = make_town(
+            out,
+            source=images.source,
+            target=images.target,
+            val=images.val,
+            size=(int(height), int(width)),
+            seed=images.seed,
+            progress=lambda count: bar.update(task, advance=count),
+        )
+    parts = f"{images.source} source, {images.target} target and {images.val} validation images"
+    _tell(console, f"{path}: {parts}")
+    return path
+
+
+def write_pictures(folder: Path, runs: dict[str, RunFolder], config: Config) -> Path:
+    """Write predictions of all runs on validation images side by side; return the sheet."""
+    validation = open_domains(config.data).validation
+    if validation is None:
+        raise ConfigError("the pictures show validation images: leave data.validation in")
+    predictors = {name: load(run.path) for name, run in runs.items()}
+    rows = []
+    for index in _spread(len(validation), PICTURES):
+        image = validation.read_image(index)
+        labels = [p.predict(image) for p in predictors.values()]
+        rows.append([image, *labels, validation.read_label(index)])
+    titles = ["target image", *(TITLES[name] for name in runs), "ground truth"]
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, row in enumerate(rows):
+        _save(comparison_sheet([row], titles, validation.classes), folder / f"{number:02d}.png")
+    sheet = folder / "comparison.png"
+    _save(comparison_sheet(rows[:4], titles, validation.classes), sheet)
+    return sheet
+
+
+def _train(config: Config, path: Path, console: Console) -> RunFolder:
+    """Train, go on with, or reuse a run of exactly this configuration."""
+    resume = (path / "config.yaml").is_file()
+    return train(config, path, resume=resume, display=Bar(console))
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """Return ``count`` indices spread evenly over ``length`` images."""
+    return sorted({int(i) for i in np.linspace(0, length - 1, min(count, length))})
+
+
+def _save(picture: NDArray[np.uint8], path: Path) -> None:
+    Image.fromarray(picture).save(path)
+
+
+def _say(console: Console, number: int, text: str) -> None:
+    console.print(f"\n[bold]{number}/4[/] {text}", highlight=False)
+
+
+def _tell(console: Console, text: str) -> None:
+    """Print a line with paths: no markup, no highlighting, no breaking."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

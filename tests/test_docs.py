@@ -1,0 +1,188 @@
+"""The documents say what the program does: links, commands, keys, snippets and tables hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+import clan
+from clan.cli import app
+from clan.config import Config, load_config, preset_names
+from clan.data.description import Description
+from clan.data.labels import class_set
+from clan.methods import METHODS
+from clan.options import Options
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("src/**/*.md"),
+        *ROOT.glob("benchmarks/**/*.md"),
+    ]
+)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+SPAN = re.compile(r"`(clan [^`]+)`")
+PLACEHOLDER = re.compile(r"[A-Z_]+(\.\.\.)?$")
+
+
+def _fences(page: Path, *languages: str) -> list[str]:
+    return [body for language, body in FENCE.findall(page.read_text()) if language in languages]
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """Return the words of every `clan ...` on a page, in console blocks and in running text."""
+    lines = [
+        line.strip().removeprefix("$ ")
+        for block in _fences(page, "console")
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    spans = SPAN.findall(FENCE.sub("", page.read_text()).replace("\n", " "))
+    found = []
+    for text in [*(line for line in lines if line.startswith("clan ")), *spans]:
+        # what follows on the line is the shell's: a redirection, another command, a comment
+        words = shlex.split(re.split(r"\s[>|;&]", text)[0], comments=True)
+        # `clan train` alone, and `clan train ...`, speak of the command
+        if len(words) > 1 and words[-1] != "...":
+            found.append(words[1:])
+    return found
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    cleaned = (h.strip().lower().replace(" ", "-") for h in headings)
+    return {"".join(c for c in h if c.isalnum() or c in "-_") for h in cleaned}
+
+
+def _resolve(words: list[str]) -> tuple[str, Any, list[str]]:
+    """Follow the sub-commands; returns full name, command, and the words that are left."""
+    command, name = typer.main.get_command(app), []
+    while hasattr(command, "commands") and words != ["--help"]:
+        assert words, f"clan {' '.join(name)}: a sub-command is missing"
+        assert words[0] in command.commands, f"unknown command: clan {' '.join([*name, words[0]])}"
+        command = command.commands[words[0]]
+        name.append(words[0])
+        words = words[1:]
+    return " ".join(name), command, words
+
+
+def _key_exists(key: str) -> bool:
+    groups: list[type[Options]] = [Config]
+    for part in key.split("."):
+        fields = [g.model_fields[part] for g in groups if part in g.model_fields]
+        if not fields:
+            return False
+        if part == "method":
+            groups = [m.Options for m in METHODS.values()]
+        else:
+            groups = [g for field in fields for g in _groups(field.annotation)]
+    return True
+
+
+def _groups(annotation: Any) -> list[type[Options]]:
+    if isinstance(annotation, type) and issubclass(annotation, Options):
+        return [annotation]
+    return [g for inner in getattr(annotation, "__args__", ()) for g in _groups(inner)]
+
+
+def _check_configuration(preset: str, overrides: list[str]) -> None:
+    overrides = [o for o in overrides if not PLACEHOLDER.fullmatch(o) and "KEY=" not in o]
+    for override in overrides:
+        key = override.partition("=")[0]
+        assert _key_exists(key), f"{override}: there is no key {key}"
+    if preset in preset_names():
+        load_config(preset, overrides)
+    elif (ROOT / preset).suffix == ".yaml" and (ROOT / preset).is_file():
+        load_config(ROOT / preset, overrides)
+    else:
+        own = preset.endswith(".yaml") or PLACEHOLDER.fullmatch(preset)
+        assert own, f"{preset} is neither a preset nor a configuration file"
+
+
+@pytest.fixture(params=PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def page(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def test_configuration_page_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import make_configuration
+
+    content = make_configuration.PAGE.read_text()
+    assert make_configuration.updated(content) == content, "run python docs/make_configuration.py"
+    assert "`method.epsilon`" in content
+
+
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(FENCE.sub("", page.read_text())):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_commands_are_ones_that_exist(page: Path) -> None:
+    for words in _commands(page):
+        name, command, rest = _resolve(words)
+        if rest in ([], ["--help"]):
+            # running text that names a command, as in "`clan predict` does the same"
+            continue
+        parameters = command.make_context(name, list(rest)).params
+        if name in ("train", "data check"):
+            first = parameters["preset" if name == "train" else "config"]
+            described = name == "data check" and not parameters["overrides"]
+            if not (described and first.endswith("/")):
+                _check_configuration(first, parameters["overrides"] or [])
+        for preset in parameters.get("names") or []:
+            _check_configuration(preset, [])
+
+
+def test_python_snippets_compile_and_use_public_names(page: Path) -> None:
+    for snippet in _fences(page, "python"):
+        tree = ast.parse(snippet)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert node.value.id != "clan" or node.attr in clan.__all__, node.attr
+
+
+def test_yaml_snippets_are_valid(page: Path) -> None:
+    for snippet in _fences(page, "yaml"):
+        tree = yaml.safe_load(snippet)
+        if "method" in tree:
+            Config.model_validate({k: v for k, v in tree.items() if k != "extends"})
+        elif "splits" in tree:
+            description = Description.model_validate(tree)
+            if isinstance(description.classes, dict):
+                description.labels.label_map(class_set(description.classes))
+        else:
+            class_set(tree)
+
+
+def test_the_checks_see_the_pages() -> None:
+    """Keep the checks above from passing because they found nothing."""
+    assert len(PAGES) >= 6
+    assert sum(len(_commands(page)) for page in PAGES) > 20
+    assert sum(len(_fences(page, "yaml")) for page in PAGES) > 3
+    with pytest.raises(AssertionError, match="unknown command"):
+        _resolve(["tran", "town/clan"])
+    with pytest.raises(AssertionError, match="no key"):
+        _check_configuration("town/clan", ["method.epsilom=1"])
+    assert not _key_exists("data.targett")
+    assert _key_exists("data.target.dataset")
+    assert _key_exists("optim.segmenter.lr")
