@@ -107,6 +107,9 @@ class TrainingOptions(Options):
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the newest checkpoints stay."""
+    snapshot_every: int = Field(0, ge=0)
+    """Steps between model files kept in snapshots/ for analyses, the first before any step; 0:
+    none."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Kind of device."""
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1

@@ -20,8 +20,8 @@ class RunFolder:
 
     Attributes:
         path: the folder. It holds ``config.yaml`` (resolved), ``metrics.jsonl``, TensorBoard
-            events, ``checkpoints/``, ``model.safetensors``, ``evaluation.json`` and, where the
-            training started from weights, ``weights.txt``.
+            events, ``checkpoints/``, ``model.safetensors``, ``evaluation.json``, where the training
+            started from weights ``weights.txt`` and, where asked for, ``snapshots/``.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -30,6 +30,7 @@ class RunFolder:
         self.metrics_file = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.model_file = self.path / "model.safetensors"
+        self.snapshot_folder = self.path / "snapshots"
         self.evaluation_file = self.path / "evaluation.json"
 
     @classmethod
@@ -106,6 +107,15 @@ class RunFolder:
     def newest_checkpoint(self) -> Path | None:
         """Return the newest checkpoint."""
         return newest_checkpoint(self.checkpoints)
+
+    def snapshot_path(self, step: int) -> Path:
+        """Return the model file kept of the network after ``step`` updates."""
+        return self.snapshot_folder / f"step_{step:08d}.safetensors"
+
+    def snapshots(self) -> dict[int, Path]:
+        """Return the model files kept during the training, by step, in order."""
+        found = sorted(self.snapshot_folder.glob("step_*.safetensors"))
+        return {int(path.stem.removeprefix("step_")): path for path in found}
 
     def write_config(self, config: Config) -> None:
         """Write ``config.yaml``, whole or not at all."""

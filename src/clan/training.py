@@ -48,6 +48,7 @@ FREE_TO_CHANGE = (
     "training.devices",
     "training.keep_checkpoints",
     "training.nodes",
+    "training.snapshot_every",
 )
 """Keys that a resumed run may change: the result does not depend on them."""
 
@@ -141,6 +142,8 @@ class Trainer:
             self.journal.close()
 
     def _fit(self) -> None:
+        if self.step == 0:
+            self._snapshot()
         for source, target in self._batches():
             self._update(source, target)
             if self._must_stop():
@@ -167,6 +170,7 @@ class Trainer:
             self._evaluate()
         if last or self.step % options.checkpoint_every == 0:
             self._save()
+        self._snapshot()
 
     def _batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Yield the source and target batches of the steps still to come, on the device."""
@@ -251,10 +255,21 @@ class Trainer:
                 size=self.config.data.evaluation_size,
                 ensemble=self.config.model.ensemble,
             )
+        self._write_model(self.run.model_file)
+
+    def _snapshot(self) -> None:
+        """Keep the network of this step for analyses, if it is one of those asked for."""
+        every = self.config.training.snapshot_every
+        if every and (self.step % every == 0 or self.step == self.config.training.steps):
+            path = self.run.snapshot_path(self.step)
+            together(self.fabric, lambda: self._write_model(path))
+
+    def _write_model(self, path: Path) -> None:
         try:
-            save_model(self.method.segmenter, self.run.model_file)
+            path.parent.mkdir(exist_ok=True)
+            save_model(self.method.segmenter, path)
         except (OSError, SafetensorError) as error:
-            raise RunError(f"cannot write {self.run.model_file}: {error}") from error
+            raise RunError(f"cannot write {path}: {error}") from error
 
     def _save(self) -> None:
         """Write a checkpoint, after all numbers up to here proved finite."""

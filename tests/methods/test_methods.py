@@ -183,7 +183,8 @@ def test_accumulation_gives_the_same_update(name):
     )
     for x, y in zip(parameters(whole).values(), parameters(split).values(), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-6)
-    for key in a:
+    # norms and quantiles of parts do not add up to those of the whole
+    for key in {k for k in a if k != "adv_share" and not k.startswith("alignment_q")}:
         torch.testing.assert_close(a[key], b[key], rtol=1e-4, atol=1e-5)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from clan.data.loading import Batch
 from clan.losses import adversarial_loss
 from clan.methods.base import Method, MethodOptions, Progress
+from clan.methods.gradients import GradientNorm, share
 from clan.models.discriminator import SOURCE, TARGET, Discriminator
 from clan.models.segmenter import Segmenter
 from clan.optim import OptimOptions
@@ -71,8 +72,11 @@ class TAN(Method):
         """Update G on source labels and against D, then D on both domains' predictions."""
         self.start_update(progress)
         for source_part, target_part, last in self.micro_batches(source, target):
-            p_s = self.learn_source(source_part, progress)
-            p_t, weight = self.fool_discriminator(target_part, progress, last)
+            with GradientNorm(self.segmenter) as from_source:
+                p_s = self.learn_source(source_part, progress)
+            with GradientNorm(self.segmenter) as from_adversary:
+                p_t, weight = self.fool_discriminator(target_part, progress, last)
+            self.note(adv_share=share(from_adversary.value, from_source.value))
             self.learn_domains(p_s, p_t, weight, last)
         return self.finish_update()
 
@@ -124,8 +128,15 @@ class TAN(Method):
             d_t = self.run_player("discriminator", p_t)
             loss_t = adversarial_loss(d_t, TARGET, weight)
             self.backward(loss_t / 2)
-        correct = ((d_s < 0).float().mean() + (d_t > 0).float().mean()) / 2
-        self.note(loss_d_source=loss_s, loss_d_target=loss_t, d_accuracy=correct)
+        self.note(loss_d_source=loss_s, loss_d_target=loss_t)
+        self.note_discriminator(d_s.detach(), d_t.detach())
+
+    def note_discriminator(self, d_s: Tensor, d_t: Tensor) -> None:
+        """Note how well D tells the domains apart: accuracy and mean logit, per domain."""
+        right_s, right_t = (d_s < 0).float().mean(), (d_t > 0).float().mean()
+        self.note(d_accuracy=(right_s + right_t) / 2)
+        self.note(d_accuracy_source=right_s, d_accuracy_target=right_t)
+        self.note(d_logit_source=d_s.float().mean(), d_logit_target=d_t.float().mean())
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+"""How much each term of a loss pulls: norms of the gradients that single backwards add."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+
+class GradientNorm:
+    """Measures the gradient that the backwards within a ``with`` block add to a network.
+
+    It looks at each parameter's gradient before it is added to those of earlier backwards, on this
+    process alone. Nothing is copied and nothing waits for the device.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self._norms: list[Tensor] = []
+
+    def __enter__(self) -> GradientNorm:
+        self._handles = [
+            p.register_hook(self._measure)  # type: ignore[no-untyped-call]
+            for p in self._parameters
+        ]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    @property
+    def value(self) -> Tensor:
+        """Return the L2 norm over all parameters, a float32 scalar; 0 if none got a gradient."""
+        if not self._norms:
+            return torch.zeros((), device=self._parameters[0].device)
+        return cast(Tensor, torch.linalg.vector_norm(torch.stack(self._norms)))
+
+    def _measure(self, gradient: Tensor) -> None:
+        self._norms.append(torch.linalg.vector_norm(gradient.detach().float()))
+
+
+def share(part: Tensor, rest: Tensor) -> Tensor:
+    """Return part / (part + rest), from 0 to 1; 0 where both are 0."""
+    return part / (part + rest).clamp(min=torch.finfo(part.dtype).tiny)
