@@ -45,6 +45,9 @@ def main() -> None:
     if options.criterion:
         options.systems, options.out = ("source_only", "adabn", "oracle"), options.out / "long"
         overrides += ["training.steps=1500", "training.evaluate_every=500"]
+    else:
+        # for the analyses: scores and networks on the way
+        overrides += ["training.evaluate_every=50", "training.snapshot_every=50"]
     jobs = table_jobs(options, "town/{}".format, overrides)
     run_all(jobs, options.jobs)
     section = CRITERION if options.criterion else SECTION
