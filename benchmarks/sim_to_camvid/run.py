@@ -67,7 +67,11 @@ def _common(root: Path) -> tuple[str, ...]:
 
 
 def _study(options: argparse.Namespace) -> list[Job]:
-    scored = ("data.validation.split=tune", "training.evaluate_every=200", "training.snapshot_every=0")
+    scored = (
+        "data.validation.split=tune",
+        "training.evaluate_every=200",
+        "training.snapshot_every=0",
+    )
     return [
         Job(
             str(HERE / f"{system}.yaml"),
