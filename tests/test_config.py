@@ -56,6 +56,11 @@ def test_a_plain_string_stands_for_a_domain_and_replaces_it() -> None:
     assert config.data.target.model_dump() == {"dataset": "photos/", "root": None, "split": "val"}
 
 
+@pytest.mark.parametrize("word", ["none", "null"])
+def test_none_and_null_take_a_domain_away(word: str) -> None:
+    assert load_config("town/clan", [f"data.validation={word}"]).data.validation is None
+
+
 @pytest.mark.parametrize(
     ("preset", "change", "parts"),
     [

@@ -20,7 +20,9 @@ def preset_names() -> list[str]:
 
 
 def domain_tree(value: Any) -> Any:
-    """Let ``data.target=photos/`` stand for ``data.target.dataset=photos/``."""
+    """Let ``data.target=photos/`` stand for ``data.target.dataset=photos/``, ``none`` for null."""
+    if value == "none":
+        return None
     return {"dataset": value} if isinstance(value, str) else value
 
 
