@@ -66,6 +66,7 @@ def _none(value: Any) -> Any:
 
 
 Domain = Annotated[DomainOptions, BeforeValidator(domain_tree)]
+OptionalDomain = Annotated[DomainOptions | None, BeforeValidator(domain_tree)]
 Pixels = Annotated[int, Field(ge=1)]
 
 
@@ -78,9 +79,9 @@ class DataOptions(Options):
     """Class set: built-in name or file. Not given: that of the source."""
     source: Domain
     """The labelled domain."""
-    target: Domain | None = None
+    target: OptionalDomain = None
     """The domain to adapt to; labels are not read, whether there are any or not."""
-    validation: Domain | None = None
+    validation: OptionalDomain = None
     """A labelled split of the target for scores only; nothing is selected by it."""
     source_view: ViewOptions = ViewOptions()
     """Size, crop and augmentation of source images in training."""
