@@ -1,0 +1,1 @@
+"""Figures at paper quality: one module per kind, one style, no state of pyplot."""

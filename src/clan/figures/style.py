@@ -1,0 +1,234 @@
+"""The figures' common style: sizes, fonts, one fixed colour per system, and how they are saved.
+
+A figure is made inside `paper_style` by `new_figure` and handed to `save_figure` or `svg_text`;
+pyplot, which keeps figures and settings between calls, is never used.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clan.errors import RunError, nearest
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.35, 6.9
+"""Width of a column and of a page of two columns, in inches."""
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+INK, FAINT, RULE, PAPER = "#212529", "#5c636a", "#dee2e6", "#ffffff"
+"""Text and axes; text of less weight; grid lines; background."""
+
+SYSTEM_COLORS = {
+    "pretrained": "#b5bcc3",
+    "source_only": "#6c757d",
+    "adabn": "#e69f00",
+    "tan": "#0072b2",
+    "clan": "#d55e00",
+    "oracle": "#009e73",
+    "mcd": "#cc79a7",
+}
+"""A fixed colour for each system that the package knows (Okabe and Ito's, safe for the colour
+blind; those without adaptation are grey)."""
+
+OTHER_COLORS = ("#56b4e9", "#aa4499", "#999933", "#332288", "#882255", "#44aa99")
+"""Colours of systems with other names, in the order of their names."""
+
+_SETTINGS: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "figure.titlesize": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.titlecolor": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "patch.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.2,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "figure.dpi": 150,
+    "image.interpolation": "nearest",
+    # fonts inside the file as TrueType, and as outlines: it looks alike on every machine
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    # names inside an SVG by its content alone: the same data give the same file
+    "svg.hashsalt": "clan",
+}
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Set fonts, lines and colours for what is drawn inside; matplotlib's own come back after."""
+    # imported here: it takes longer than all else that a plain command imports
+    from matplotlib import rc_context
+
+    with rc_context(_SETTINGS):
+        yield
+
+
+def new_figure(width: float = COLUMN, height: float = 2.3) -> Figure:
+    """Return an empty figure of ``width`` x ``height`` inches that lays itself out.
+
+    Call it inside `paper_style`; text made outside has matplotlib's own fonts.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0.04, hspace=0.05)
+    return figure
+
+
+def system_colors(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour per system: the known have theirs in every figure.
+
+    Args:
+        names: of systems, such as those of runs. Case, blanks and hyphens count as underscores:
+            ``source only`` is ``source_only``.
+    """
+    distinct = dict.fromkeys(names)
+    others = sorted(name for name in distinct if _key(name) not in SYSTEM_COLORS)
+    extra = dict(zip(others, islice(cycle(OTHER_COLORS), len(others)), strict=True))
+    return {name: SYSTEM_COLORS.get(_key(name)) or extra[name] for name in distinct}
+
+
+def system_order(names: Iterable[str]) -> list[str]:
+    """Return distinct names in the order of the paper's tables, the oracle and others last."""
+    known = {name: place for place, name in enumerate(SYSTEM_COLORS)}
+    known["oracle"] = len(known) + 1
+    distinct = list(dict.fromkeys(names))
+    return sorted(distinct, key=lambda name: (known.get(_key(name), len(known)), name))
+
+
+def by_system(names: Iterable[str]) -> dict[str, list[int]]:
+    """Return the indices of the runs of each system, systems in the order of `system_order`."""
+    listed = list(names)
+    return {
+        name: [index for index, each in enumerate(listed) if each == name]
+        for name in system_order(listed)
+    }
+
+
+def system_label(name: str) -> str:
+    """Return a system's name as figures print it: ``source only``, ``CLAN``."""
+    key = _key(name)
+    if key in ("tan", "clan", "mcd"):
+        return key.upper()
+    return {"source_only": "source only", "adabn": "AdaBN"}.get(key, name)
+
+
+def grid_lines(axes: Axes, axis: str = "y") -> None:
+    """Draw faint lines behind the data, along one axis' ticks."""
+    axes.grid(visible=True, axis=axis)  # type: ignore[arg-type]
+    axes.tick_params(axis=axis, length=0)  # type: ignore[arg-type]
+    axes.spines["left" if axis == "y" else "bottom"].set_visible(False)
+
+
+def legend_above(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Place one legend in a line above all axes of the figure."""
+    columns = max(1, min(len(labels), int(figure.get_figwidth() / 0.85)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file that `save_figure` could not write, before anything is computed.
+
+    Raises:
+        RunError: another suffix than those of `SUFFIXES`.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        found = path.suffix or "none"
+        raise RunError(
+            f"cannot draw {path}: unknown suffix {found!r}{nearest(path.suffix, SUFFIXES)}"
+        )
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 300) -> None:
+    """Write a figure, whole or not at all; the same figure gives the same bytes.
+
+    Args:
+        figure: of `new_figure`.
+        path: .png, .svg or .pdf; its folder is made.
+        dpi: of a .png and of pictures inside the others.
+
+    Raises:
+        RunError: another suffix, or a path that cannot be written.
+    """
+    check_suffix(path)
+    content = _rendered(figure, path.suffix.lower()[1:], dpi)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def svg_text(figure: Figure, name: str, dpi: int = 150) -> str:
+    """Return the figure as an ``<svg>`` element for a page.
+
+    Args:
+        figure: of `new_figure`.
+        name: unlike that of other figures of the page: ids inside the element follow from it.
+        dpi: of pictures inside.
+    """
+    text = _rendered(figure, "svg", dpi, salt=name).decode()
+    return text[text.index("<svg") :]
+
+
+def _rendered(figure: Figure, kind: str, dpi: int, salt: str = "clan") -> bytes:
+    from matplotlib import rc_context
+
+    # no date and no version of the day: files differ only where figures do
+    undated: dict[str, Any] = {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "ModDate": None},
+    }[kind]
+    buffer = io.BytesIO()
+    with paper_style(), rc_context({"svg.hashsalt": salt}):
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=undated)
+    return buffer.getvalue()
+
+
+def _key(name: str) -> str:
+    return "".join("_" if c in " -" else c for c in name.lower())
