@@ -7,14 +7,14 @@ pyplot, which keeps figures and settings between calls, is never used.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clan.errors import RunError, nearest
+from clan.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -190,17 +190,7 @@ def save_figure(figure: Figure, path: Path, dpi: int = 300) -> None:
         RunError: another suffix, or a path that cannot be written.
     """
     check_suffix(path)
-    content = _rendered(figure, path.suffix.lower()[1:], dpi)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    write_whole(path, _rendered(figure, path.suffix.lower()[1:], dpi))
 
 
 def svg_text(figure: Figure, name: str, dpi: int = 150) -> str:
