@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clan.cli_analysis import analyse_app, figure
 from clan.errors import ClanError
 
 app = typer.Typer(
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make the built-in data set; check your own.")
 app.add_typer(data_app, name="data")
+app.add_typer(analyse_app, name="analyse")
+app.command()(figure)
 
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads this form on every Python it supports

@@ -7,7 +7,7 @@ pyplot, which keeps figures and settings between calls, is never used.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
@@ -163,6 +163,40 @@ def legend_above(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) 
     """Place one legend in a line above all axes of the figure."""
     columns = max(1, min(len(labels), int(figure.get_figwidth() / 0.85)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def system_legend(figure: Figure, systems: Mapping[str, Sequence[int]], marker: str = "") -> None:
+    """Name the systems and how many seeds each has, above all axes."""
+    from matplotlib.lines import Line2D
+
+    colors = system_colors(systems)
+    handles = [Line2D([], [], color=colors[name], marker=marker) for name in systems]
+    legend_above(figure, handles, [seeds_label(name, len(s)) for name, s in systems.items()])
+
+
+def seeds_label(name: str, seeds: int) -> str:
+    """Return a system's printed name, with the number of seeds where there are several."""
+    return f"{system_label(name)} ({seeds} seeds)" if seeds > 1 else system_label(name)
+
+
+def class_axis(axes: Axes, names: Sequence[str], absent: Iterable[int]) -> None:
+    """Write class names below groups of bars at 0, 1, ...; where a class is absent, say so."""
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    for place in absent:
+        # a little above zero, in the axes' own height
+        axes.annotate(
+            "absent",
+            (place, 0),
+            xytext=(0, 2),
+            textcoords="offset points",
+            rotation=90,
+            ha="center",
+            va="bottom",
+            color=FAINT,
+            fontsize=6,
+        )
 
 
 def check_suffix(path: Path) -> None:

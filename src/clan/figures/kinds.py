@@ -1,0 +1,90 @@
+"""The figures by name, and drawing one of them from run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clan.errors import ConfigError, RunError, nearest
+from clan.figures.style import check_suffix, save_figure
+from clan.runs import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """What a figure may be told beside its runs; a kind that has no use for one leaves it."""
+
+    class_name: str | None = None
+    """The class that is followed over the steps; None: wall, or the first that is present."""
+    images: int = 3
+    """Images (rows) of figures that show some."""
+    baseline: str = "source_only"
+    """The system that gains and losses count from."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of figure: what it shows, and the function that draws it, ``module:name``.
+
+    The function takes run folders and `FigureOptions` and returns a Figure.
+    """
+
+    shows: str
+    function: str
+
+    def draw(self, runs: Sequence[Path], options: FigureOptions) -> Figure:
+        """Draw it; modules are imported when they are needed."""
+        module, _, name = self.function.partition(":")
+        function: Callable[[Sequence[Path], FigureOptions], Any] = getattr(
+            import_module(f"clan.figures.{module}"), name
+        )
+        figure: Figure = function(runs, options)
+        return figure
+
+
+KINDS = {
+    "curves": Kind("learning curves: target mIoU, losses, D's health", "curves:draw_curves"),
+    "ccd": Kind("cluster-centre distance over the steps", "ccd:draw_steps"),
+    "ccd-classes": Kind("cluster-centre distance per class, at the end", "ccd:draw_classes"),
+    "tsne": Kind("t-SNE of pixel features, a panel per run", "tsne:draw_tsne"),
+    "maps": Kind("alignment maps and D's answers on images", "maps:draw_maps"),
+    "maps-classes": Kind("mean of the alignment map per class", "maps:draw_classes"),
+    "qualitative": Kind("images, predictions, ground truth", "qualitative:draw_qualitative"),
+    "transfer": Kind("IoU per class won and lost over the baseline", "transfer:draw_transfer"),
+    "label-free": Kind("label-free scores against true mIoU", "label_free:draw_scores"),
+}
+
+
+def draw_figure(
+    kind: str,
+    runs: Sequence[str | Path],
+    out: Path,
+    options: FigureOptions | None = None,
+    dpi: int = 300,
+) -> None:
+    """Draw a figure of runs into a file.
+
+    Args:
+        kind: a key of `KINDS`.
+        runs: run folders; seeds of one name are one system.
+        out: .png, .svg or .pdf.
+        options: what the figure may be told.
+        dpi: of a .png.
+
+    Raises:
+        ConfigError: an unknown kind.
+        RunError: no run there, an analysis that is missing or not alike, an unwritable file.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"unknown figure {kind!r}{nearest(kind, KINDS)}")
+    check_suffix(out)
+    if not runs:
+        raise RunError("no run given; name run folders")
+    folders = [RunFolder.open(run).path for run in runs]
+    save_figure(KINDS[kind].draw(folders, options or FigureOptions()), out, dpi)
