@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clan.cli_analysis import analyse_app, figure
+from clan.cli_analysis import analyse_app, compare_label_free, evaluate_label_free, figure
 from clan.errors import ClanError
 
 app = typer.Typer(
@@ -211,6 +211,20 @@ def evaluate(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Also draw the confusion matrix: a .png, .pdf or .svg file."),
     ] = None,
+    label_free: Annotated[
+        bool,
+        typer.Option(
+            "--label-free",
+            help="Score without labels, on images of the target (or of --dataset): entropy, "
+            "information maximisation, soft neighbourhood density, agreement of the classifiers.",
+        ),
+    ] = False,
+    snapshots: Annotated[
+        bool,
+        typer.Option(
+            "--snapshots", help="With --label-free: every snapshot of the run, for `clan compare`."
+        ),
+    ] = False,
 ) -> None:
     """Score a model on a labelled split: IoU per class, and mIoU per named class subset.
 
@@ -224,7 +238,16 @@ def evaluate(
     `clan evaluate model.safetensors --dataset mydata.yaml --split test --out scores.json`
 
     `clan evaluate RUN --dataset cityscapes --root data/cityscapes --split test --submit DIR`
+
+    `clan evaluate runs/clan/seed0 --label-free --snapshots`
     """
+    if label_free or snapshots:
+        labelled = {"--out": out, "--submit": submit, "--confusion": confusion, "--flip": flip}
+        labelled |= {"--align-corners": align_corners, "--protocol": protocol != "own"}
+        evaluate_label_free(
+            model, dataset, root, split, device, snapshots, {**labelled, "--scales": scales != "1"}
+        )
+        return
     from clan.evaluation import evaluate_model
     from clan.protocol import choose_protocol, parse_scales
 
@@ -268,7 +291,8 @@ def compare(
     """Set runs side by side, like the paper's tables.
 
     Per-class IoU, mIoU, gain over source only and the share of the domain gap closed; mean and
-    standard deviation over seeds; best in bold.
+    standard deviation over seeds; best in bold. Where runs have label-free scores of their
+    snapshots, also which checkpoint each score would choose.
 
     Examples: `clan compare runs/*/seed*`, `clan compare runs/*/seed* --paper gta5 --format latex`
     """
@@ -278,6 +302,7 @@ def compare(
         runs or [], baseline=baseline, oracle=oracle, subset=subset, paper=paper
     )
     comparison.write(Console(), style)
+    compare_label_free(runs or [], style)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -220,6 +220,50 @@ def figure(
     options = FigureOptions(class_name=class_name, images=images, baseline=baseline)
     draw_figure(kind, runs, out, options, dpi)
     _tell(str(out))
+
+
+def evaluate_label_free(
+    model: Path,
+    dataset: str | None,
+    root: str | None,
+    split: str,
+    device: str,
+    snapshots: bool,
+    others: Mapping[str, object],
+) -> None:
+    """Score without labels, as `clan evaluate --label-free` asks; print the scores."""
+    from clan.analysis.label_free import LabelFreeOptions, label_free, score_images
+    from clan.analysis.label_free_table import scores_table
+    from clan.errors import ConfigError
+    from clan.runs import RunFolder
+
+    if beside := [name for name, given in others.items() if given]:
+        raise ConfigError(f"{', '.join(beside)} belongs to scores with labels; leave it out")
+    if dataset is not None and snapshots:
+        raise ConfigError("--snapshots scores a run on its own target; leave --dataset out")
+    about: Mapping[str, Any]
+    with progress() as watch:
+        if dataset is not None:
+            about = score_images(model, dataset, root=root, split=split, device=device, watch=watch)
+        else:
+            run = RunFolder.open(model)
+            about = label_free(
+                run, LabelFreeOptions(), snapshots=snapshots, device=device, root=root, watch=watch
+            ).about
+    Console().print(scores_table(about))
+
+
+def compare_label_free(runs: Sequence[Path], style: str) -> None:
+    """Print which checkpoint label-free scores would choose, where runs have such scores."""
+    from clan.analysis.choice import checkpoint_choices, choices_markdown, write_choices
+
+    if style not in ("text", "markdown"):
+        return
+    choices, notes = checkpoint_choices(runs)
+    if style == "markdown" and (choices or notes):
+        Console().out("\n" + choices_markdown(choices, notes), end="", highlight=False)
+    elif choices or notes:
+        write_choices(choices, notes, Console())
 
 
 @contextmanager

@@ -87,18 +87,19 @@ def draw_domains(
 def draw_source(config: Config, dataset: Dataset, images: int, seed: int) -> Sample:
     """Draw source images, shown at the size that training resizes them to before it crops."""
     size = config.data.source_view.size or config.data.evaluation_size
-    return _draw(dataset, size, images, seed, SOURCE_DRAW)
+    return draw(dataset, size, images, seed, SOURCE_DRAW)
 
 
 def draw_target(config: Config, dataset: Dataset, images: int, seed: int) -> Sample:
     """Draw target images, shown at the size that scoring shows them at."""
     size = config.data.evaluation_size or config.data.target_view.size
-    return _draw(dataset, size, images, seed, TARGET_DRAW)
+    return draw(dataset, size, images, seed, TARGET_DRAW)
 
 
-def _draw(
+def draw(
     dataset: Dataset, size: tuple[int, int] | None, images: int, seed: int, stream: int
 ) -> Sample:
+    """Draw ``images`` of a data set at random, all where it has fewer; the same for a seed."""
     if images < 1:
         raise ConfigError(f"an analysis needs at least one image per domain, not {images}")
     order = random_order(seed, stream, 0, len(dataset))[:images]

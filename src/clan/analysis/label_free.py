@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clan.analysis.images import (
+    TARGET_DRAW,
     Sample,
     TargetSplit,
     Watch,
+    draw,
     draw_target,
     moved,
     open_source,
@@ -29,7 +32,7 @@ from clan.analysis.images import (
 from clan.analysis.networks import load_network, network_files
 from clan.analysis.results import Result, write_result
 from clan.config import Config
-from clan.data.datasets import Dataset
+from clan.data.datasets import Dataset, open_dataset
 from clan.data.transforms import random_generator
 from clan.domains import open_domain
 from clan.errors import ConfigError
@@ -37,6 +40,7 @@ from clan.evaluation import score
 from clan.inference import pick_device
 from clan.losses import alignment_map
 from clan.models.segmenter import Segmenter
+from clan.models.weights import load_segmenter
 from clan.runs import RunFolder
 
 TEMPERATURE = 0.05
@@ -223,6 +227,47 @@ def label_free(
         "miou_on": None if validation is None else f"{validation.name} {validation.split}",
     }
     return write_result(run, "label-free", config, target.classes, about)
+
+
+def score_images(
+    model: str | Path,
+    dataset: str,
+    *,
+    root: str | Path | None = None,
+    split: str = "val",
+    options: LabelFreeOptions | None = None,
+    device: str = "auto",
+    watch: Watch = lambda *_: None,
+) -> dict[str, Any]:
+    """Score a model on a data set's images, labelled or not; nothing is written.
+
+    Args:
+        model: a finished run or a model file.
+        dataset: built-in name, description or folder of images.
+        root: the data set's folder.
+        split: of the data set.
+        options: which images.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        watch: told of each image.
+
+    Returns:
+        What `label_free` writes, without a true mIoU.
+
+    Raises:
+        ClanError: no model, data that cannot be read.
+    """
+    options = options or LabelFreeOptions()
+    network = load_segmenter(model).to(pick_device(device))
+    data = open_dataset(dataset, root=root, split=split, classes=network.classes, labels=False)
+    sample = draw(data, network.evaluation_size, options.images, options.seed, TARGET_DRAW)
+    values = score_unlabelled(network, sample, options, watch=partial(watch, str(model)))
+    return {
+        "target": sample.describe(),
+        "steps": [None],
+        "scores": {name: [value] for name, value in values.items()},
+        "miou": [None],
+        "miou_on": None,
+    }
 
 
 def true_mious(run: RunFolder) -> dict[int, float]:
