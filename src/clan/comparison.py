@@ -6,8 +6,9 @@ compared: the same classes, the same labels, the same input size; anything else 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def compare(
         rows=tuple(rows),
         baseline=baseline if baseline in systems else None,
         oracle=oracle if oracle in systems else None,
-        notes=tuple(_notes(rows, names, baseline, oracle, first)),
+        notes=tuple(_notes(rows, names, baseline, oracle, systems)),
     )
     if table is None:
         return own
@@ -203,9 +204,14 @@ def _with_gains(rows: list[Row], baseline: str, oracle: str) -> list[Row]:
 
 
 def _notes(
-    rows: list[Row], classes: tuple[str, ...], baseline: str, oracle: str, first: Evaluation
+    rows: list[Row],
+    classes: tuple[str, ...],
+    baseline: str,
+    oracle: str,
+    systems: Mapping[str, list[Evaluation]],
 ) -> Iterable[str]:
     by_name = {row.name: row for row in rows}
+    first = systems[rows[0].name][0]
     if any(row.std is not None for row in rows):
         yield "±: sample standard deviation over seeds."
     single = [row.name for row in rows if row.std is None]
@@ -229,10 +235,17 @@ def _notes(
             "predicted and is left out of the mean where it is not."
         )
     if baseline in by_name:
-        yield from _worse(rows, classes, by_name[baseline], oracle)
+        yield from _worse(rows, classes, by_name[baseline], oracle, systems)
 
 
-def _worse(rows: list[Row], classes: tuple[str, ...], baseline: Row, oracle: str) -> Iterable[str]:
+def _worse(
+    rows: list[Row],
+    classes: tuple[str, ...],
+    baseline: Row,
+    oracle: str,
+    systems: Mapping[str, list[Evaluation]],
+) -> Iterable[str]:
+    """Name the classes that adaptation made worse (negative transfer), the worst first."""
     for row in rows:
         if row.name in (baseline.name, oracle):
             continue
@@ -240,8 +253,22 @@ def _worse(rows: list[Row], classes: tuple[str, ...], baseline: Row, oracle: str
         change = np.round(row.iou, 1) - np.round(baseline.iou, 1)
         lost = sorted((d, c) for d, c in zip(change.tolist(), classes, strict=True) if d < -0.05)
         if lost:
-            listed = ", ".join(f"{name} {delta:+.1f}" for delta, name in lost)
+            seeds = partial(_seeds_lost, systems[row.name], systems[baseline.name])
+            listed = ", ".join(f"{name} {delta:+.1f}{seeds(name)}" for delta, name in lost)
             yield f"{row.name} is worse than {baseline.name} on {listed}."
+
+
+def _seeds_lost(own: list[Evaluation], baseline: list[Evaluation], name: str) -> str:
+    """Return in how many seeds a class got worse; nothing where there are no two to tell."""
+    pairs = [
+        (a.scores.iou[name], b.scores.iou[name])
+        for a in own
+        for b in baseline
+        if a.seed is not None and a.seed == b.seed
+    ]
+    if len(pairs) < 2:
+        return ""
+    return f" ({sum(a < b for a, b in pairs)} of {len(pairs)} seeds)"
 
 
 def _title(first: Evaluation, subset: str, classes: int, rules: set[str]) -> str:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 M_COLORS, D_COLORS = "magma", "RdBu_r"
+M_VALUES = "alignment map M (high = poorly aligned)"
+D_VALUES = "D's probability of the target"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def draw_maps(runs: Sequence[Path], options: FigureOptions) -> Figure:
     """Draw target images with M before and after adaptation and, where there is a D, its answers.
 
     Columns: the image; M of the network before; M of each run; then the same for D's probability
-    of the target. All maps of M share a scale, from 0 to the 99th percentile of what is shown.
+    of the target. Maps of a kind share a scale, up to the 99th percentile of what is shown.
 
     Raises:
         RunError: not analysed, or with other images, options or networks before.
@@ -56,26 +58,30 @@ def draw_maps(runs: Sequence[Path], options: FigureOptions) -> Figure:
     count = min(options.images, len(results[0].arrays["image"]))
     columns = _columns(results)
     height, width = columns[0].pictures.shape[1:3]
+    scales = {
+        values: _scale(values, [c.pictures[:count] for c in columns if c.values == values])
+        for values in dict.fromkeys(c.values for c in columns if c.values)
+    }
     with paper_style():
         cell = PAGE / len(columns)
-        figure = new_figure(PAGE, cell * height / width * count + 0.7)
-        grid = figure.subplots(count, len(columns), squeeze=False)
-        drawn: dict[str, tuple[Any, list[Axes]]] = {}
-        top = max(0.05, _percentile(columns, count))
+        figure = new_figure(PAGE, cell * height / width * count + 0.75)
+        ratios = [cell * height / width] * count + [0.07]
+        spec = figure.add_gridspec(count + 1, len(columns), height_ratios=ratios)
+        shown: dict[str, Any] = {}
         for place, column in enumerate(columns):
-            grid[0][place].set_title(column.title, fontsize=7)
             for row in range(count):
-                axes = grid[row][place]
-                shown = _show(axes, column.pictures[row], column.values, top)
-                drawn.setdefault(column.values, (shown, []))[1].append(axes)
-        for values, (shown, axes_list) in drawn.items():
-            if values:
-                bar = figure.colorbar(
-                    shown, ax=axes_list, location="bottom", aspect=40, shrink=0.6, pad=0.02
-                )
-                bar.outline.set_visible(False)
-                bar.set_label(values, fontsize=7)
-                bar.ax.tick_params(labelsize=6, length=2)
+                axes = figure.add_subplot(spec[row, place])
+                axes.set_axis_off()
+                if row == 0:
+                    axes.set_title(column.title, fontsize=7)
+                picture = column.pictures[row]
+                if column.values:
+                    picture = picture.astype(np.float32)
+                shown[column.values] = axes.imshow(picture, **scales.get(column.values, {}))
+        for values in scales:
+            places = [i for i, column in enumerate(columns) if column.values == values]
+            bar = figure.add_subplot(spec[count, places[0] : places[-1] + 1])
+            _colorbar(figure, shown[values], bar, values)
     return figure
 
 
@@ -91,8 +97,7 @@ def draw_classes(runs: Sequence[Path], options: FigureOptions | None = None) -> 
         grid = figure.subplots(2 if judged else 1, 1, sharex=True, squeeze=False)[:, 0]
         _bars(grid[0], results, "m", "mean of M")
         if judged:
-            _bars(grid[1], judged, "d", "mean of D's\nprobability of target")
-            grid[1].axhline(0.5, color=FAINT, linewidth=0.6, linestyle=":")
+            _bars(grid[1], judged, "d", "mean of D's\nprobability of target", 0.5)
         handles, labels = grid[0].get_legend_handles_labels()
         legend_above(figure, handles, labels)
     return figure
@@ -100,7 +105,7 @@ def draw_classes(runs: Sequence[Path], options: FigureOptions | None = None) -> 
 
 def _columns(results: Sequence[Result]) -> list[Column]:
     first, before = results[0], _before(results[0])
-    m, d = "alignment map M (high = poorly aligned)", "D's probability of target"
+    m, d = M_VALUES, D_VALUES
     columns = [
         Column("target image", first.arrays["image"]),
         Column(f"M, {before}", first.arrays["m_before"], m),
@@ -119,23 +124,32 @@ def _before(result: Result) -> str:
     return "before training" if before == "step 0" else system_label(before)
 
 
-def _percentile(columns: Sequence[Column], count: int) -> float:
-    shown = [c.pictures[:count] for c in columns if c.values.startswith("alignment")]
-    return float(np.percentile(np.concatenate(shown).astype(np.float32), 99))
+def _before_color(result: Result) -> str:
+    before = str(result.about["before"])
+    return system_colors([before])[before] if before != "step 0" else SYSTEM_COLORS["pretrained"]
 
 
-def _show(axes: Axes, picture: NDArray[Any], values: str, top: float) -> Any:
-    axes.set_axis_off()
-    if not values:
-        return axes.imshow(picture)
-    picture = picture.astype(np.float32)
-    if values.startswith("alignment"):
-        return axes.imshow(picture, cmap=M_COLORS, vmin=0, vmax=top)
-    return axes.imshow(picture, cmap=D_COLORS, vmin=0, vmax=1)
+def _scale(values: str, pictures: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    """Return colours and range: of M from 0, of D symmetric about 0.5, up to what is shown."""
+    found = np.concatenate(pictures).astype(np.float32)
+    if values == M_VALUES:
+        return {"cmap": M_COLORS, "vmin": 0, "vmax": max(0.05, float(np.percentile(found, 99)))}
+    reach = max(0.02, float(np.percentile(np.abs(found - 0.5), 99)))
+    return {"cmap": D_COLORS, "vmin": 0.5 - reach, "vmax": 0.5 + reach}
 
 
-def _bars(axes: Axes, results: Sequence[Result], which: str, title: str) -> None:
-    """Draw a group of bars per class: before, then the systems."""
+def _colorbar(figure: Figure, shown: Any, place: Axes, values: str) -> None:
+    bar = figure.colorbar(shown, cax=place, orientation="horizontal")
+    bar.outline.set_visible(False)
+    bar.set_label(values, fontsize=7)
+    bar.ax.tick_params(labelsize=6, length=2)
+    bar.ax.locator_params(nbins=5)
+
+
+def _bars(
+    axes: Axes, results: Sequence[Result], which: str, title: str, origin: float = 0.0
+) -> None:
+    """Draw a group of bars per class, up and down from ``origin``: before, then the systems."""
     systems = by_system([r.name for r in results])
     colors = system_colors(systems)
     after = {
@@ -150,19 +164,25 @@ def _bars(axes: Axes, results: Sequence[Result], which: str, title: str) -> None
     if lone:
         axes.bar(
             places - 0.4 + width / 2,
-            before,
+            before - origin,
             width,
-            color=SYSTEM_COLORS["pretrained"],
+            bottom=origin,
+            color=_before_color(results[0]),
             label=_before(results[0]),
         )
     for number, (name, values) in enumerate(after.items(), start=int(lone)):
         axes.bar(
             places - 0.4 + width * (number + 0.5),
-            values.mean(axis=0),
+            values.mean(axis=0) - origin,
             width,
+            bottom=origin,
             color=colors[name],
             label=seeds_label(name, len(values)),
         )
-    class_axis(axes, results[0].classes.names, np.flatnonzero(np.isnan(before)).tolist())
+    absent = np.flatnonzero(np.isnan(before)).tolist()
+    class_axis(axes, results[0].classes.names, absent, origin)
+    if origin:
+        axes.axhline(origin, color=FAINT, linewidth=0.6)
+        axes.spines["bottom"].set_visible(False)
     axes.set_ylabel(title)
     grid_lines(axes)

@@ -179,16 +179,18 @@ def seeds_label(name: str, seeds: int) -> str:
     return f"{system_label(name)} ({seeds} seeds)" if seeds > 1 else system_label(name)
 
 
-def class_axis(axes: Axes, names: Sequence[str], absent: Iterable[int]) -> None:
+def class_axis(
+    axes: Axes, names: Sequence[str], absent: Iterable[int], origin: float = 0.0
+) -> None:
     """Write class names below groups of bars at 0, 1, ...; where a class is absent, say so."""
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.6, len(names) - 0.4)
     for place in absent:
-        # a little above zero, in the axes' own height
+        # a little above the line that bars start from
         axes.annotate(
             "absent",
-            (place, 0),
+            (place, origin),
             xytext=(0, 2),
             textcoords="offset points",
             rotation=90,

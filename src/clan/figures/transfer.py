@@ -59,6 +59,8 @@ def draw_transfer(runs: Sequence[Path], options: FigureOptions) -> Figure:
             shift = -0.4 + width * (number + 0.5)
             axes.bar(places + shift, change, width, color=colors[name], label=system_label(name))
         axes.axhline(0, color=INK, linewidth=0.6)
+        axes.spines["bottom"].set_visible(False)
+        axes.set_xlabel(f"class and its IoU in % with {system_label(options.baseline)}", fontsize=7)
         heads = [
             f"{name} {'-' if np.isnan(iou) else f'{iou:.0f}'}"
             for name, iou in zip(comparison.classes, base, strict=True)
