@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clan.analysis.label_free import HIGHER_IS_BETTER, TITLES
+from clan.analysis.label_free import HIGHER_IS_BETTER, SHORT
 from clan.analysis.results import COMMANDS, Result, matrix, read_alike, result_file
 
 TOGETHER = "all together"
@@ -146,7 +146,14 @@ def choices_markdown(choices: Sequence[Choices], notes: Sequence[str]) -> str:
 
 def choice_cells(choices: Sequence[Choices]) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows of the table: mIoU in percent and, in brackets, rank correlation."""
-    heads = ["system", "seeds", "checkpoints", "last", "oracle", *TITLES.values()]
+    heads = [
+        "system",
+        "seeds",
+        "checkpoints",
+        "last",
+        "oracle",
+        *(SHORT[name] for name in HIGHER_IS_BETTER),
+    ]
     rows = [
         [
             each.name,
@@ -154,7 +161,7 @@ def choice_cells(choices: Sequence[Choices]) -> tuple[list[str], list[list[str]]
             str(each.checkpoints),
             f"{each.last:.1f}",
             f"{each.oracle:.1f}",
-            *(_cell(each.scores.get(name)) for name in TITLES),
+            *(_cell(each.scores.get(name)) for name in HIGHER_IS_BETTER),
         ]
         for each in choices
     ]

@@ -56,6 +56,14 @@ TITLES = {
     "agreement": "classifier agreement",
 }
 
+SHORT = {
+    "entropy": "entropy",
+    "information": "inf. max.",
+    "snd": "SND",
+    "agreement": "agreement",
+}
+"""The same for narrow tables."""
+
 
 @dataclass(frozen=True)
 class LabelFreeOptions:

@@ -9,14 +9,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clan.analysis.label_free import HIGHER_IS_BETTER, TITLES
+from clan.analysis.label_free import HIGHER_IS_BETTER, SHORT
 
 
 def scores_table(about: Mapping[str, Any]) -> RenderableType:
     """Return a line per checkpoint: the scores and, where known, the true mIoU in percent."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     known = any(value is not None for value in about["miou"])
-    heads = ["step", *(f"{TITLES[k]} {'↑' if up else '↓'}" for k, up in HIGHER_IS_BETTER.items())]
+    heads = ["step", *(f"{SHORT[k]} {'↑' if up else '↓'}" for k, up in HIGHER_IS_BETTER.items())]
     for head in [*heads, *(["true mIoU %"] if known else [])]:
         table.add_column(Text(head), justify="right")
     for row, step in enumerate(about["steps"]):
