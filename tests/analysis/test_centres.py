@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clan.analysis.centres import Centres, Pooling, centre_distances
-from clan.analysis.images import class_shares, resized_label
+from clan.analysis.images import class_counts, resized_label
 
 F, GRID = 6, (8, 10)
 
@@ -24,7 +24,7 @@ def cloud(seed: int, shift: float = 0.0, sigma: float = 1.0, images: int = 40) -
 def centres_of(images: list[Tensor], label: Tensor, pooling: Pooling = "pixel") -> Centres:
     centres = Centres(3, pooling)
     for features in images:
-        centres.add(features, class_shares(label, 3, GRID))
+        centres.add(features, class_counts(label, 3, GRID))
     return centres
 
 
@@ -83,7 +83,7 @@ def test_pooling_weighs_pixels_or_images() -> None:
     for pooling, expected in (("pixel", 80 / 81), ("image", 0.5)):
         centres = Centres(1, pooling)  # type: ignore[arg-type]
         for value, label in ((1.0, full), (0.0, single)):
-            centres.add(torch.full((F, *GRID), value), class_shares(label, 1, GRID))
+            centres.add(torch.full((F, *GRID), value), class_counts(label, 1, GRID))
         assert centres.means[0] == pytest.approx([expected] * F)
 
 
@@ -91,10 +91,15 @@ def test_no_image_means_no_centre() -> None:
     assert np.isnan(centre_distances(Centres(2), Centres(2), "euclidean")).all()
 
 
-def test_shares_are_those_of_the_pixels_in_each_cell() -> None:
+def test_counts_are_those_of_the_pixels_in_each_cell() -> None:
     label = torch.tensor([[0, 1, 1, 1], [0, 0, 255, 255]], dtype=torch.uint8)
-    shares = class_shares(label, 2, (1, 2))
-    assert shares.tolist() == [[[0.75, 0.0]], [[0.25, 0.5]]]
+    assert class_counts(label, 2, (1, 2)).tolist() == [[[3, 0]], [[1, 2]]]
+    # a finer grid than the pixels: every pixel is in one cell still
+    assert class_counts(label, 2, (5, 7)).sum() == 6
+    generator = torch.Generator().manual_seed(0)
+    random = torch.randint(0, 3, (9, 14), generator=generator, dtype=torch.uint8)
+    counts = class_counts(random, 3, (4, 5))
+    assert counts.sum(dim=(1, 2)).tolist() == [int((random == c).sum()) for c in range(3)]
 
 
 def test_a_label_is_resized_by_the_pixel_at_the_centre() -> None:

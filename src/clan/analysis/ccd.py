@@ -22,7 +22,7 @@ from clan.analysis.images import (
     Sample,
     TargetSplit,
     Watch,
-    class_shares,
+    class_counts,
     draw_domains,
     feature_map,
     moved,
@@ -120,7 +120,7 @@ def class_centres(
         features = feature_map(network, image, options.features)
         label = predicted(network, image) if truth is None else truth
         grid = features.shape[-2], features.shape[-1]
-        centres.add(features, class_shares(label, C, grid))
+        centres.add(features, class_counts(label, C, grid))
     return centres
 
 

@@ -30,13 +30,13 @@ class Centres:
         self.images = np.zeros(classes, np.int64)
         """(C,) images that have each class."""
 
-    def add(self, features: Tensor, shares: Tensor) -> None:
-        """Count one image: features (F, h, w) and shares (C, h, w) of each class in each cell."""
-        shares = shares.flatten(1).double()
+    def add(self, features: Tensor, counts: Tensor) -> None:
+        """Count one image: features (F, h, w) and pixels (C, h, w) of each class in each cell."""
+        counts = counts.flatten(1).double()
         features = features.flatten(1).double()
-        sums = shares @ features.T
-        squares = shares @ (features**2).sum(dim=0)
-        weights = shares.sum(dim=1)
+        sums = counts @ features.T
+        squares = counts @ (features**2).sum(dim=0)
+        weights = counts.sum(dim=1)
         present = weights > 0
         if self.pooling == "image":
             each = weights.clamp(min=torch.finfo(torch.float64).tiny)

@@ -194,17 +194,21 @@ def resized_label(label: Tensor, size: tuple[int, int]) -> Tensor:
     )
 
 
-def class_shares(label: Tensor, classes: int, grid: tuple[int, int]) -> Tensor:
-    """Return what part of each cell of a grid each class fills, (C, h, w) float32 in 0..1.
+def class_counts(label: Tensor, classes: int, grid: tuple[int, int]) -> Tensor:
+    """Return how many pixels of each class lie in each cell of a grid, (C, h, w) float32.
 
     Features weighted by it and summed are those of all labelled pixels, each pixel taking the
-    feature of its cell: a pole that is narrower than a cell counts, with its own weight.
+    feature of the cell that it lies in: a pole narrower than a cell counts, with its own weight.
 
     Args:
         label: (H, W) uint8, 255 = ignore.
         classes: C.
         grid: (h, w).
     """
-    index = torch.where(label == IGNORE, classes, label.long())
-    one_hot = F.one_hot(index, classes + 1)[..., :classes]
-    return F.adaptive_avg_pool2d(one_hot.permute(2, 0, 1).float(), grid)
+    (H, W), (h, w) = label.shape, grid
+    row = torch.arange(H, device=label.device) * h // H
+    column = torch.arange(W, device=label.device) * w // W
+    cell = row[:, None] * w + column
+    known = label != IGNORE
+    index = label[known].long() * (h * w) + cell[known]
+    return torch.bincount(index, minlength=classes * h * w).view(classes, h, w).float()
