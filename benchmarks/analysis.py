@@ -1,6 +1,6 @@
 """Analyse the benchmarks' runs, and make the figures and tables of docs/analysis.md.
 
-    python benchmarks/analysis.py [--benchmarks town sim_to_camvid] [--images 100] [--again]
+    python benchmarks/analysis.py [--benchmarks town sim_to_camvid] [--images 60] [--again]
 
 It takes what is there: finished runs below runs/BENCHMARK/SYSTEM/seedN, with snapshots. Analyses
 that stand in a run's folder already are used as they are, unless --again.
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--benchmarks", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
-    parser.add_argument("--images", type=int, default=100, help="per domain")
+    parser.add_argument("--images", type=int, default=60, help="per domain")
     parser.add_argument("--page", type=Path, default=DOCS / "analysis.md")
     parser.add_argument("--again", action="store_true", help="analyse anew what is there")
     options = parser.parse_args()

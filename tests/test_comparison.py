@@ -158,6 +158,16 @@ def test_negative_transfer_is_named(tmp_path: Path) -> None:
     assert worse == [f"clan is worse than source_only on car {lost:+.1f}."]
 
 
+def test_negative_transfer_says_in_how_many_seeds(tmp_path: Path) -> None:
+    runs = [
+        add_run(tmp_path, name, seed, confusion(right))
+        for name, rights in (("source_only", (60, 60, 60)), ("clan", (40, 50, 62)))
+        for seed, right in enumerate(rights)
+    ]
+    (worse,) = [note for note in compare(runs).notes if "worse" in note]
+    assert worse.count("(2 of 3 seeds)") == 2
+
+
 def test_notes_on_absent_classes_steps_and_checkpoints(tmp_path: Path) -> None:
     runs = [
         add_run(tmp_path, "source_only", 0, np.array([[90, 10], [0, 0]])),

@@ -256,10 +256,15 @@ def evaluate_label_free(
 def compare_label_free(runs: Sequence[Path], style: str) -> None:
     """Print which checkpoint label-free scores would choose, where runs have such scores."""
     from clan.analysis.choice import checkpoint_choices, choices_markdown, write_choices
+    from clan.errors import RunError
 
     if style not in ("text", "markdown"):
         return
-    choices, notes = checkpoint_choices(runs)
+    try:
+        choices, notes = checkpoint_choices(runs)
+    except RunError as error:
+        # the comparison above stands without it
+        choices, notes = [], [f"Label-free scores are left out: {error}"]
     if style == "markdown" and (choices or notes):
         Console().out("\n" + choices_markdown(choices, notes), end="", highlight=False)
     elif choices or notes:

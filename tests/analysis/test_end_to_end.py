@@ -303,6 +303,15 @@ def test_the_command_line_analyses_scores_and_draws(copy: RunFolder, tmp_path: P
     assert "true mIoU %" in clan("evaluate", run, "--label-free", "--snapshots")
     assert "Choosing a checkpoint" in clan("compare", run)
     assert "Choosing a checkpoint" not in clan("compare", run, "--format", "csv")
+    # scores over other images: the comparison stands, without them
+    path = result_file(copy.path, "label-free")
+    bare = tmp_path / "bare"
+    shutil.copytree(copy.path, bare)
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, "target": {**about["target"], "images": 1}}))
+    evaluation = json.loads((bare / "evaluation.json").read_text())
+    (bare / "evaluation.json").write_text(json.dumps({**evaluation, "name": "other"}))
+    assert "Label-free scores are left out: these runs" in clan("compare", run, str(bare))
     out = tmp_path / "curves.pdf"
     clan("figure", "curves", run, "--out", str(out))
     assert out.read_bytes().startswith(b"%PDF")
