@@ -208,30 +208,25 @@ def label_free(
     steps = [step for step in files if step > 0] if snapshots else [max(files)]
     target = open_target(config, options.on, None)
     sample = draw_target(config, target, options.images, options.seed)
-    place, known = pick_device(device), true_mious(run)
-    validation = _validation(config)
+    place, workers = pick_device(device), config.data.workers
+    validation, known = _validation(config), true_mious(run)
     found: list[dict[str, float]] = []
-    mious: list[float | None] = []
     for step in steps:
         network = load_network(run, files[step], target.classes).to(place)
         told = partial(watch, f"{config.name} seed {config.seed}, step {step}")
-        found.append(score_unlabelled(network, sample, options, config.data.workers, told))
+        found.append(score_unlabelled(network, sample, options, workers, told))
         if step not in known and validation is not None:
-            scores = score(
-                network,
-                validation,
-                size=config.data.evaluation_size,
-                workers=config.data.workers,
-                progress=partial(watch, f"{config.name}, step {step}: mIoU"),
-            )
-            known[step] = scores.miou()
-        mious.append(known.get(step))
+            told = partial(watch, f"{config.name} seed {config.seed}, step {step}: mIoU")
+            size = config.data.evaluation_size
+            known[step] = score(
+                network, validation, size=size, workers=workers, progress=told
+            ).miou()
     about = {
         "target": sample.describe(),
         "options": asdict(options),
         "steps": steps,
         "scores": {name: [each[name] for each in found] for name in HIGHER_IS_BETTER},
-        "miou": mious,
+        "miou": [known.get(step) for step in steps],
         "miou_on": None if validation is None else f"{validation.name} {validation.split}",
     }
     return write_result(run, "label-free", config, target.classes, about)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clan.config import Config
 from clan.data.datasets import Dataset
+from clan.data.labels import IGNORE
 from clan.domains import open_domains
 from clan.errors import ConfigError, RunError
 from clan.figures.kinds import FigureOptions
@@ -108,7 +109,7 @@ def _sheet(
         colors: list[Any] = [
             tuple(value / 255 for value in classes.colors[classes.index(name)]) for name in names
         ]
-        if any((label == 255).any() for label in labels):
+        if any((label == IGNORE).any() for label in labels):
             names, colors = (*names, NOT_LABELLED), [*colors, (0, 0, 0)]
         _legend(figure, names, colors)
     return figure
