@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from clan.errors import RunError
+from clan.health import Verdict, Watcher
 from clan.models.weights import LoadReport
 from clan.runs import RunFolder
 
@@ -27,6 +28,9 @@ class Journal:
         run: the folder to write to.
         fabric: averages over its processes; the first one writes.
         images: images per step, over all processes.
+
+    Attributes:
+        news: the trouble that the last line showed for the first time; on the first process.
     """
 
     def __init__(self, run: RunFolder, fabric: Fabric, images: int) -> None:
@@ -35,6 +39,8 @@ class Journal:
         self._rows: list[Tensor] = []
         self._since = time.perf_counter()
         self._writer: SummaryWriter | None = None
+        self._watcher: Watcher | None = None
+        self.news: list[Verdict] = []
 
     def begin(self, step: int, steps: int, loaded: LoadReport | None = None) -> None:
         """Open the files after ``step`` of ``steps``, forgetting what is written of later ones.
@@ -47,6 +53,10 @@ class Journal:
             for record in self.run.read_metrics()
             if record["step"] <= step and not (record["step"] == steps and "miou" in record)
         ]
+        self._watcher = Watcher(steps)
+        for record in kept:
+            # what was said before the run stopped is not said again
+            self._watcher.feed(record["step"], record)
         try:
             self.run.rewrite_metrics(kept)
             if loaded is not None:
@@ -105,6 +115,8 @@ class Journal:
         clean = {key: None if _undefined(value) else value for key, value in record.items()}
         self.run.append_metrics({"step": step, **clean})
         assert self._writer is not None, "begin comes first"
+        assert self._watcher is not None, "begin comes first"
+        self.news = self._watcher.feed(step, clean)
         for name, value in record.items():
             if isinstance(value, float) and name != "seconds":
                 self._writer.add_scalar(name, value, step)

@@ -214,6 +214,8 @@ class Trainer:
         record = {**means, **rates, **timing}
         together(self.fabric, lambda: self.journal.write(self.step, record))
         self.display.advance(self.step, means, timing["images_per_second"])
+        for verdict in self.journal.news:
+            self.display.message(f"warning: {verdict}")
 
     def _evaluate(self) -> Scores:
         assert self.domains.validation is not None

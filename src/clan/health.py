@@ -1,0 +1,217 @@
+"""Whether adversarial training is healthy: verdicts on a run's logged scalars, with advice.
+
+The paper takes D's loss as its sign of a stable training (section 4.5); accuracy, logits and the
+adversary's share of G's gradient tell apart what that one number mixes. Only names of scalars are
+looked at, so that any method which logs them is judged; a run without an adversary has no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["KINDS", "Kind", "Verdict", "Watcher", "end_mean", "examine"]
+
+Kind = Literal["d_wins", "d_one_sided", "d_blind", "adv_negligible", "adv_dominates"]
+"""D is right nearly everywhere; gives one answer for both domains; cannot tell them apart; G hardly
+feels D; G follows D more than the labels."""
+KINDS: tuple[Kind, ...] = ("d_wins", "d_one_sided", "d_blind", "adv_negligible", "adv_dominates")
+
+LONG = 1000
+"""Steps that are long, as users of the published codes count them; in a shorter training a tenth
+of it is."""
+LEAST_LINES = 3
+"""A stretch has at least so many logged lines: one mean says nothing about how long."""
+WINS, RIGHT, WRONG, CHANCE = 0.98, 0.95, 0.05, 0.05
+"""Accuracies: of a D that has won; of the domain that a one-sided D gets right, and of the other;
+distance from 0.5 that is chance."""
+APART = 0.1
+"""Distance of D's mean logits between which it does not separate the domains: at most a change of
+0.025 in probability."""
+NEGLIGIBLE, DOMINATES = 0.005, 0.5
+"""Shares of the adversary in G's gradient."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Something unhealthy, once per run.
+
+    Attributes:
+        kind: what it is.
+        since: the step after which it held.
+        step: the step at which it had held for long, and was said.
+        found: what was seen, a clause with numbers.
+        advice: what to try, with the names of options.
+    """
+
+    kind: Kind
+    since: int
+    step: int
+    found: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.found} (steps {self.since} to {self.step}). {self.advice}"
+
+
+ADVICE: dict[Kind, str] = {
+    "d_wins": (
+        "G gets no useful gradient from a D that is never wrong: lower optim.discriminator.lr, "
+        "raise method.lambda_adv, or make D narrower (method.discriminator_width)."
+    ),
+    "d_one_sided": (
+        "One domain's term outweighs the other's in D's loss, so that a constant is its cheapest "
+        "answer and G is pushed without direction: bring method.lambda_local times the mean of the "
+        "alignment map plus method.epsilon near 1, raise optim.discriminator.lr, or start with "
+        "method.preheat_steps."
+    ),
+    "d_blind": (
+        "D has learnt nothing that G could undo: raise optim.discriminator.lr or "
+        "method.discriminator_width, lower method.lambda_adv, or train longer. A D that was better "
+        "once and comes back to 0.5 is no fault: then the domains look alike to it."
+    ),
+    "adv_negligible": (
+        "This trains like source only: raise method.lambda_adv; 0.001 is meant for 100,000 steps."
+    ),
+    "adv_dominates": (
+        "G gives up the labels to please D: lower method.lambda_adv, or method.lambda_local."
+    ),
+}
+
+
+class Watcher:
+    """Looks at a training's scalars at its log steps and says each kind of trouble once.
+
+    Two kinds of conditions: D wins, is one-sided or dominates when that held for a *stretch* of
+    at least ``long`` steps without a break; D is blind, or its pull negligible, when it was so
+    *throughout*, from the first step to the middle of the training or five times ``long``,
+    whichever is less: both are usual at first.
+
+    Args:
+        steps: the training's length.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.long = min(LONG, max(1, steps // 10))
+        self.throughout = min(5 * LONG, max(1, steps // 2))
+        self.verdicts: list[Verdict] = []
+        self._since: dict[Kind, int] = {}
+        self._lines: dict[Kind, int] = {}
+        self._over: set[Kind] = set()
+        self._step = 0
+
+    def feed(self, step: int, scalars: Mapping[str, Any]) -> list[Verdict]:
+        """Take the means since the last log step; return what is to be said now.
+
+        Args:
+            step: the log step, above that of the last call.
+            scalars: by name; of a line without D's scalars nothing is judged.
+        """
+        new = []
+        for kind, found in _symptoms(scalars).items():
+            if kind in self._over:
+                continue
+            if found is None:
+                self._break(kind)
+                continue
+            since = self._since.setdefault(kind, self._step)
+            self._lines[kind] = lines = self._lines.get(kind, 0) + 1
+            needed = self.throughout if kind in _THROUGHOUT else self.long
+            if step - since >= needed and lines >= LEAST_LINES:
+                new.append(Verdict(kind, since, step, found, ADVICE[kind]))
+                self._over.add(kind)
+        if "d_accuracy" in scalars or "adv_share" in scalars:
+            self._step = step
+        self.verdicts += new
+        return new
+
+    def _break(self, kind: Kind) -> None:
+        self._since.pop(kind, None)
+        self._lines.pop(kind, None)
+        if kind in _THROUGHOUT:
+            # what was otherwise once is not so throughout
+            self._over.add(kind)
+
+
+def examine(records: Iterable[Mapping[str, Any]], steps: int) -> list[Verdict]:
+    """Return the verdicts on a run, finished or not.
+
+    Args:
+        records: the lines of metrics.jsonl, as of `RunFolder.read_metrics`.
+        steps: ``training.steps`` of its configuration.
+    """
+    watcher = Watcher(steps)
+    for record in records:
+        watcher.feed(int(record["step"]), record)
+    return watcher.verdicts
+
+
+def end_mean(
+    records: Sequence[Mapping[str, Any]], names: Sequence[str], share: float = 0.1
+) -> float | None:
+    """Return the mean of scalars near a run's end, None where it logs none of them.
+
+    Args:
+        records: the lines of metrics.jsonl.
+        names: of scalars; several are averaged, as D's two losses are.
+        share: of the steps that count as the end; the last logged line always does.
+    """
+    lines = [r for r in records if all(r.get(name) is not None for name in names)]
+    if not lines:
+        return None
+    begin = (1 - share) * lines[-1]["step"]
+    end = [r for r in lines if r["step"] > begin] or lines[-1:]
+    return sum(float(r[name]) for r in end for name in names) / (len(end) * len(names))
+
+
+_THROUGHOUT: tuple[Kind, ...] = ("d_blind", "adv_negligible")
+
+
+def _symptoms(scalars: Mapping[str, Any]) -> dict[Kind, str | None]:
+    """Return what each kind of trouble shows in one line: None where it does not."""
+    found: dict[Kind, str | None] = {}
+    accuracy, share = _number(scalars, "d_accuracy"), _number(scalars, "adv_share")
+    if accuracy is not None:
+        wins = f"D tells the domains apart at {100 * accuracy:.1f} % of all places"
+        found["d_wins"] = wins if accuracy > WINS else None
+        found["d_one_sided"] = one_sided = _one_sided(scalars)
+        found["d_blind"] = None if one_sided else _blind(scalars, accuracy)
+    if share is not None:
+        seen = f"the adversary's share of G's gradient is {100 * share:.2g} %"
+        found["adv_negligible"] = seen if share < NEGLIGIBLE else None
+        found["adv_dominates"] = seen if share > DOMINATES else None
+    return found
+
+
+def _one_sided(scalars: Mapping[str, Any]) -> str | None:
+    """Say which one answer D gives to both domains, if it does; runs of old do not log it."""
+    source, target = (_number(scalars, f"d_accuracy_{name}") for name in ("source", "target"))
+    if source is None or target is None or min(source, target) > WRONG:
+        return None
+    if max(source, target) < RIGHT:
+        return None
+    answer = "source" if source > target else "target"
+    return (
+        f'D answers "{answer}" everywhere: right at {100 * source:.1f} % of the source\'s places '
+        f"and {100 * target:.1f} % of the target's"
+    )
+
+
+def _blind(scalars: Mapping[str, Any], accuracy: float) -> str | None:
+    """Say that D cannot tell the domains apart, if so; a low accuracy alone may be its threshold's
+    fault, so its logits must lie together too."""
+    source, target = (_number(scalars, f"d_logit_{name}") for name in ("source", "target"))
+    if source is None or target is None:
+        return None
+    if abs(accuracy - 0.5) > CHANCE or target - source > APART:
+        return None
+    return (
+        f"D is at chance: accuracy {accuracy:.2f}, mean logits of the two domains "
+        f"{abs(target - source):.2g} apart"
+    )
+
+
+def _number(scalars: Mapping[str, Any], name: str) -> float | None:
+    value = scalars.get(name)
+    return None if value is None else float(value)

@@ -1,0 +1,89 @@
+"""`clan health`: the verdicts on finished and unfinished runs, with the numbers behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clan.health import Verdict, end_mean, examine
+from clan.runs import RunFolder
+
+COLUMNS = (
+    ("D accuracy", "d_accuracy"),
+    ("source", "d_accuracy_source"),
+    ("target", "d_accuracy_target"),
+    ("logit, source", "d_logit_source"),
+    ("logit, target", "d_logit_target"),
+    ("adv. share", "adv_share"),
+    ("alignment", "alignment"),
+)
+"""Headings, and the scalars below them: means over the last tenth of the steps."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a run's adversary fares.
+
+    Attributes:
+        run: its folder.
+        step: the newest logged step.
+        numbers: means of `COLUMNS` over the last tenth of the steps so far; None where not logged.
+        adversarial: whether it logs an adversary at all.
+        verdicts: what is unhealthy.
+    """
+
+    run: Path
+    step: int
+    numbers: tuple[float | None, ...]
+    adversarial: bool
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def word(self) -> str:
+        """Return the verdict in a word or two."""
+        if not self.adversarial:
+            return "no adversary"
+        return ", ".join(verdict.kind for verdict in self.verdicts) or "healthy"
+
+
+def read_health(run: Path) -> Health:
+    """Judge a run by what it has logged so far.
+
+    Raises:
+        RunError: no run at the path.
+    """
+    folder = RunFolder.open(run)
+    lines = list(folder.read_metrics())
+    return Health(
+        run=run,
+        step=max((int(line["step"]) for line in lines), default=0),
+        numbers=tuple(end_mean(lines, [name]) for _, name in COLUMNS),
+        adversarial=any("d_accuracy" in line for line in lines),
+        verdicts=tuple(examine(lines, folder.config.training.steps)),
+    )
+
+
+def show_health(runs: Sequence[Path], console: Console) -> None:
+    """Print a line per run, then each verdict with its advice.
+
+    Raises:
+        RunError: no run at one of the paths.
+    """
+    found = [read_health(run) for run in runs]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run")
+    for heading in ("step", *(heading for heading, _ in COLUMNS)):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    for health in found:
+        numbers = ("-" if value is None else f"{value:.3g}" for value in health.numbers)
+        table.add_row(Text(str(health.run)), str(health.step), *numbers, health.word)
+    console.print(table)
+    for health in found:
+        for verdict in health.verdicts:
+            console.print(f"{health.run}: {verdict}", markup=False, highlight=False, soft_wrap=True)
