@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from safetensors.torch import load_file
 
 from clan import cli
 from clan.config import Config, load_config
+from clan.jobs import Job
 from clan.methods import Method, Progress
 from clan.runs import RunFolder
 from tests.conftest import write_values
@@ -139,11 +142,59 @@ def command(
 
 def _run(arguments: list[str], log: Path, before: Callable[[], None]) -> None:
     os.setpgid(0, 0)
+    _in_fork(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), arguments, before)
+
+
+def _in_fork(file: int, arguments: list[str], before: Callable[[], None]) -> None:
     torch.set_num_threads(1)  # a forked process cannot use its parent's thread pool
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     sys.argv = ["clan", *arguments]
     before()
     cli.main()
+
+
+class Fork:
+    """A job's process for `clan.jobs.run_jobs`: a fork that does its command.
+
+    A subclass says in `before` what it does first.
+    """
+
+    def __init__(self, job: Job, log: BinaryIO, environment: Mapping[str, str]) -> None:
+        self.job, self.file = job, log.fileno()
+        # not multiprocessing: its processes are waited for when their parent ends
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._run()
+        self._code: int | None = None
+
+    def before(self) -> None:
+        """Do nothing before the command."""
+
+    def _run(self) -> None:
+        code = 1
+        try:
+            os.setsid()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            arguments = self.job.command
+            _in_fork(self.file, arguments[arguments.index("clan.cli") + 1 :], self.before)
+            code = 0
+        except SystemExit as error:
+            code = int(error.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)

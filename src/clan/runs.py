@@ -14,6 +14,9 @@ from clan.checkpoint import newest_checkpoint
 from clan.config import Config, dump_config, load_config
 from clan.errors import RunError
 
+TAIL = 1 << 14
+"""Bytes at the end of metrics.jsonl that hold its last line, however many classes it has."""
+
 
 class RunFolder:
     """Paths of a run and its line-by-line metrics.
@@ -155,6 +158,23 @@ class RunFolder:
                     return
                 raise RunError(f"{self.metrics_file}, line {number} is not JSON") from error
             yield record
+
+    def last_step(self) -> int:
+        """Return the step of the newest whole line of ``metrics.jsonl``, 0 if there is none.
+
+        It reads the end of the file only, so that it may be asked often.
+        """
+        try:
+            with open(self.metrics_file, "rb") as file:
+                file.seek(-min(TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
+                lines = file.read().split(b"\n")
+        except OSError:
+            return 0
+        # behind the last line break nothing is whole
+        for line in reversed(lines[:-1]):
+            with suppress(ValueError, KeyError, TypeError):
+                return int(json.loads(line)["step"])
+        return 0
 
     def rewrite_metrics(self, records: Iterable[dict[str, Any]]) -> None:
         """Replace ``metrics.jsonl``, whole or not at all."""
