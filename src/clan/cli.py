@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clan import cli_study
 from clan.cli_analysis import analyse_app, compare_label_free, evaluate_label_free, figure
 from clan.errors import ClanError
 
@@ -417,6 +418,8 @@ def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_row(*(Text(value) for value in row))
     Console().print(table)
 
+
+cli_study.register(app)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,1 @@
+"""The parameter study: a grid of trainings, its table and its figure (section 4.5)."""
