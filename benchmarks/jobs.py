@@ -1,36 +1,17 @@
-"""Train a list of runs in parallel; skip what is done, go on where it stopped."""
+"""What the benchmarks share: their options, their lists of runs, and running them."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from clan.runs import RunFolder
+from clan.job_display import JobBars
+from clan.jobs import Job, run_jobs, visible_gpus
+from clan.training import Interrupted
 
 SYSTEMS = ("source_only", "adabn", "tan", "clan", "oracle")
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results.md"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: a preset, its changes, its run folder."""
-
-    preset: str
-    overrides: tuple[str, ...]
-    out: Path
-
-    @property
-    def command(self) -> list[str]:
-        clan = [sys.executable, "-m", "clan.cli"]
-        if (self.out / "config.yaml").is_file():
-            return [*clan, "resume", str(self.out)]
-        return [*clan, "train", self.preset, *self.overrides, "--out", str(self.out)]
 
 
 def benchmark_parser(description: str, out: Path) -> argparse.ArgumentParser:
@@ -56,39 +37,16 @@ def table_jobs(
 
 
 def run_all(jobs: Sequence[Job], parallel: int) -> None:
-    """Run all jobs, ``parallel`` at a time, the machine's threads shared between them.
+    """Run all jobs, ``parallel`` at a time, each on a GPU of its own where there are several.
 
     Raises:
-        SystemExit: a training failed; its log is named, the others were finished.
+        SystemExit: a training failed; its log is named, the others were finished. Or Ctrl-C.
     """
-    waiting = [job for job in jobs if not RunFolder(job.out).finished]
-    print(f"{len(jobs)} runs, {len(jobs) - len(waiting)} of them finished already", flush=True)
-    threads = str(max(1, (os.cpu_count() or 1) // parallel))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads}
-    running: list[tuple[Job, subprocess.Popen[bytes], Path]] = []
-    failed = []
-    while waiting or running:
-        while waiting and len(running) < parallel:
-            job = waiting.pop(0)
-            job.out.parent.mkdir(parents=True, exist_ok=True)
-            log = job.out.with_name(job.out.name + ".log")
-            with open(log, "ab") as file:
-                # a session of its own: schedulers share the cores between sessions
-                process = subprocess.Popen(
-                    job.command,
-                    stdout=file,
-                    stderr=file,
-                    env=environment,
-                    start_new_session=True,
-                )
-            running.append((job, process, log))
-            print(f"{time.strftime('%H:%M:%S')} started {job.out}", flush=True)
-        time.sleep(1)
-        for entry in [r for r in running if r[1].poll() is not None]:
-            running.remove(entry)
-            job, process, log = entry
-            print(f"{time.strftime('%H:%M:%S')} ended {job.out} ({process.returncode})", flush=True)
-            if process.returncode:
-                failed.append(log)
-    if failed:
-        raise SystemExit(f"{len(failed)} runs failed: {', '.join(map(str, failed))}")
+    try:
+        with JobBars() as display:
+            failures = run_jobs(jobs, parallel, display, gpus=visible_gpus())
+    except Interrupted as error:
+        raise SystemExit(f"{error}. The same command goes on.") from None
+    if failures:
+        lines = [f"{failure}\n  log: {failure.job.log}" for failure in failures]
+        raise SystemExit("\n".join([f"{len(failures)} runs failed:", *lines]))

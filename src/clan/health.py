@@ -8,7 +8,7 @@ looked at, so that any method which logs them is judged; a run without an advers
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 __all__ = ["KINDS", "Kind", "Verdict", "Watcher", "end_mean", "examine"]
@@ -41,6 +41,7 @@ class Verdict:
         kind: what it is.
         since: the step after which it held.
         step: the step at which it had held for long, and was said.
+        held: steps in which it was seen, in all of what was looked at.
         found: what was seen, a clause with numbers.
         advice: what to try, with the names of options.
     """
@@ -48,11 +49,12 @@ class Verdict:
     kind: Kind
     since: int
     step: int
+    held: int
     found: str
     advice: str
 
     def __str__(self) -> str:
-        return f"{self.found} (steps {self.since} to {self.step}). {self.advice}"
+        return f"{self.found} (for {self.held} steps, from step {self.since} on). {self.advice}"
 
 
 ADVICE: dict[Kind, str] = {
@@ -95,9 +97,10 @@ class Watcher:
     def __init__(self, steps: int) -> None:
         self.long = min(LONG, max(1, steps // 10))
         self.throughout = min(5 * LONG, max(1, steps // 2))
-        self.verdicts: list[Verdict] = []
+        self._verdicts: list[Verdict] = []
         self._since: dict[Kind, int] = {}
         self._lines: dict[Kind, int] = {}
+        self._held: dict[Kind, int] = {}
         self._over: set[Kind] = set()
         self._step = 0
 
@@ -110,6 +113,8 @@ class Watcher:
         """
         new = []
         for kind, found in _symptoms(scalars).items():
+            if found is not None:
+                self._held[kind] = self._held.get(kind, 0) + step - self._step
             if kind in self._over:
                 continue
             if found is None:
@@ -119,12 +124,18 @@ class Watcher:
             self._lines[kind] = lines = self._lines.get(kind, 0) + 1
             needed = self.throughout if kind in _THROUGHOUT else self.long
             if step - since >= needed and lines >= LEAST_LINES:
-                new.append(Verdict(kind, since, step, found, ADVICE[kind]))
+                held = self._held[kind]
+                new.append(Verdict(kind, since, step, held, found, ADVICE[kind]))
                 self._over.add(kind)
         if "d_accuracy" in scalars or "adv_share" in scalars:
             self._step = step
-        self.verdicts += new
+        self._verdicts += new
         return new
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """All verdicts so far; ``held`` counts up to the last call."""
+        return [replace(verdict, held=self._held[verdict.kind]) for verdict in self._verdicts]
 
     def _break(self, kind: Kind) -> None:
         self._since.pop(kind, None)

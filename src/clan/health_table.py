@@ -14,15 +14,21 @@ from clan.health import Verdict, end_mean, examine
 from clan.runs import RunFolder
 
 COLUMNS = (
-    ("D accuracy", "d_accuracy"),
-    ("source", "d_accuracy_source"),
-    ("target", "d_accuracy_target"),
-    ("logit, source", "d_logit_source"),
-    ("logit, target", "d_logit_target"),
-    ("adv. share", "adv_share"),
-    ("alignment", "alignment"),
+    ("acc", "d_accuracy"),
+    ("acc s", "d_accuracy_source"),
+    ("acc t", "d_accuracy_target"),
+    ("logit s", "d_logit_source"),
+    ("logit t", "d_logit_target"),
+    ("share", "adv_share"),
+    ("M", "alignment"),
 )
 """Headings, and the scalars below them: means over the last tenth of the steps."""
+
+LEGEND = (
+    "Means over the last tenth of the steps. acc: D's accuracy, on both domains, on the source, on "
+    "the target; logit: its mean output, negative for source; share: of the adversary in G's "
+    "gradient; M: mean of the alignment map."
+)
 
 
 @dataclass(frozen=True)
@@ -76,14 +82,19 @@ def show_health(runs: Sequence[Path], console: Console) -> None:
     """
     found = [read_health(run) for run in runs]
     table = Table(box=None, pad_edge=False)
-    table.add_column("run")
+    table.add_column("run", overflow="fold")
     for heading in ("step", *(heading for heading, _ in COLUMNS)):
         table.add_column(heading, justify="right")
-    table.add_column("verdict")
+    table.add_column("verdict", no_wrap=True)
     for health in found:
-        numbers = ("-" if value is None else f"{value:.3g}" for value in health.numbers)
+        numbers = (_text(value) for value in health.numbers)
         table.add_row(Text(str(health.run)), str(health.step), *numbers, health.word)
     console.print(table)
+    console.print(LEGEND, highlight=False)
     for health in found:
         for verdict in health.verdicts:
             console.print(f"{health.run}: {verdict}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"

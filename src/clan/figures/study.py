@@ -258,13 +258,16 @@ def _limits(spreads: Sequence[Spread | None], scale: float) -> tuple[float, floa
     room = max(high - low, 0.02 * abs(high), 1e-3)
     bottom = low - 0.6 * room
     if low <= 0 or high > 1.5 * low:
-        bottom = min(0.0, low)
+        # neither can be below 0, whatever their spread
+        bottom = 0.0
     step = 10.0 ** math.floor(math.log10(room))
     return math.floor(bottom / step) * step, high + 0.25 * room
 
 
 def _heat_map(axes: Axes, table: Table, found: Sequence[Setting]) -> None:
     """Draw mIoU, or where there is none D's loss, over both parameters."""
+    from matplotlib import colormaps
+
     rows, columns = values_of(found, 0), values_of(found, 1)
     name, scale, digits = ("miou", 100.0, 1) if table.scored else ("d_loss", 1.0, 2)
     grid = np.full((len(rows), len(columns)), np.nan)
@@ -273,8 +276,8 @@ def _heat_map(axes: Axes, table: Table, found: Sequence[Setting]) -> None:
         if spread is not None:
             place = rows.index(setting.values[0]), columns.index(setting.values[1])
             grid[place] = scale * spread.mean
-    image = axes.imshow(np.ma.masked_invalid(grid), cmap="Blues", aspect="auto")
-    image.cmap.set_bad(RULE)
+    colors = colormaps["Blues"].with_extremes(bad=RULE)
+    axes.imshow(np.ma.masked_invalid(grid), cmap=colors, aspect="auto")
     middle = (np.nanmin(grid) + np.nanmax(grid)) / 2 if np.isfinite(grid).any() else 0.0
     for (row, column), value in np.ndenumerate(grid):
         text = "-" if np.isnan(value) else f"{value:.{digits}f}"

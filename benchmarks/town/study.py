@@ -1,0 +1,99 @@
+"""The town's parameter study, as section 4.5 of the paper: one page, written from the runs.
+
+    python benchmarks/town/study.py [--jobs 2] [--seeds 0 1 2]
+
+CLAN with lambda_local in 10, 20, 40, 80 at epsilon 0.4, and epsilon in 0.1, 0.2, 0.4, 0.8 at
+lambda_local 40; TAN beside it. Draws the town first if it is not there. A second call goes on where
+the first one stopped, and TAN's runs of `benchmarks/town/run.py` are not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from jobs import run_all  # noqa: E402
+from results import machine  # noqa: E402
+
+from clan import make_town  # noqa: E402
+from clan.errors import ClanError  # noqa: E402
+from clan.figures.study import draw_study, read_reference  # noqa: E402
+from clan.figures.style import save_figure  # noqa: E402
+from clan.jobs import Job  # noqa: E402
+from clan.sweep.results import Table, read_table  # noqa: E402
+from clan.sweep.settings import markdown_table  # noqa: E402
+from clan.sweep.study import sweep  # noqa: E402
+
+DOCS = HERE.parent.parent / "docs"
+AXES = ("method.lambda_local=10,20,40,80", "method.epsilon=0.1,0.2,0.4,0.8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/town-study"))
+    parser.add_argument("--town", type=Path, default=Path("data/town"))
+    parser.add_argument("--tan", type=Path, default=Path("runs/town/tan"), help="TAN's runs")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
+    parser.add_argument("--page", type=Path, default=DOCS / "parameter-study.md")
+    options = parser.parse_args()
+    root = f"data.root={make_town(options.town)}"
+    seeds = f"seed={','.join(map(str, options.seeds))}"
+    try:
+        for axis in AXES:
+            sweep("town/clan", [root, axis, seeds], options.out, jobs=options.jobs)
+    except ClanError as error:
+        raise SystemExit(str(error)) from None
+    tan = [
+        Job("town/tan", (root, f"seed={seed}"), options.tan / f"seed{seed}")
+        for seed in options.seeds
+    ]
+    run_all(tan, options.jobs)
+    write_page(options.page, read_table(options.out), [job.out for job in tan])
+
+
+def write_page(page: Path, table: Table, tan: Sequence[Path]) -> None:
+    """Write the page and its figure, images/parameter-study.png and .svg beside it."""
+    figure = draw_study(table, tan)
+    for suffix in ("png", "svg"):
+        save_figure(figure, page.parent / "images" / f"parameter-study.{suffix}")
+    page.write_text("\n".join(_lines(table, tan)), encoding="utf-8")
+
+
+def _lines(table: Table, tan: Sequence[Path]) -> Iterable[str]:
+    reference = read_reference(table, tan)
+    yield "# Parameter study"
+    yield ""
+    yield (
+        "Written by `python benchmarks/town/study.py` from the files of the runs; no number here "
+        f"was typed. {machine()}"
+    )
+    yield ""
+    yield "![mIoU and D's loss over lambda_local and epsilon](images/parameter-study.png)"
+    yield ""
+    yield (
+        f"CLAN on the built-in town, preset `{table.preset}`. mIoU in percent over {table.scored}; "
+        "means over seeds with their sample standard deviation. D's loss is the mean of its losses "
+        "on both domains over the last tenth of the steps, the target's weighted by the map. The "
+        "last column is what `clan health` finds: see [reading the curves](reading-the-curves.md)."
+    )
+    yield ""
+    yield markdown_table(table)
+    yield ""
+    if reference.miou is not None and reference.d_loss is not None:
+        yield (
+            f"TAN ({reference.miou.count} seeds): mIoU {reference.miou.text(100, 1)}, D's loss "
+            f"{reference.d_loss.text()}."
+        )
+        yield ""
+    yield (HERE / "study.md").read_text(encoding="utf-8").strip()
+    yield ""
+
+
+if __name__ == "__main__":
+    main()
