@@ -16,7 +16,8 @@ from PIL import Image
 from clan import cli
 from clan.config import load_config, preset_names
 from clan.runs import RunFolder
-from tests.systems import SETTINGS, records, write_street
+from clan.sweep.study import sweep as study_sweep
+from tests.systems import SETTINGS, Fork, records, write_street
 
 COMMANDS = (
     "demo",
@@ -26,6 +27,8 @@ COMMANDS = (
     "evaluate",
     "compare",
     "predict",
+    "sweep",
+    "health",
     "data make",
     "data check",
 )
@@ -98,6 +101,8 @@ def test_errors_go_to_standard_error(clan: Clan, tmp_path: Path) -> None:
         (["train", "town/clam"], "error: unknown preset 'town/clam'; did you mean 'town/clan'?"),
         (["train", "town/clan", "data.root=/no[where]"], "/no[where]/source"),
         (["train", "town/clan", "sead=1"], "sead: unknown key; did you mean 'seed'?"),
+        (["sweep", "town/clan", "sead=1,2"], "sead: unknown key; did you mean 'seed'?"),
+        (["health", str(tmp_path)], f"error: {tmp_path} is not a run folder"),
         (["presets", "town/clam"], "error: unknown preset"),
         (["resume", str(tmp_path)], f"error: {tmp_path} is not a run folder"),
         (["evaluate", str(tmp_path)], "error: no model file at"),
@@ -181,6 +186,21 @@ def test_a_run_has_a_folder_by_name_and_seed(
     assert code == 0
     assert "run: runs/my [run]/seed3" in out
     assert RunFolder("runs/my [run]/seed3").finished
+
+
+def test_a_study_and_its_health(
+    clan: Clan, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(study_sweep.__kwdefaults__, "start", Fork)
+    study = tmp_path / "study"
+    grid = [*(s for s in SETTINGS if "steps" not in s), "training.steps=1", "seed=0,1"]
+    code, out, err = clan("sweep", street / "tan.yaml", *grid, "--jobs", "2", "--out", study)
+    assert code == 0, err
+    assert out == f"study: {study}\n"
+    assert "2 runs, 0 finished already" in err
+    code, out, _ = clan("health", *study.glob("tan/seed?"))
+    assert code == 0
+    assert out.count("healthy") == 2
 
 
 def test_data(clan: Clan, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from clan.data.description import Description
 from clan.data.labels import class_set
 from clan.methods import METHODS
 from clan.options import Options
+from clan.sweep.grid import expand, parse_grid
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -149,6 +150,8 @@ def test_commands_are_ones_that_exist(page: Path) -> None:
             described = name == "data check" and not parameters["overrides"]
             if not (described and first.endswith("/")):
                 _check_configuration(first, parameters["overrides"] or [])
+        if name == "sweep" and not PLACEHOLDER.fullmatch(parameters["preset"]):
+            expand(parameters["preset"], parse_grid(parameters["grid"]))
         for preset in parameters.get("names") or []:
             _check_configuration(preset, [])
 

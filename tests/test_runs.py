@@ -101,6 +101,16 @@ def test_a_cut_last_line_is_left_out_and_a_broken_one_is_named(tmp_path: Path) -
         list(run.read_metrics())
 
 
+def test_the_last_step_is_read_from_the_end_of_the_file(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.last_step() == 0
+    run.metrics_file.write_text('{"step": 1}\n{"st')
+    assert run.last_step() == 1
+    lines = [f'{{"step": {step}, "loss": 0.5}}\n' for step in range(3000)]
+    run.metrics_file.write_text("".join(lines) + '{"step": 3000}')
+    assert run.last_step() == 2999
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "gone")
     with pytest.raises(RunError, match=r"cannot write .*metrics.jsonl: No such file"):

@@ -112,6 +112,7 @@ def test_grids_that_cross_share_a_cell() -> None:
     second = expand("town/clan", parse_grid(["method.epsilon=0.1,0.4", "data.root=other"]))
     merged = merge([first, second])
     assert merged[0] == first
+    assert merged[1][1].overrides == second[1].overrides
     assert [cell.folder for cell in merged[1]] == [
         "method.epsilon=0.1/seed0",
         "method.lambda_local=40/seed0",

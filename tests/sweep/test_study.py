@@ -198,6 +198,20 @@ def test_another_grid_extends_the_study(street: Path, tmp_path: Path) -> None:
     assert "2 runs, 2 finished already" in shown
 
 
+def test_data_may_move_between_calls(street: Path, tmp_path: Path) -> None:
+    """What a resumed run may change makes no other grid; unfinished cells get the new value."""
+    preset, study = str(street / "clan.yaml"), tmp_path / "study"
+    first = Study.open(study, preset, ["data.root=/old", *GRID])
+    first.write_grids()
+    RunFolder.create(study / CELLS[0], first.cells[0].config)
+    second = Study.open(study, preset, ["data.root=/new", *GRID])
+    assert len(second.grids) == 1
+    assert [cell.folder for cell in second.cells] == CELLS
+    began, waiting = (second.job(cell).command for cell in second.chosen[:2])
+    assert began[3:6] == ["resume", str(study / CELLS[0]), "data.root=/new"]
+    assert "data.root=/new" in waiting
+
+
 def none_starts(*_: Any) -> Any:
     raise AssertionError("a training was started")
 

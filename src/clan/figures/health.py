@@ -90,6 +90,9 @@ def _finish(panels: Any) -> None:
     accuracy.set_ylim(-0.03, 1.03)
     accuracy.axhspan(WINS, 1.03, color=RULE, lw=0)
     accuracy.axhline(0.5, color=FAINT, lw=0.6, ls=":")
+    for domain, dash in zip(("source", "target"), DASHES, strict=True):
+        logits.plot([], [], dash, color=FAINT, lw=1, label=f"on the {domain}")
+    logits.legend(loc="best")
     logits.set_ylabel("D's mean logit")
     logits.axhline(0, color=FAINT, lw=0.6, ls=":")
     loss.set_ylabel("D's loss")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -131,7 +131,7 @@ def _cell(
 
 
 def merge(grids: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
-    """Let cells that train the same be one: grids may cross. The first one's folder stays.
+    """Let cells that train the same share the first one's folder: grids may cross.
 
     Raises:
         ConfigError: two configurations for one folder; names what differs.
@@ -146,7 +146,10 @@ def merge(grids: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
                 f"in what neither varies: {'; '.join(changed)}. Give another folder (--out)."
             )
         by_content.setdefault(_content(cell.config), cell)
-    return [[by_content[_content(cell.config)] for cell in grid] for grid in grids]
+    return [
+        [replace(cell, folder=by_content[_content(cell.config)].folder) for cell in grid]
+        for grid in grids
+    ]
 
 
 def changes(old: Config, new: Config) -> list[str]:

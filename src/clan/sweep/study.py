@@ -30,7 +30,7 @@ from clan.runs import RunFolder
 from clan.sweep.grid import Axis, Cell, changes, expand, lookup, merge, parameters, parse_grid
 from clan.sweep.results import Table, record, scored_on, write_table
 from clan.sweep.settings import rich_table
-from clan.training import Interrupted
+from clan.training import FREE_TO_CHANGE, Interrupted
 
 GRIDS = "sweep.yaml"
 FIGURES = ("study.png", "study.svg")
@@ -54,8 +54,9 @@ class Study:
         self.root, self.preset, self.arguments = root, preset, list(arguments)
         self.grids = [list(grid) for grid in grids]
         # in the order of their first call: which cell's folder stays depends on it
-        if not any(sorted(grid) == sorted(arguments) for grid in grids):
-            self.grids.append(self.arguments)
+        known = [_fixed(grid) for grid in grids]
+        self._number = known.index(_fixed(arguments)) if _fixed(arguments) in known else len(known)
+        self.grids[self._number : self._number + 1] = [self.arguments]
         axes = [parse_grid(grid) for grid in self.grids]
         self._axes: list[Axis] = [axis for grid in axes for axis in grid]
         self._cells = merge([expand(preset, grid) for grid in axes])
@@ -89,8 +90,7 @@ class Study:
     @property
     def chosen(self) -> list[Cell]:
         """The cells of the grid that is asked for."""
-        number = [sorted(grid) for grid in self.grids].index(sorted(self.arguments))
-        return list({cell.folder: cell for cell in self._cells[number]}.values())
+        return list({cell.folder: cell for cell in self._cells[self._number]}.values())
 
     def job(self, cell: Cell) -> Job:
         """Return what trains a cell."""
@@ -116,10 +116,10 @@ class Study:
         self._check_data()
 
     def _check_data(self) -> None:
-        """Open the data of every cell, each once."""
+        """Open the data of every cell that is asked for, each once."""
         opened: list[DataOptions] = []
         scored: dict[str, str] = {}
-        for cell in self.cells:
+        for cell in self.chosen:
             if cell.config.data in opened:
                 continue
             opened.append(cell.config.data)
@@ -234,6 +234,11 @@ def _conclude(study: Study, console: Console) -> None:
         for name in FIGURES:
             save_figure(draw_study(table), study.root / name)
         console.print(f"figure: {study.root / FIGURES[0]}", markup=False, highlight=False)
+
+
+def _fixed(arguments: Sequence[str]) -> list[str]:
+    """Return what makes a grid: its arguments without those that a resumed run may change."""
+    return sorted(a for a in arguments if a.partition("=")[0] not in FREE_TO_CHANGE)
 
 
 def _absolute_file(preset: str) -> str:
