@@ -208,12 +208,14 @@ def figure(
 ) -> None:
     """Draw a figure of runs at paper quality; seeds of one name are one system.
 
-    Kinds: curves, ccd, ccd-classes, tsne, maps, maps-classes, qualitative, transfer, label-free.
-    ccd, tsne and maps show what `clan analyse` wrote, label-free what `clan evaluate --label-free
+    Kinds: curves, health, study, ccd, ccd-classes, tsne, maps, maps-classes, qualitative, transfer,
+    label-free. study takes the folder of a `clan sweep`, then runs to compare it with. ccd, tsne
+    and maps show what `clan analyse` wrote, label-free what `clan evaluate --label-free
     --snapshots` wrote, the others need no more than finished runs.
 
     Examples: `clan figure curves runs/*/seed* --out curves.pdf`,
-    `clan figure ccd runs/*/seed0 --class pole --out ccd.svg`
+    `clan figure ccd runs/*/seed0 --class pole --out ccd.svg`,
+    `clan figure study runs/clan-sweep runs/tan/seed* --out study.pdf`
     """
     from clan.figures.kinds import FigureOptions, draw_figure
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clan.errors import RunError
+from clan.figures.kinds import FigureOptions
 from clan.figures.style import (
     FAINT,
     PAGE,
@@ -32,7 +33,7 @@ DASHES = ("-", "--")
 """Of the source and of the target, where a panel shows both."""
 
 
-def draw_health(runs: Sequence[Path]) -> Figure:
+def draw_health(runs: Sequence[Path], options: FigureOptions | None = None) -> Figure:
     """Draw D's accuracy and mean logits per domain, its loss, and its share of G's gradient.
 
     Runs of one name have one colour. Solid lines are the source's, dashed ones the target's.

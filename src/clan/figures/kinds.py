@@ -37,6 +37,8 @@ class Kind:
 
     shows: str
     function: str
+    of_study: bool = False
+    """The first path is the folder of a `clan sweep`; runs may follow."""
 
     def draw(self, runs: Sequence[Path], options: FigureOptions) -> Figure:
         """Draw it; modules are imported when they are needed."""
@@ -50,6 +52,8 @@ class Kind:
 
 KINDS = {
     "curves": Kind("learning curves: target mIoU, losses, D's health", "curves:draw_curves"),
+    "health": Kind("D's accuracy, logits, loss; its share of G's gradient", "health:draw_health"),
+    "study": Kind("mIoU and D's loss over a sweep's settings", "study:draw_folder", of_study=True),
     "ccd": Kind("cluster-centre distance over the steps", "ccd:draw_steps"),
     "ccd-classes": Kind("cluster-centre distance per class, at the end", "ccd:draw_classes"),
     "tsne": Kind("t-SNE of pixel features, a panel per run", "tsne:draw_tsne"),
@@ -72,7 +76,8 @@ def draw_figure(
 
     Args:
         kind: a key of `KINDS`.
-        runs: run folders; seeds of one name are one system.
+        runs: run folders; seeds of one name are one system. For ``study`` first its folder, then
+            the runs of a system to compare with.
         out: .png, .svg or .pdf.
         options: what the figure may be told.
         dpi: of a .png.
@@ -86,5 +91,6 @@ def draw_figure(
     check_suffix(out)
     if not runs:
         raise RunError("no run given; name run folders")
-    folders = [RunFolder.open(run).path for run in runs]
+    first = [Path(runs[0])] if KINDS[kind].of_study else []
+    folders = [*first, *(RunFolder.open(run).path for run in runs[len(first) :])]
     save_figure(KINDS[kind].draw(folders, options or FigureOptions()), out, dpi)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clan.errors import RunError
+from clan.figures.kinds import FigureOptions
 from clan.figures.style import (
     COLUMN,
     INK,
@@ -27,7 +28,7 @@ from clan.figures.style import (
 from clan.runs import RunFolder
 from clan.scores import read_evaluation
 from clan.sweep.grid import short_keys
-from clan.sweep.results import Measured, Table, measure, scored_text
+from clan.sweep.results import Measured, Table, measure, read_table, scored_text
 from clan.sweep.settings import Setting, Spread, settings, value_text, values_of
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class Panel:
     values: tuple[Any, ...]
     settings: tuple[Setting, ...]
     held: dict[str, Any]
+
+
+def draw_folder(paths: Sequence[Path], options: FigureOptions | None = None) -> Figure:
+    """Draw the study in a folder, the first path, beside the runs of another system, the others."""
+    return draw_study(read_table(paths[0]), paths[1:])
 
 
 def draw_study(table: Table, references: Sequence[Path] = ()) -> Figure:
