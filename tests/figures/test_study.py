@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clan.errors import RunError
+from clan.figures.kinds import draw_figure
 from clan.figures.study import Reference, draw_study, is_full_grid, make_panels, read_reference
 from clan.figures.style import save_figure
 from clan.sweep.results import Measured, Record, Table, read_table, write_table
@@ -192,3 +193,13 @@ def test_failures_and_health_are_in_the_table() -> None:
     (text,) = rows(Table(**{**vars(STAR), "records": records}))[1]
     assert text[2] == "2 of 3, 1 failed"
     assert text[-1] == "d_wins (1 of 2)"
+
+
+def test_by_the_name_of_its_folder(tmp_path: Path) -> None:
+    write_table(tmp_path, STAR)
+    draw_figure("study", [tmp_path], tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    with pytest.raises(RunError, match="is not a run folder"):
+        draw_figure("study", [tmp_path, tmp_path], tmp_path / "a.svg")
+    with pytest.raises(RunError, match="no study at"):
+        draw_figure("study", [tmp_path / "b"], tmp_path / "a.svg")
