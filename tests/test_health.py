@@ -30,7 +30,13 @@ HEALTHY: dict[str, float] = {
 }
 SICK: dict[str, dict[str, float]] = {
     "d_wins": {"d_accuracy": 0.995, "d_accuracy_source": 0.99, "d_accuracy_target": 1.0},
-    "d_one_sided": {"d_accuracy": 0.5, "d_accuracy_source": 0.0, "d_accuracy_target": 1.0},
+    "d_one_sided": {
+        "d_accuracy": 0.5,
+        "d_accuracy_source": 0.0,
+        "d_accuracy_target": 1.0,
+        "d_logit_source": 1.0,
+        "d_logit_target": 1.1,
+    },
     "d_blind": {
         "d_accuracy": 0.51,
         "d_accuracy_source": 0.3,
@@ -131,6 +137,11 @@ def test_the_side_is_named() -> None:
         scalars = {"d_accuracy_source": source, "d_accuracy_target": target, "d_accuracy": 0.505}
         (verdict,) = examine(curve(1000, 10, (0, scalars)), 1000)
         assert f'D answers "{answer}" everywhere' in verdict.found
+
+
+def test_a_d_that_never_learnt_is_blind_whatever_its_bias_says() -> None:
+    bias = {**SICK["d_one_sided"], "d_logit_source": -0.0145, "d_logit_target": -0.0144}
+    assert kinds(curve(1000, 10, (0, bias)), 1000) == ["d_blind"]
 
 
 def test_lines_without_an_adversary_say_nothing() -> None:

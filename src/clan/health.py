@@ -27,8 +27,8 @@ WINS, RIGHT, WRONG, CHANCE = 0.98, 0.95, 0.05, 0.05
 """Accuracies: of a D that has won; of the domain that a one-sided D gets right, and of the other;
 distance from 0.5 that is chance."""
 APART = 0.1
-"""Distance of D's mean logits between which it does not separate the domains: at most a change of
-0.025 in probability."""
+"""Of D's mean logits: closer together they do not separate the domains, closer to 0 they are no
+answer; at most a change of 0.025 in probability."""
 NEGLIGIBLE, DOMINATES = 0.005, 0.5
 """Shares of the adversary in G's gradient."""
 
@@ -196,11 +196,16 @@ def _symptoms(scalars: Mapping[str, Any]) -> dict[Kind, str | None]:
 
 
 def _one_sided(scalars: Mapping[str, Any]) -> str | None:
-    """Say which one answer D gives to both domains, if it does; runs of old do not log it."""
+    """Say which one answer D gives to both domains, if it does; runs of old do not log it.
+
+    A D that has learnt nothing gives one answer too, by the sign of its bias: with logits at 0.
+    """
     source, target = (_number(scalars, f"d_accuracy_{name}") for name in ("source", "target"))
-    if source is None or target is None or min(source, target) > WRONG:
+    if source is None or target is None:
         return None
-    if max(source, target) < RIGHT:
+    logits = [_number(scalars, f"d_logit_{name}") for name in ("source", "target")]
+    undecided = any(logit is not None and abs(logit) < APART for logit in logits)
+    if min(source, target) > WRONG or max(source, target) < RIGHT or undecided:
         return None
     answer = "source" if source > target else "target"
     return (
