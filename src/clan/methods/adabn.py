@@ -36,5 +36,5 @@ class AdaBN(SourceOnly):
         scalars = super().step(source, target, progress)
         with torch.no_grad():
             for _, batch, _ in self.micro_batches(source, target):
-                self.forward_domain("target", batch["image"])
+                self.forward_batch("target", batch)
         return scalars

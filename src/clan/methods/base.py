@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
@@ -99,7 +99,7 @@ class Method(nn.Module, ABC):
         self.fabric = fabric
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.segmenter)  # type: ignore[no-untyped-call]
-        groups = segmenter_groups(self.segmenter.groups(), self.optim.segmenter)
+        groups = segmenter_groups(self.segmenter, self.optim.segmenter)
         self.add_player("segmenter", self.segmenter, groups, self.optim.segmenter)
 
     @abstractmethod
@@ -136,10 +136,19 @@ class Method(nn.Module, ABC):
                 _part(source, index, parts), _part(target, index, parts), index == parts - 1
             )
 
-    def forward_domain(self, domain: Domain, image: Tensor) -> tuple[Tensor, ...]:
-        """Run G on images of one domain, normalised as the batch-norm mode says."""
+    def forward_domain(
+        self, domain: Domain, image: Tensor, size: Sequence[int] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Run G on images of one domain, normalised as the batch-norm mode says.
+
+        The logits come at ``size`` (H, W), without one at the images' own.
+        """
         set_statistics(self.segmenter, POLICY[self.options.batch_norm][domain])
-        return cast("tuple[Tensor, ...]", self._wrapped["segmenter"](image))
+        return cast("tuple[Tensor, ...]", self._wrapped["segmenter"](image, size))
+
+    def forward_batch(self, domain: Domain, batch: Batch) -> tuple[Tensor, ...]:
+        """Run G on a batch; the logits come at the size of its labels."""
+        return self.forward_domain(domain, batch["image"], batch.get("size"))
 
     def run_player(self, name: str, x: Tensor) -> Tensor:
         """Run another network through its wrapper (precision, gradient synchronisation)."""
@@ -175,4 +184,5 @@ def _part(batch: Batch, index: int, parts: int) -> Batch:
         return batch
     size = len(batch.get("name", ())) // parts
     window = slice(index * size, (index + 1) * size)
-    return cast(Batch, {key: value[window] for key, value in batch.items()})  # type: ignore[index]
+    parted = {k: v if k == "size" else v[window] for k, v in batch.items()}  # type: ignore[index]
+    return cast(Batch, parted)
