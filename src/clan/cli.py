@@ -83,19 +83,27 @@ def demo(
 def presets(
     names: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[PRESET] [OTHER]", help="One to show, or two to compare."),
+        typer.Argument(
+            metavar="[PRESET] [OTHER]",
+            help="One to show, a folder or pattern to list, or two presets to compare.",
+        ),
     ] = None,
 ) -> None:
     """List the presets; show one, complete; or show what differs between two.
 
-    Example: `clan presets town/tan town/clan`
+    Examples: `clan presets`, `clan presets gta5-cityscapes/paper`, `clan presets '*/clan'`,
+    `clan presets town/tan town/clan`
     """
-    from clan.config import differences, dump_config, load_config, preset_names
+    from clan.config import differences, dump_config, load_config
+    from clan.config_files import matching_presets, preset_folders
 
     if not names:
-        loaded = [(name, load_config(name)) for name in preset_names()]
-        rows = [(n, c.method.name, c.description.partition("\n")[0]) for n, c in loaded]
-        _print_table(("preset", "method", "what it is"), rows)
+        folders = [(f"{name}/", "  ".join(systems)) for name, systems in preset_folders().items()]
+        _print_table(("folder", "presets in it"), folders)
+        _tell("next: clan presets FOLDER, or a pattern such as '*/clan', says what each of them is")
+    elif len(names) == 1 and (found := matching_presets(names[0])) != names:
+        rows = [(n, load_config(n).description.partition("\n")[0]) for n in found]
+        _print_table(("preset", "what it is"), rows)
     elif len(names) == 1:
         _tell(dump_config(load_config(names[0])).rstrip())
     elif len(names) == 2:
