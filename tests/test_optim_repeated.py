@@ -113,7 +113,6 @@ def test_a_resumed_optimizer_goes_on_alike():
 def test_published_listings_belong_to_sgd_and_resnets():
     with pytest.raises(ValidationError, match="belongs to sgd, not to adam"):
         SegmenterOptimizerOptions(name="adam", listings="published")
-    changes = ["optim.segmenter.listings=published", "optim.segmenter.name=sgd"]
+    listed = "optim={segmenter: {listings: published}}"
     with pytest.raises(ConfigError, match="mobilenet_v2 is listed once"):
-        network = ["model={encoder: mobilenet_v2}"]
-        load_config("town/source_only", [*changes, *network])
+        load_config("town/source_only", [listed, "model={encoder: mobilenet_v2}"])

@@ -175,6 +175,11 @@ class Config(Options):
                 "optim.segmenter.listings=published is how the published codes list a ResNet; "
                 f"{self.model.encoder} is listed once"
             )
+        if method.needs_batch_norm and self.model.encoder == "vgg16":
+            raise ValueError(
+                f"method {self.method.name} adapts batch norm, and vgg16 has none: it would be "
+                "source_only"
+            )
         if self.data.batch_size % self.optim.accumulate:
             raise ValueError(
                 f"data.batch_size {self.data.batch_size} does not divide into optim.accumulate "

@@ -30,6 +30,7 @@ class AdaBN(SourceOnly):
         """Statistics that evaluation uses: the target's, or a mixture of both domains."""
 
     uses_target = True
+    needs_batch_norm = True
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
         """Learn from the source batch, then show the network the target batch."""

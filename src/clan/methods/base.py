@@ -82,6 +82,7 @@ class Method(nn.Module, ABC):
     Options: ClassVar[type[MethodOptions]]
     uses_target: ClassVar[bool] = True
     least_classifiers: ClassVar[int] = 1
+    needs_batch_norm: ClassVar[bool] = False
 
     def __init__(self, segmenter: Segmenter, options: MethodOptions, optim: OptimOptions) -> None:
         super().__init__()
