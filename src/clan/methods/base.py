@@ -44,6 +44,9 @@ class MethodOptions(Options):
     """Segmentation loss on the ensemble prediction (Eq. 3) or per classifier, summed (code)."""
     focal_gamma: float = Field(0.0, ge=0)
     """0 is cross-entropy; 2 is the focal loss of CLAN's published code."""
+    clamp: float = Field(0.0, ge=0, lt=1)
+    """Least probability of a true class: below it, a pixel gives no gradient (published code of
+    CLAN: 1e-9)."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,12 @@ class Method(nn.Module, ABC):
 
     def segmentation_loss(self, logits: tuple[Tensor, ...], label: Tensor) -> Tensor:
         """L_seg on the ensemble or on each classifier, as configured."""
-        gamma = self.options.focal_gamma
-        if self.options.segmentation == "ensemble":
-            return losses.segmentation_loss(self.segmenter.ensemble(logits), label, gamma)
-        return torch.stack([losses.segmentation_loss(z, label, gamma) for z in logits]).sum()
+        gamma, clamp = self.options.focal_gamma, self.options.clamp
+        scored = (
+            logits if self.options.segmentation == "heads" else (self.segmenter.ensemble(logits),)
+        )
+        each = [losses.segmentation_loss(z, label, gamma, clamp) for z in scored]
+        return torch.stack(each).sum()
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate gradients of the mean over micro-batches."""
