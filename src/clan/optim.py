@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 from torch.optim import Optimizer
 
-from clan.models.segmenter import Segmenter
 from clan.optim_repeated import RepeatedSGD, published_listings
 from clan.options import Options
+
+if TYPE_CHECKING:
+    from clan.models.segmenter import Segmenter
 
 
 class OptimizerOptions(Options):

@@ -34,7 +34,8 @@ class AdversarialOptions(MethodOptions):
     lambda_adv: float = Field(0.001, ge=0)
     """Weight of the adversarial term in G's loss."""
     damping: bool = False
-    """Fade lambda_adv linearly to 0 over the training, as CLAN's published code does."""
+    """Fade lambda_adv, and clan's lambda_weight, linearly to 0 over the training (published code of
+    CLAN)."""
     discriminator_width: int = Field(64, ge=4)
     """Channels after D's first convolution; the paper has 64."""
     discriminator_factor: float = Field(0.5, gt=0)
