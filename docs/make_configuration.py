@@ -145,10 +145,15 @@ def _type(annotation: Any) -> str:
         parts = sorted(inner, key=lambda part: part is types.NoneType)
         return " or ".join(_type(part).removeprefix("one of ") for part in parts)
     if origin is tuple and inner[-1] is Ellipsis:
-        return f"list of {_type(inner[0])}s"
+        return f"list of {_plural(_type(inner[0]))}"
     if origin is tuple:
-        return f"list of {len(inner)} {_type(inner[0])}s"
+        return f"list of {len(inner)} {_plural(_type(inner[0]))}"
     raise TypeError(f"no words for the type {annotation!r}: add them to {__file__}")
+
+
+def _plural(words: str) -> str:
+    """Return the plural of a type in words, of which a list's is another list's."""
+    return words.replace("list", "lists", 1) if words.startswith("list") else f"{words}s"
 
 
 def _range(field: FieldInfo) -> str:

@@ -104,6 +104,7 @@ def test_errors_go_to_standard_error(clan: Clan, tmp_path: Path) -> None:
         (["sweep", "town/clan", "sead=1,2"], "sead: unknown key; did you mean 'seed'?"),
         (["health", str(tmp_path)], f"error: {tmp_path} is not a run folder"),
         (["presets", "town/clam"], "error: unknown preset"),
+        (["presets", "gta5-cityscape"], "did you mean 'gta5-cityscapes'?"),
         (["resume", str(tmp_path)], f"error: {tmp_path} is not a run folder"),
         (["evaluate", str(tmp_path)], "error: no model file at"),
         (["compare", str(tmp_path)], "error: no evaluation at"),
@@ -129,8 +130,16 @@ def test_what_the_machine_refuses_is_no_traceback(
 def test_presets(clan: Clan, tmp_path: Path) -> None:
     code, out, _ = clan("presets")
     assert code == 0
-    for name in preset_names():
-        assert name in out
+    assert len(out.splitlines()) < 20
+    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if "/  " in line}
+    listed = {f"{folder}{system}" for folder, systems in lines.items() for system in systems}
+    assert listed == set(preset_names())
+    for pattern in ("gta5-cityscapes/paper", "gta5-cityscapes/paper/", "gta5-cityscapes/paper/*"):
+        code, out, _ = clan("presets", pattern)
+        names = [line.split()[0] for line in out.splitlines()[1:] if "gta5-cityscapes/" in line]
+        assert names == [n for n in preset_names() if n.startswith("gta5-cityscapes/paper/")]
+    code, out, _ = clan("presets", "*/reference/*/clan")
+    assert out.count("/clan ") == 4
     code, out, _ = clan("presets", "town/clan")
     (tmp_path / "x.yaml").write_text(out)
     assert load_config(tmp_path / "x.yaml") == load_config("town/clan")

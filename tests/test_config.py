@@ -150,6 +150,27 @@ def test_a_file_may_extend_a_preset_or_a_file(tmp_path: Path) -> None:
     assert changed == {"method.lambda_adv": 0.5, "seed": 7}
 
 
+def test_several_files_lie_on_top_of_each_other(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: town/clan\nname: a\nmethod: {epsilon: 0.1}\n")
+    (tmp_path / "b.yaml").write_text("method: {epsilon: 0.2, lambda_local: 10}\n")
+    (tmp_path / "c.yaml").write_text("extends: [a.yaml, b.yaml]\nmethod: {lambda_local: 20}\n")
+    config = load_config(tmp_path / "c.yaml")
+    assert (config.name, config.method.epsilon, config.method.lambda_local) == ("a", 0.2, 20)
+    (tmp_path / "d.yaml").write_text("extends: [b.yaml, 3]\n")
+    with pytest.raises(ConfigError, match="expected a file or a preset's name, found 3"):
+        load_config(tmp_path / "d.yaml")
+    (tmp_path / "b.yaml").write_text("extends: [c.yaml]\n")
+    with pytest.raises(ConfigError, match="goes round in a circle"):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_schedules_do_not_end_before_the_training():
+    config = load_config("town/clan", ["training.schedule_steps=600"])
+    assert config.training.schedule_steps == 600
+    with pytest.raises(ConfigError, match="schedule_steps 300 end before the 400 steps"):
+        load_config("town/clan", ["training.schedule_steps=300"])
+
+
 def test_descriptions_lie_beside_the_file_that_names_them(tmp_path: Path) -> None:
     child = write(tmp_path / "a/child.yaml", "extends: ../base/base.yaml\n")
     base = "extends: town/source_only\ndata: {source: game.yaml, classes: eleven.yaml}\n"

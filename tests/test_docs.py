@@ -16,6 +16,7 @@ import yaml
 import clan
 from clan.cli import app
 from clan.config import Config, load_config, preset_names
+from clan.config_files import matching_presets
 from clan.data.description import Description
 from clan.data.labels import class_set
 from clan.methods import METHODS
@@ -153,7 +154,8 @@ def test_commands_are_ones_that_exist(page: Path) -> None:
         if name == "sweep" and not PLACEHOLDER.fullmatch(parameters["preset"]):
             expand(parameters["preset"], parse_grid(parameters["grid"]))
         for preset in parameters.get("names") or []:
-            _check_configuration(preset, [])
+            if not PLACEHOLDER.fullmatch(preset):
+                assert matching_presets(preset)
 
 
 def test_python_snippets_compile_and_use_public_names(page: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from clan.data.labels import CITYSCAPES
+from clan.models.segmenter import ModelOptions, Segmenter
 from clan.optim import (
     OptimizerOptions,
     SegmenterOptimizerOptions,
@@ -23,18 +26,29 @@ def test_poly_falls_from_one_to_zero():
     assert schedule_factor(options, 100, 100) == 0
 
 
+def test_a_warmup_that_jumps_is_the_published_rate():
+    options = OptimizerOptions(warmup_steps=5000, warmup="jump")
+    assert schedule_factor(options, 0, 100_000) == 0
+    assert schedule_factor(options, 4999, 100_000) == pytest.approx(4999 / 5000)
+    # "jump to .955x": the poly schedule has been falling all along
+    assert schedule_factor(options, 5000, 100_000) == pytest.approx(0.95**0.9)
+    assert schedule_factor(options, 5000, 100_000) == pytest.approx(0.955, abs=1e-3)
+    with pytest.raises(ValidationError, match="read only with warmup_steps"):
+        OptimizerOptions(warmup="jump")
+
+
 def test_warmup_rises_linearly_under_any_schedule():
     options = OptimizerOptions(schedule="constant", warmup_steps=4)
     assert [schedule_factor(options, s, 10) for s in range(5)] == [0.25, 0.5, 0.75, 1, 1]
 
 
 def test_groups_hold_each_parameter_once_with_its_rate():
-    encoder, head = nn.Linear(2, 3), nn.Linear(3, 1)
+    segmenter = Segmenter(ModelOptions(encoder="resnet18", width=4), CITYSCAPES)
     options = SegmenterOptimizerOptions(lr=0.1, head_multiplier=10)
-    parts = {"encoder": list(encoder.parameters()), "classifiers": list(head.parameters())}
-    optimizer = build_optimizer(segmenter_groups(parts, options), options)
+    optimizer = build_optimizer(segmenter_groups(segmenter, options), options)
     listed = [p for g in optimizer.param_groups for p in g["params"]]
-    assert len(listed) == len({id(p) for p in listed}) == 4
+    assert len(listed) == len(set(listed)) == len(list(segmenter.parameters()))
+    assert type(optimizer) is torch.optim.SGD
     assert [g["lr"] for g in optimizer.param_groups] == [0.1, 1.0]
     set_learning_rate(optimizer, 0.5)
     assert [g["lr"] for g in optimizer.param_groups] == [0.05, 0.5]

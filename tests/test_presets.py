@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -27,37 +29,76 @@ def test_every_preset_loads_and_says_what_it_is(name: str) -> None:
     assert config.method.name in METHODS
 
 
-def test_all_files_are_presets_or_bases() -> None:
-    found = {str(p.relative_to(PRESETS).with_suffix("")) for p in PRESETS.rglob("*.yaml")}
-    bases = {name for name in found if name.split("/")[-1].startswith("_")}
-    assert found - bases == set(preset_names())
-    assert bases
+def _chain(path: Path, above: tuple[Path, ...] = ()) -> set[Path]:
+    """Return a file and all that it extends, at any depth."""
+    path = path.resolve()
+    assert path.is_file()
+    assert path not in above, f"{path} extends itself"
+    names = _tree(path).get("extends", [])
+    parents = names if isinstance(names, list) else [names]
+    found = (_chain(path.parent / name, (*above, path)) for name in parents)
+    return {path}.union(*found)
 
 
-@pytest.mark.parametrize("name", preset_names())
-def test_extends_chains_end(name: str) -> None:
-    path, seen = PRESETS / f"{name}.yaml", set()
-    while "extends" in (tree := yaml.safe_load(path.read_text())):
-        assert path not in seen
-        seen.add(path)
-        path = path.parent / tree["extends"]
-        assert path.is_file()
+@functools.cache
+def _tree(path: Path) -> dict[str, Any]:
+    tree: dict[str, Any] = yaml.safe_load(path.read_text())
+    return tree
 
 
-@pytest.mark.parametrize("folder", sorted({name.split("/")[0] for name in preset_names()}))
+CHAINS = {name: _chain(PRESETS / f"{name}.yaml") for name in preset_names()}
+
+
+def test_every_file_is_a_preset_or_part_of_one() -> None:
+    reached = set().union(*CHAINS.values())
+    assert reached == {path.resolve() for path in PRESETS.rglob("*.yaml")}
+
+
+FOLDERS = sorted({name.rpartition("/")[0] for name in preset_names()})
+
+
+@functools.cache
+def _config(name: str) -> Config:
+    return load_config(name)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_systems_differ_in_what_their_own_files_say(folder: str) -> None:
-    systems = [name for name in preset_names() if name.startswith(f"{folder}/")]
-    for first in systems:
-        for second in systems:
-            own = set(_keys(first)) | set(_keys(second))
-            for key, _, _ in differences(load_config(first), load_config(second)):
-                # a group that a file names as a whole covers its keys; a method brings its options
-                assert any(key == k or key.startswith(f"{k}.") for k in {*own, "method"}), key
+    systems = [name for name in preset_names() if name.rpartition("/")[0] == folder]
+    for first, second in combinations(systems, 2):
+        own = {key for path in CHAINS[first] ^ CHAINS[second] for key in _flat(_tree(path), "")}
+        for key, _, _ in differences(_config(first), _config(second)):
+            # a group that a file names as a whole covers its keys; a method brings its options
+            assert any(key == k or key.startswith(f"{k}.") for k in {*own, "method"}), key
 
 
-def _keys(name: str) -> Iterator[str]:
-    tree = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
-    yield from _flat(tree, "")
+@pytest.mark.parametrize("name", [n for n in preset_names() if n.startswith("synthia")])
+def test_the_tasks_differ_in_their_data(name: str) -> None:
+    """SYNTHIA's systems are GTA5's on other data, but for the local weight of CLAN's code."""
+    keys = {k for k, _, _ in differences(_config(name), _config(f"gta5{name[7:]}"))}
+    data = {"description", "data.classes", "data.source.dataset", "data.source.root"}
+    own = {"method.lambda_local"} if "reference" in name and name.endswith("/clan") else set()
+    assert keys <= data | own | {"data.source_view.size"}
+
+
+def test_the_networks_of_a_variant_share_method_and_data() -> None:
+    for name in preset_names():
+        if "/vgg16/" in name:
+            other = _config(name.replace("vgg16", "resnet101"))
+            groups = {k.split(".")[0] for k, _, _ in differences(_config(name), other)}
+            assert groups <= {"description", "model", "weights", "optim"}
+
+
+@pytest.mark.parametrize("task", ["gta5-cityscapes", "synthia-cityscapes"])
+def test_ours_compare_one_factor_at_a_time(task: str) -> None:
+    """So do the paper's, but for the second classifier that it gives to clan alone."""
+    for variant, free in (("modern", set()), ("paper", {"model.classifiers"})):
+        for network in ("resnet101", "vgg16"):
+            folder = f"{task}/{variant}/{network}"
+            for system in ("source_only", "tan"):
+                keys = differences(_config(f"{folder}/{system}"), _config(f"{folder}/clan"))
+                others = {k for k, _, _ in keys if not k.startswith("method.")}
+                assert others <= {"name", "description"} | free
 
 
 def _flat(tree: dict[str, Any], prefix: str) -> Iterator[str]:

@@ -42,6 +42,8 @@ def test_names_and_texts() -> None:
     assert choose_protocol("reference", flip=True).name == "reference"
     assert choose_protocol("paper", align_corners=False).name == "own"
     assert choose_protocol(size=(4, 8)).size == (4, 8)
+    own_size = choose_protocol("reference", size=(4, 8))
+    assert (own_size.size, own_size.direct, own_size.name) == ((4, 8), True, "own")
     both = choose_protocol("paper", flip=True, scales=(0.5, 1))
     assert both.views == 4
     assert both.text() == (

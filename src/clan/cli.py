@@ -87,19 +87,27 @@ def demo(
 def presets(
     names: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[PRESET] [OTHER]", help="One to show, or two to compare."),
+        typer.Argument(
+            metavar="[PRESET] [OTHER]",
+            help="One to show, a folder or pattern to list, or two presets to compare.",
+        ),
     ] = None,
 ) -> None:
     """List the presets; show one, complete; or show what differs between two.
 
-    Example: `clan presets town/tan town/clan`
+    Examples: `clan presets`, `clan presets gta5-cityscapes/paper`, `clan presets '*/clan'`,
+    `clan presets town/tan town/clan`
     """
-    from clan.config import differences, dump_config, load_config, preset_names
+    from clan.config import differences, dump_config, load_config
+    from clan.config_files import matching_presets, preset_folders
 
     if not names:
-        loaded = [(name, load_config(name)) for name in preset_names()]
-        rows = [(n, c.method.name, c.description.partition("\n")[0]) for n, c in loaded]
-        _print_table(("preset", "method", "what it is"), rows)
+        folders = [(f"{name}/", "  ".join(systems)) for name, systems in preset_folders().items()]
+        _print_table(("folder", "presets in it"), folders)
+        _tell("next: clan presets FOLDER, or a pattern such as '*/clan', says what each of them is")
+    elif len(names) == 1 and (found := matching_presets(names[0])) != names:
+        about = [(n, load_config(n).description.partition("\n")[0]) for n in found]
+        _print_table(("preset", "what it is"), about)
     elif len(names) == 1:
         _tell(dump_config(load_config(names[0])).rstrip())
     elif len(names) == 2:
@@ -120,6 +128,14 @@ def train(
         Optional[Path],  # noqa: UP045
         typer.Option(help="The run's folder.  \\[default: runs/NAME/seedSEED]"),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Do three updates on generated images and print parameters, optimizer groups, "
+            "peak memory and hours. Needs no data, writes nothing.",
+        ),
+    ] = False,
 ) -> None:
     """Train one system into a run folder.
 
@@ -131,6 +147,8 @@ def train(
 
     `clan train my.yaml training.devices=4 training.precision=bf16-mixed`
 
+    `clan train gta5-cityscapes/reference/resnet101/clan --dry-run`
+
     Ctrl-C writes a checkpoint and says how to go on. Many machines: start the same command on
     each through torchrun, with `training.nodes` set.
     """
@@ -138,6 +156,12 @@ def train(
     from clan.training import train as run_training
 
     config = load_config(preset, overrides or [])
+    if dry_run:
+        from clan.dry_run import dry_run as try_updates
+        from clan.dry_run import print_dry_run
+
+        print_dry_run(try_updates(config), config, Console())
+        return
     run = run_training(config, out or Path("runs") / config.name / f"seed{config.seed}")
     _tell(f"run: {run.path}")
     _tell(f"next: clan predict {run.path} IMAGES... --out DIR")

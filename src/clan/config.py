@@ -76,7 +76,8 @@ class DataOptions(Options):
     root: str | None = None
     """Folder that relative roots below start from; the working folder if not given."""
     classes: str | None = None
-    """Class set: built-in name or file. Not given: that of the source."""
+    """Class set: built-in name or file. Not given: that of the source. A named subset of that, such
+    as cityscapes-16, makes a classifier of so many outputs; its other classes are ignored."""
     source: Domain
     """The labelled domain."""
     target: OptionalDomain = None
@@ -89,6 +90,9 @@ class DataOptions(Options):
     """Size, crop and augmentation of target images in training."""
     evaluation_size: tuple[Pixels, Pixels] | None = None
     """(H, W) that the network sees images at in scoring and prediction; not given: their own."""
+    evaluation_protocol: Literal["own", "paper", "reference"] = "own"
+    """How logits reach the labels' size in scoring: own: from the input's size; paper: likewise,
+    corners aligned; reference: in one step from the classifiers' size (published code)."""
     batch_size: int = Field(1, ge=1)
     """Images per domain and update, over all processes and accumulated parts."""
     workers: int = Field(0, ge=0)
@@ -99,7 +103,10 @@ class TrainingOptions(Options):
     """How long, on what, and what is written when."""
 
     steps: int = Field(ge=1)
-    """Updates; every schedule ends here."""
+    """Updates; every schedule ends here, unless it is made for more."""
+    schedule_steps: int | None = Field(None, ge=1)
+    """Updates that schedules and damping are made for, where the training stops before their end
+    (published code of TAN: 250,000, stopped at 150,000). Not given: `steps`."""
     log_every: int = Field(10, ge=1)
     """Steps between lines of metrics.jsonl; scalars leave the device only then."""
     evaluate_every: int = Field(0, ge=0)
@@ -119,6 +126,15 @@ class TrainingOptions(Options):
     """Machines; start the same command on each, through torchrun or a scheduler."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Arithmetic of the networks; losses are always float32."""
+
+    @model_validator(mode="after")
+    def _schedule_reaches(self) -> TrainingOptions:
+        if self.schedule_steps is not None and self.schedule_steps < self.steps:
+            raise ValueError(
+                f"schedule_steps {self.schedule_steps} end before the {self.steps} steps: give as "
+                "many or more, or leave it out"
+            )
+        return self
 
 
 class Config(Options):
@@ -153,6 +169,16 @@ class Config(Options):
             raise ValueError(
                 f"method {self.method.name} compares {method.least_classifiers} classifiers: set "
                 f"model.classifiers={method.least_classifiers} (found {self.model.classifiers})"
+            )
+        if self.optim.segmenter.listings != "once" and not self.model.encoder.startswith("resnet"):
+            raise ValueError(
+                "optim.segmenter.listings=published is how the published codes list a ResNet; "
+                f"{self.model.encoder} is listed once"
+            )
+        if method.needs_batch_norm and self.model.encoder == "vgg16":
+            raise ValueError(
+                f"method {self.method.name} adapts batch norm, and vgg16 has none: it would be "
+                "source_only"
             )
         if self.data.batch_size % self.optim.accumulate:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,35 @@ def preset_names() -> list[str]:
     """Return the names of all presets in the package, such as ``town/clan``."""
     root = _presets()
     found = (p.relative_to(root).with_suffix("") for p in root.rglob("*.yaml"))
-    return sorted(str(name) for name in found if not name.name.startswith("_"))
+    # parts of presets, and folders of them, begin with an underscore
+    return sorted(str(n) for n in found if not any(part.startswith("_") for part in n.parts))
+
+
+def matching_presets(pattern: str) -> list[str]:
+    """Return the presets of a name, of a folder (``gta5-cityscapes/paper``) or of a pattern.
+
+    Raises:
+        ConfigError: none is called so, naming the nearest preset or folder.
+    """
+    names = preset_names()
+    if pattern in names:
+        return [pattern]
+    folder = pattern.rstrip("/") + "/"
+    found = [n for n in names if n.startswith(folder) or fnmatchcase(n, pattern)]
+    if not found:
+        folders = {str(parent) for name in names for parent in Path(name).parents} - {"."}
+        valid = (*names, *sorted(folders))
+        raise ConfigError(f"unknown preset {pattern!r}{nearest(pattern, valid)}")
+    return found
+
+
+def preset_folders() -> dict[str, list[str]]:
+    """Return the presets' systems by folder, such as ``town`` with ``clan`` and others."""
+    folders: dict[str, list[str]] = {}
+    for name in preset_names():
+        folder, _, system = name.rpartition("/")
+        folders.setdefault(folder, []).append(system)
+    return folders
 
 
 def domain_tree(value: Any) -> Any:
@@ -48,7 +77,7 @@ def find(preset: str, beside: Path = Path()) -> Path:
 
 
 def read_tree(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a configuration file, laid over the one that its ``extends`` names.
+    """Read a configuration file, laid over those that its ``extends`` names, the last on top.
 
     Raises:
         ConfigError: a file that is missing or no mapping; ``extends`` that ends nowhere.
@@ -65,11 +94,15 @@ def read_tree(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     if "extends" not in tree:
         return tree
     children = (*children, path.resolve())
-    parent = _parent(path, tree.pop("extends"))
-    if parent.resolve() in children:
-        loop = " -> ".join(str(p) for p in (*children, parent.resolve()))
-        raise ConfigError(f"{path}: `extends` goes round in a circle: {loop}")
-    return _merge(read_tree(parent, children), tree)
+    base: dict[str, Any] = {}
+    names = tree.pop("extends")
+    for name in names if isinstance(names, list) else [names]:
+        parent = _parent(path, name)
+        if parent.resolve() in children:
+            loop = " -> ".join(str(p) for p in (*children, parent.resolve()))
+            raise ConfigError(f"{path}: `extends` goes round in a circle: {loop}")
+        base = _merge(base, read_tree(parent, children))
+    return _merge(base, tree)
 
 
 def _parent(path: Path, name: object) -> Path:

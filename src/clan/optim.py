@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.optim import Optimizer
 
+from clan.optim_repeated import RepeatedSGD, published_listings
 from clan.options import Options
+
+if TYPE_CHECKING:
+    from clan.models.segmenter import Segmenter
 
 
 class OptimizerOptions(Options):
@@ -34,6 +37,15 @@ class OptimizerOptions(Options):
     """Exponent of poly."""
     warmup_steps: int = Field(0, ge=0)
     """Linear rise from 0 over so many first steps."""
+    warmup: Literal["smooth", "jump"] = "smooth"
+    """smooth: the rise multiplies the schedule; jump: the rise alone, from exactly 0, and then the
+    schedule, which is below 1 by then (published code of CLAN)."""
+
+    @model_validator(mode="after")
+    def _warmup_read(self) -> OptimizerOptions:
+        if self.warmup == "jump" and not self.warmup_steps:
+            raise ValueError("warmup=jump is read only with warmup_steps above 0")
+        return self
 
 
 class SegmenterOptimizerOptions(OptimizerOptions):
@@ -43,6 +55,15 @@ class SegmenterOptimizerOptions(OptimizerOptions):
     """L2 penalty (sgd, adam) or decoupled decay (adamw)."""
     head_multiplier: float = Field(10.0, gt=0)
     """Learning rate of the classifiers relative to the encoder's (DeepLab: 10)."""
+    listings: Literal["once", "published"] = "once"
+    """How often a step takes each encoder tensor. published: as often as the published codes list
+    it, which are ResNet's conv1 once, the convolutions of blocks three times, of shortcuts four."""
+
+    @model_validator(mode="after")
+    def _listings_read(self) -> SegmenterOptimizerOptions:
+        if self.listings == "published" and self.name != "sgd":
+            raise ValueError(f"listings=published belongs to sgd, not to {self.name}")
+        return self
 
 
 class DiscriminatorOptimizerOptions(OptimizerOptions):
@@ -69,7 +90,10 @@ class OptimOptions(Options):
 
 def schedule_factor(options: OptimizerOptions, step: int, steps: int) -> float:
     """Return the factor on the base learning rate at ``step`` (from 0) of ``steps``."""
-    warmup = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
+    if options.warmup == "jump" and step < options.warmup_steps:
+        return step / options.warmup_steps
+    smooth = options.warmup == "smooth" and options.warmup_steps > 0
+    warmup = min(1.0, (step + 1) / options.warmup_steps) if smooth else 1.0
     if options.schedule == "constant":
         return warmup
     return float(warmup * max(0.0, 1 - step / steps) ** options.power)
@@ -82,19 +106,28 @@ def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
 
 
 def segmenter_groups(
-    parts: Mapping[str, Sequence[nn.Parameter]], options: SegmenterOptimizerOptions
+    segmenter: Segmenter, options: SegmenterOptimizerOptions
 ) -> list[dict[str, Any]]:
     """Group G's parameters, each exactly once: the encoder, and the faster classifiers.
 
     The published codes of this field list encoder tensors up to four times, which multiplies
-    their steps; `build_optimizer` refuses that.
+    their steps. With ``listings: published`` the encoder falls into a group per number of
+    listings, which `RepeatedSGD` reads; a tensor in two groups is an error in any case.
     """
-    rates = {"encoder": options.lr, "classifiers": options.lr * options.head_multiplier}
-    return [
-        {"name": name, "params": list(parameters), "lr": rates[name], "base_lr": rates[name]}
-        for name, parameters in parts.items()
-        if parameters
+    parts = segmenter.groups()
+    encoder: dict[int, list[nn.Parameter]] = {1: parts["encoder"]}
+    if options.listings == "published":
+        times = published_listings(segmenter.encoder)
+        encoder = {n: [p for p in parts["encoder"] if times[p] == n] for n in (1, 2, 3, 4)}
+    groups = [
+        {"name": "encoder", "params": parameters, "listings": n, "lr": options.lr}
+        for n, parameters in encoder.items()
     ]
+    rate = options.lr * options.head_multiplier
+    groups.append(
+        {"name": "classifiers", "params": parts["classifiers"], "listings": 1, "lr": rate}
+    )
+    return [{**group, "base_lr": group["lr"]} for group in groups if group["params"]]
 
 
 def build_optimizer(groups: list[dict[str, Any]], options: OptimizerOptions) -> Optimizer:
@@ -103,7 +136,8 @@ def build_optimizer(groups: list[dict[str, Any]], options: OptimizerOptions) -> 
     if len(listed) != len(set(listed)):
         raise ValueError(f"{len(listed) - len(set(listed))} parameters are listed more than once")
     if options.name == "sgd":
-        return torch.optim.SGD(
+        repeated = any(group.get("listings", 1) > 1 for group in groups)
+        return (RepeatedSGD if repeated else torch.optim.SGD)(
             groups,
             momentum=options.momentum,
             nesterov=options.nesterov,

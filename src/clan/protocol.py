@@ -7,7 +7,7 @@ protocol it was made by, and runs of different protocols are not compared.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -86,7 +86,8 @@ def choose_protocol(
 
     Args:
         name: ``own``, ``paper`` or ``reference``.
-        size: input size of ``own``, usually the model's evaluation size.
+        size: input size of ``own``, and in place of a named protocol's; usually the model's
+            evaluation size.
         align_corners: in place of the named protocol's; None keeps it.
         flip: flip testing.
         scales: multi-scale testing.
@@ -97,7 +98,9 @@ def choose_protocol(
     if name != "own" and name not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {name!r}{nearest(name, ('own', *PROTOCOLS))}")
     known = PROTOCOLS.get(name) or Protocol(size=size)
-    changes = {} if align_corners is None else {"align_corners": align_corners}
+    changes: dict[str, Any] = {} if align_corners is None else {"align_corners": align_corners}
+    if size is not None:
+        changes["size"] = size
     try:
         return Protocol(**{**known.model_dump(), **changes, "flip": flip, "scales": tuple(scales)})
     except ValueError as error:

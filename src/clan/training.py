@@ -34,6 +34,7 @@ from clan.methods import METHODS, Method, Progress
 from clan.models.segmenter import Segmenter
 from clan.models.weights import LoadReport, load_encoder_weights, save_model
 from clan.processes import launch, refuse_uneven, together
+from clan.protocol import choose_protocol
 from clan.runs import RunFolder
 from clan.stopping import StopRequest
 
@@ -159,7 +160,7 @@ class Trainer:
         # checkpoint needs no random state
         key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STEP_STREAM)
         torch.manual_seed(int(key.integers(2**63)))
-        progress = Progress(self.step, options.steps)
+        progress = Progress(self.step, options.schedule_steps or options.steps)
         self.journal.add(self.method.step(source, target, progress))
         self.step += 1
         last = self.step == options.steps
@@ -223,7 +224,9 @@ class Trainer:
         scores = score(
             self.method.segmenter,
             self.domains.validation,
-            size=self.config.data.evaluation_size,
+            protocol=choose_protocol(
+                self.config.data.evaluation_protocol, size=self.config.data.evaluation_size
+            ),
             fabric=self.fabric,
             workers=self.config.data.workers,
         )

@@ -125,7 +125,8 @@ def open_dataset(
             looked for below it.
         split: which split; a folder of images is the same for any.
         classes: the class set expected. A folder takes it as its own (without it the folder has
-            no classes); a description with other classes is refused.
+            no classes). Of a description it must be the class set, or one of its named subsets:
+            the other classes are then ignored.
         labels: False leaves label files alone: none is looked for, whether there are any or not.
         unpaired: what to do about images without a label and labels without an image where others
             have theirs: refuse, or leave them out and name them in `Dataset.unpaired`.
@@ -184,7 +185,9 @@ def _described(
         raise DataError(f"{name!r} has no split {split!r}{nearest(split, description.splits)}")
     try:
         classes = class_set(description.classes, base=path.parent)
-        label_map = description.labels.label_map(classes)
+        kept = expected if expected is not None and classes.holds(expected) else None
+        label_map = description.labels.label_map(classes, kept)
+        classes = kept or classes
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     if expected is not None and expected.names != classes.names:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from clan.data.labels import CITYSCAPES_IDS, SYNTHIA_IDS, ClassSet, LabelMap
+from clan.data.labels import CITYSCAPES_IDS, IGNORE, SYNTHIA_IDS, ClassSet, LabelMap
 from clan.data.yamlfile import read_yaml
 from clan.errors import DataError, nearest
 from clan.options import Options
@@ -84,12 +84,21 @@ class LabelOptions(Options):
                     raise ValueError(f"the class of raw value {raw} is {name!r}, expected a name")
         return value
 
-    def label_map(self, classes: ClassSet) -> LabelMap:
-        """Build the lookup table; DataError if it names a class that is not in ``classes``."""
+    def label_map(self, classes: ClassSet, kept: ClassSet | None = None) -> LabelMap:
+        """Build the lookup table; DataError if it names a class that is not in ``classes``.
+
+        With ``kept``, a subset of the classes, indices are of that and the others are ignored.
+        """
+        table: Mapping[int, str]
         if self.map == "identity":
-            return LabelMap.identity(classes)
-        table = NAMED_MAPS[self.map] if isinstance(self.map, str) else self.map
-        return LabelMap.from_names(table, classes)
+            table = {**dict(enumerate(classes.names)), IGNORE: "ignore"}
+        else:
+            table = NAMED_MAPS[self.map] if isinstance(self.map, str) else self.map
+        whole = LabelMap.from_names(table, classes)
+        if kept is None:
+            return whole
+        narrowed = {raw: n if n in kept.names else "ignore" for raw, n in table.items()}
+        return LabelMap.from_names(narrowed, kept)
 
 
 class Description(Options):

@@ -79,6 +79,23 @@ class ClassSet:
             )
         return self.names.index(name)
 
+    def subset(self, name: str) -> ClassSet:
+        """Return a named subset as a class set of its own, with the subsets that lie within it.
+
+        DataError if there is none of this name.
+        """
+        if name not in self.subsets:
+            raise DataError(
+                f"class set {self.name!r} has no subset {name!r}{nearest(name, self.subsets)}"
+            )
+        kept = self.subsets[name]
+        within = {k: v for k, v in self.subsets.items() if k != name and set(v) <= set(kept)}
+        return ClassSet(name, kept, tuple(self.colors[self.index(n)] for n in kept), within)
+
+    def holds(self, other: ClassSet) -> bool:
+        """Tell whether another class set is one of the named subsets."""
+        return self.subsets.get(other.name) == other.names
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and strings, fit for JSON; ``from_dict`` restores them."""
         return {
@@ -151,7 +168,10 @@ def _cityscapes() -> ClassSet:
 CITYSCAPES = _cityscapes()
 """The 19 trained classes in trainId order; the subsets are those of SYNTHIA to Cityscapes."""
 
-BUILTIN_CLASS_SETS: Mapping[str, ClassSet] = {CITYSCAPES.name: CITYSCAPES}
+CITYSCAPES_16 = CITYSCAPES.subset("cityscapes-16")
+"""The 16 classes that SYNTHIA's labels and Cityscapes share, for a classifier of 16 outputs."""
+
+BUILTIN_CLASS_SETS: Mapping[str, ClassSet] = {c.name: c for c in (CITYSCAPES, CITYSCAPES_16)}
 
 _CITYSCAPES_TRAINED = {
     7: "road",

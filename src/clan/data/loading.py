@@ -22,6 +22,7 @@ from clan.data.datasets import Dataset
 from clan.data.transforms import (
     ViewOptions,
     augment,
+    draw_image_scale,
     random_generator,
     random_order,
     resize_image,
@@ -40,6 +41,8 @@ class Batch(TypedDict, total=False):
     """(N, H, W) uint8 class indices, 255 = ignore."""
     name: list[str]
     """The items' names."""
+    size: tuple[int, int]
+    """(H, W) of the labels and so of the predictions; absent where it is that of the images."""
 
 
 def sample_index(seed: int, stream: int, position: int, length: int) -> int:
@@ -130,12 +133,14 @@ class _Steps(TorchDataset[Batch | ClanError]):
 
     def _batch(self, step: int) -> Batch:
         pictures, labels, names = [], [], []
+        scale = draw_image_scale(self.view, self.seed, step, self.stream)
         for slot in self.slots:
             position = step * self.batch_size + slot
             index = sample_index(self.seed, self.stream, position, len(self.dataset))
             image, label = self._read(index)
             rng = random_generator(self.seed, step, slot, self.stream)
-            image, label = augment(image, label, self.view, rng)
+            size = self.view.size or image.shape[:2]
+            image, label = augment(image, label, self.view, rng, scale)
             pictures.append(image)
             names.append(self.dataset.items[index].name)
             if label is not None:
@@ -144,6 +149,8 @@ class _Steps(TorchDataset[Batch | ClanError]):
         batch = Batch(image=_channels_first(pictures), name=names)
         if labels:
             batch["label"] = torch.from_numpy(np.stack(labels))
+        if self.view.image_scales:
+            batch["size"] = size
         return batch
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:

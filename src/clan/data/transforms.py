@@ -20,7 +20,7 @@ from clan.options import Options
 PADDING = (124, 116, 104)
 """RGB of the area where a crop is larger than its image: the ImageNet mean."""
 
-_AUGMENTATION, _ORDER = 0, 1  # what the numbers of a stream are drawn for
+_AUGMENTATION, _ORDER, _IMAGE_SCALE = 0, 1, 2  # what the numbers of a stream are drawn for
 
 
 class ViewOptions(Options):
@@ -35,6 +35,9 @@ class ViewOptions(Options):
     the right, the image with the ImageNet mean colour, the label with ignore."""
     flip: float = Field(0.5, ge=0, le=1)
     """Probability of a mirrored image (left and right exchanged)."""
+    image_scales: tuple[tuple[float, float], ...] = ()
+    """Pairs (factor, chance) of a random factor on the image alone: its label keeps the size above
+    and the prediction is up-sampled to it (published code of CLAN). One draw for a whole batch."""
     jitter: float = Field(0.0, ge=0, lt=1)
     """Strength j of colour jitter: brightness, contrast and saturation are each multiplied by a
     factor from 1-j to 1+j, drawn uniformly; 0: off."""
@@ -53,6 +56,21 @@ class ViewOptions(Options):
         low, high = self.scale
         if not 0 < low <= high:
             raise ValueError(f"scale: expected 0 < least <= largest, found {self.scale}")
+        return self
+
+    @model_validator(mode="after")
+    def _chances(self) -> Self:
+        """Check the factors on the image alone."""
+        if not self.image_scales:
+            return self
+        if self.crop is not None or self.scale != (1.0, 1.0):
+            raise ValueError("image_scales are for whole images: leave crop and scale out")
+        total = sum(chance for _, chance in self.image_scales)
+        if min(min(pair) for pair in self.image_scales) <= 0 or abs(total - 1) > 1e-6:
+            raise ValueError(
+                "image_scales: expected pairs [factor, chance], all above 0, with chances that sum "
+                f"to 1; found {[list(pair) for pair in self.image_scales]}"
+            )
         return self
 
 
@@ -83,6 +101,22 @@ def _philox(seed: int, stream: int, purpose: int, slot: int, step: int) -> np.ra
     return np.random.Philox(key=np.array([seed, stream], np.uint64), counter=counter)
 
 
+def draw_image_scale(view: ViewOptions, seed: int, step: int, stream: int) -> float:
+    """Return the factor on the images alone of one step, 1 without ``image_scales``."""
+    if not view.image_scales:
+        return 1.0
+    factors, chances = zip(*view.image_scales, strict=True)
+    drawn = np.random.Generator(_philox(seed, stream, _IMAGE_SCALE, 0, step)).random()
+    index = int(np.searchsorted(np.cumsum(chances), drawn, side="right"))
+    return float(factors[min(index, len(factors) - 1)])
+
+
+def scaled_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Return (H, W) times a factor, rounded down as in the published codes, at least 1."""
+    # the small addend: 1280 * 1.1 is a hair above 1408 in binary, 10 * 0.7 one below 7
+    return max(1, int(size[0] * factor + 1e-6)), max(1, int(size[1] * factor + 1e-6))
+
+
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize (H, W, 3) uint8 to ``size`` (H, W), bilinear.
 
@@ -110,8 +144,11 @@ def augment(
     label: NDArray[np.uint8] | None,
     view: ViewOptions,
     rng: np.random.Generator,
+    image_scale: float = 1.0,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Return the view of an image (H, W, 3) uint8 and its label (H, W) uint8.
+
+    The image is ``image_scale`` times as large as the label, its sides rounded down.
 
     The order is: size and scale in one resize, crop, mirror, jitter. Every number is drawn whether
     an option uses it or not, so that, for example, switching the jitter on moves no crop.
@@ -120,7 +157,7 @@ def augment(
     height, width = view.size or (image.shape[0], image.shape[1])
     factor = view.scale[0] + scale * (view.scale[1] - view.scale[0])
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    image = resize_image(image, size)
+    image = resize_image(image, scaled_size(size, image_scale))
     if label is not None:
         label = resize_label(label, size)
     if view.crop is not None:

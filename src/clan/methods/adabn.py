@@ -30,11 +30,12 @@ class AdaBN(SourceOnly):
         """Statistics that evaluation uses: the target's, or a mixture of both domains."""
 
     uses_target = True
+    needs_batch_norm = True
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
         """Learn from the source batch, then show the network the target batch."""
         scalars = super().step(source, target, progress)
         with torch.no_grad():
             for _, batch, _ in self.micro_batches(source, target):
-                self.forward_domain("target", batch["image"])
+                self.forward_batch("target", batch)
         return scalars

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
@@ -44,6 +44,9 @@ class MethodOptions(Options):
     """Segmentation loss on the ensemble prediction (Eq. 3) or per classifier, summed (code)."""
     focal_gamma: float = Field(0.0, ge=0)
     """0 is cross-entropy; 2 is the focal loss of CLAN's published code."""
+    clamp: float = Field(0.0, ge=0, lt=1)
+    """Least probability of a true class: below it, a pixel gives no gradient (published code of
+    CLAN: 1e-9)."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Method(nn.Module, ABC):
     Options: ClassVar[type[MethodOptions]]
     uses_target: ClassVar[bool] = True
     least_classifiers: ClassVar[int] = 1
+    needs_batch_norm: ClassVar[bool] = False
 
     def __init__(self, segmenter: Segmenter, options: MethodOptions, optim: OptimOptions) -> None:
         super().__init__()
@@ -99,7 +103,7 @@ class Method(nn.Module, ABC):
         self.fabric = fabric
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.segmenter)  # type: ignore[no-untyped-call]
-        groups = segmenter_groups(self.segmenter.groups(), self.optim.segmenter)
+        groups = segmenter_groups(self.segmenter, self.optim.segmenter)
         self.add_player("segmenter", self.segmenter, groups, self.optim.segmenter)
 
     @abstractmethod
@@ -136,10 +140,19 @@ class Method(nn.Module, ABC):
                 _part(source, index, parts), _part(target, index, parts), index == parts - 1
             )
 
-    def forward_domain(self, domain: Domain, image: Tensor) -> tuple[Tensor, ...]:
-        """Run G on images of one domain, normalised as the batch-norm mode says."""
+    def forward_domain(
+        self, domain: Domain, image: Tensor, size: Sequence[int] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Run G on images of one domain, normalised as the batch-norm mode says.
+
+        The logits come at ``size`` (H, W), without one at the images' own.
+        """
         set_statistics(self.segmenter, POLICY[self.options.batch_norm][domain])
-        return cast("tuple[Tensor, ...]", self._wrapped["segmenter"](image))
+        return cast("tuple[Tensor, ...]", self._wrapped["segmenter"](image, size))
+
+    def forward_batch(self, domain: Domain, batch: Batch) -> tuple[Tensor, ...]:
+        """Run G on a batch; the logits come at the size of its labels."""
+        return self.forward_domain(domain, batch["image"], batch.get("size"))
 
     def run_player(self, name: str, x: Tensor) -> Tensor:
         """Run another network through its wrapper (precision, gradient synchronisation)."""
@@ -147,10 +160,12 @@ class Method(nn.Module, ABC):
 
     def segmentation_loss(self, logits: tuple[Tensor, ...], label: Tensor) -> Tensor:
         """L_seg on the ensemble or on each classifier, as configured."""
-        gamma = self.options.focal_gamma
-        if self.options.segmentation == "ensemble":
-            return losses.segmentation_loss(self.segmenter.ensemble(logits), label, gamma)
-        return torch.stack([losses.segmentation_loss(z, label, gamma) for z in logits]).sum()
+        gamma, clamp = self.options.focal_gamma, self.options.clamp
+        scored = (
+            logits if self.options.segmentation == "heads" else (self.segmenter.ensemble(logits),)
+        )
+        each = [losses.segmentation_loss(z, label, gamma, clamp) for z in scored]
+        return torch.stack(each).sum()
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate gradients of the mean over micro-batches."""
@@ -175,4 +190,5 @@ def _part(batch: Batch, index: int, parts: int) -> Batch:
         return batch
     size = len(batch.get("name", ())) // parts
     window = slice(index * size, (index + 1) * size)
-    return cast(Batch, {key: value[window] for key, value in batch.items()})  # type: ignore[index]
+    parted = {k: v if k == "size" else v[window] for k, v in batch.items()}  # type: ignore[index]
+    return cast(Batch, parted)

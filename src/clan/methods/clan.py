@@ -30,8 +30,13 @@ class CLAN(TAN):
 
         name: Literal["clan"] = "clan"
         """The method."""
+        discriminator_upsampling: Literal["bilinear", "aligned"] = "bilinear"
+        """Of D's logits to the size of the alignment map (paper): bilinear, or aligned (corners
+        aligned, published code)."""
         lambda_weight: float = Field(0.01, ge=0)
-        """Weight of the weight discrepancy loss."""
+        """Weight of the weight discrepancy loss (published code: twice the paper's 0.01)."""
+        discrepancy_biases: bool = False
+        """Take the classifiers' biases into the weight discrepancy too (published code)."""
         lambda_local: float = Field(40.0, ge=0)
         """Weight of the alignment map in the adversarial term."""
         epsilon: float = Field(0.4, ge=0)
@@ -40,8 +45,10 @@ class CLAN(TAN):
         """Distance of the classifiers' predictions: cosine (paper), l1 or js."""
         detach_map: bool = True
         """Treat the map as a weight only; False lets G also learn to lower M (published code)."""
+        weigh_discriminator: bool = True
+        """Weight D's own target loss by the map too (Eq. 5); False: only G's."""
         preheat_steps: int = Field(0, ge=0)
-        """Steps with TAN's uniform weight before the map is used (published code: 5000)."""
+        """Steps with TAN's uniform weight before the map is used (published code: 5001)."""
 
     options: Options
     least_classifiers = 2
@@ -49,7 +56,11 @@ class CLAN(TAN):
     def source_loss(self, logits: tuple[Tensor, ...], label: Tensor, progress: Progress) -> Tensor:
         """L_seg + lambda_weight * L_weight."""
         first, second = self.segmenter.heads()
-        discrepancy = weight_discrepancy(first.filters(), second.filters())
+        w1, w2 = (
+            h.parameters() if self.options.discrepancy_biases else h.filters()
+            for h in (first, second)
+        )
+        discrepancy = weight_discrepancy(w1, w2)
         self.note(loss_weight=discrepancy)
         strength = self.options.lambda_weight * self.damping(progress)
         return super().source_loss(logits, label, progress) + strength * discrepancy
@@ -71,3 +82,7 @@ class CLAN(TAN):
         levels = torch.tensor([0.1, 0.5, 0.9], device=m.device)
         q10, q50, q90 = torch.quantile(m[..., ::4, ::4].flatten(), levels)
         self.note(alignment_q10=q10, alignment_q50=q50, alignment_q90=q90)
+
+    def discriminator_weight(self, weight: Tensor | None) -> Tensor | None:
+        """The same weights as G's, or none."""
+        return super().discriminator_weight(weight) if self.options.weigh_discriminator else None

@@ -34,7 +34,7 @@ class SourceOnly(Method):
         self.start_update(progress)
         for batch, _, last in self.micro_batches(source, target):
             with self.unsynchronised("segmenter", not last):
-                logits = self.forward_domain("source", batch["image"])
+                logits = self.forward_batch("source", batch)
                 loss = self.segmentation_loss(logits, batch["label"])
                 self.backward(loss)
             self.note(loss_seg=loss)

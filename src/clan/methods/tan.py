@@ -20,7 +20,7 @@ from clan.data.loading import Batch
 from clan.losses import adversarial_loss
 from clan.methods.base import Method, MethodOptions, Progress
 from clan.methods.gradients import GradientNorm, share
-from clan.models.discriminator import SOURCE, TARGET, Discriminator
+from clan.models.discriminator import SOURCE, TARGET, Discriminator, Upsampling
 from clan.models.segmenter import Segmenter
 from clan.optim import OptimOptions
 
@@ -34,9 +34,16 @@ class AdversarialOptions(MethodOptions):
     lambda_adv: float = Field(0.001, ge=0)
     """Weight of the adversarial term in G's loss."""
     damping: bool = False
-    """Fade lambda_adv linearly to 0 over the training, as CLAN's published code does."""
+    """Fade lambda_adv, and clan's lambda_weight, linearly to 0 over the training (published code of
+    CLAN)."""
     discriminator_width: int = Field(64, ge=4)
     """Channels after D's first convolution; the paper has 64."""
+    discriminator_factor: float = Field(0.5, gt=0)
+    """Factor on each domain's term of D's loss: 1/2 (published code of TAN) or 1 (CLAN's paper and
+    code)."""
+    discriminator_upsampling: Upsampling = "bilinear"
+    """Of D's logits to its input's size (paper): bilinear, or aligned (corners aligned, published
+    code of CLAN); none: one logit per patch (published code of TAN)."""
 
 
 class TAN(Method):
@@ -54,7 +61,9 @@ class TAN(Method):
         self, segmenter: Segmenter, options: AdversarialOptions, optim: OptimOptions
     ) -> None:
         super().__init__(segmenter, options, optim)
-        self.discriminator = Discriminator(len(segmenter.classes), options.discriminator_width)
+        self.discriminator = Discriminator(
+            len(segmenter.classes), options.discriminator_width, options.discriminator_upsampling
+        )
 
     def setup(self, fabric: Fabric) -> None:
         """Wrap G and D with their optimizers."""
@@ -90,6 +99,10 @@ class TAN(Method):
         """Weight (N, 1, H, W) of each target location in the adversarial terms; None = 1."""
         return None
 
+    def discriminator_weight(self, weight: Tensor | None) -> Tensor | None:
+        """Weight of each target location in D's own loss, given that in G's."""
+        return None if weight is None else weight.detach()
+
     def damping(self, progress: Progress) -> float:
         """Return the factor on the adversarial weights at this step."""
         return progress.remaining if self.options.damping else 1.0
@@ -98,16 +111,16 @@ class TAN(Method):
         """Backward of G's source loss; returns p_s (N, C, H, W), detached."""
         # the target's backward follows and shares the sum of both gradients
         with self.unsynchronised("segmenter", True):
-            logits = self.forward_domain("source", batch["image"])
+            logits = self.forward_batch("source", batch)
             self.backward(self.source_loss(logits, batch["label"], progress))
         return self.segmenter.ensemble(logits).detach().softmax(dim=1)
 
     def fool_discriminator(
         self, batch: Batch, progress: Progress, last: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Backward of G's adversarial loss; returns p_t and the location weights, detached."""
+        """Backward of G's adversarial loss; returns p_t and D's location weights, detached."""
         with self.unsynchronised("segmenter", not last):
-            logits = self.forward_domain("target", batch["image"])
+            logits = self.forward_batch("target", batch)
             weight = self.location_weight(logits, progress)
             p_t = self.segmenter.ensemble(logits).softmax(dim=1)
             # the bare D: its wrapper would wait for gradients that a frozen network never gets
@@ -116,18 +129,19 @@ class TAN(Method):
             loss = adversarial_loss(domain, SOURCE, weight)
             self.backward(self.options.lambda_adv * self.damping(progress) * loss)
         self.note(loss_adv=loss)
-        return p_t.detach(), None if weight is None else weight.detach()
+        return p_t.detach(), self.discriminator_weight(weight)
 
     def learn_domains(self, p_s: Tensor, p_t: Tensor, weight: Tensor | None, last: bool) -> None:
         """Backward of D's loss on detached predictions of both domains."""
+        factor = self.options.discriminator_factor
         with self.unsynchronised("discriminator", True):
             d_s = self.run_player("discriminator", p_s)
             loss_s = adversarial_loss(d_s, SOURCE)
-            self.backward(loss_s / 2)
+            self.backward(factor * loss_s)
         with self.unsynchronised("discriminator", not last):
             d_t = self.run_player("discriminator", p_t)
             loss_t = adversarial_loss(d_t, TARGET, weight)
-            self.backward(loss_t / 2)
+            self.backward(factor * loss_t)
         self.note(loss_d_source=loss_s, loss_d_target=loss_t)
         self.note_discriminator(d_s.detach(), d_t.detach())
 

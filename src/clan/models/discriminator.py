@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +12,10 @@ SMALLEST_INPUT = 32
 SOURCE, TARGET = 0.0, 1.0
 """Domain labels of the published codes; the paper's Eq. 5 has them the other way round."""
 
+Upsampling = Literal["none", "bilinear", "aligned"]
+"""How D's logits reach the size of its input: not at all (one per patch), bilinearly, or bilinearly
+with corners aligned."""
+
 
 class Discriminator(nn.Module):
     """Five 4x4 convolutions of stride 2 with leaky ReLU 0.2 between (section 4.2 of the paper).
@@ -18,10 +23,12 @@ class Discriminator(nn.Module):
     Args:
         classes: channels of the softmax maps it reads.
         width: channels of the first convolution; the paper has 64 (then 128, 256, 512, 1).
+        upsampling: of the logits to the size of the maps.
     """
 
-    def __init__(self, classes: int, width: int = 64) -> None:
+    def __init__(self, classes: int, width: int = 64, upsampling: Upsampling = "bilinear") -> None:
         super().__init__()
+        self.upsampling = upsampling
         channels = (classes, width, 2 * width, 4 * width, 8 * width, 1)
         self.convs = nn.ModuleList(
             nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
@@ -32,7 +39,8 @@ class Discriminator(nn.Module):
         """Map softmax maps (N, C, H, W) to domain logits (N, 1, H, W); high = target.
 
         The logits, one per 32 x 32 patch, are up-sampled to the maps' size, as in the paper, so
-        that they meet the alignment map pixel by pixel. H and W must be at least 32.
+        that they meet the alignment map pixel by pixel; without up-sampling they come as
+        (N, 1, H / 32, W / 32). H and W must be at least 32.
         """
         size = probabilities.shape[-2:]
         if min(size) < SMALLEST_INPUT:
@@ -43,5 +51,8 @@ class Discriminator(nn.Module):
         x = probabilities
         for conv in self.convs[:-1]:
             x = F.leaky_relu(conv(x), 0.2)
-        x = self.convs[-1](x)
-        return F.interpolate(x.float(), size=size, mode="bilinear", align_corners=False)
+        logits: Tensor = self.convs[-1](x).float()
+        if self.upsampling == "none":
+            return logits
+        aligned = self.upsampling == "aligned"
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=aligned)

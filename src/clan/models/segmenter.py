@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
@@ -128,9 +129,21 @@ class Segmenter(nn.Module):
         if options.freeze_affine:
             freeze_affine(self)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Map images (N, 3, H, W) uint8 RGB to logits, one (N, C, H, W) float32 per classifier."""
-        return self.classify(self.encode(image), image.shape[-2:])
+    def forward(self, image: Tensor, size: Sequence[int] | None = None) -> tuple[Tensor, ...]:
+        """Map images (N, 3, H, W) uint8 RGB to logits, one (N, C, H, W) float32 per classifier.
+
+        With a ``size`` (H, W) the logits come in that, whatever the images' own.
+        """
+        own = image.shape[-2:]
+        wanted = own if size is None else torch.Size(size)
+        if self.options.head == "deeplab":
+            return self.classify(self.encode(image), wanted)
+        logits = self.classify(self.encode(image), own)
+        if wanted == own:
+            return logits
+        return tuple(
+            F.interpolate(z, size=wanted, mode="bilinear", align_corners=True) for z in logits
+        )
 
     def encode(self, image: Tensor) -> Features:
         """Map images (N, 3, H, W) uint8 RGB to features, which `classify` reads.
@@ -150,7 +163,7 @@ class Segmenter(nn.Module):
     def classify(self, features: Features, size: torch.Size) -> tuple[Tensor, ...]:
         """Map features to logits at ``size`` (H, W), one (N, C, H, W) float32 per classifier.
 
-        The size must be that of the image that the features are of.
+        DeepLab's classifiers take any size; FCN8s' only that of the image of the features.
         """
         return tuple(classifier(features, size) for classifier in self.classifiers)
 

@@ -1,0 +1,53 @@
+"""The page on paper and published code says what the presets do, and names tests that exist."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(TESTS.parent / "docs")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import make_paper_vs_code
+
+    return make_paper_vs_code
+
+
+def test_the_page_is_up_to_date(program: ModuleType) -> None:
+    content = program.PAGE.read_text()
+    assert program.updated(content) == content, "run python docs/make_paper_vs_code.py"
+
+
+def test_it_has_every_row_once(program: ModuleType) -> None:
+    numbers = [row.number for row in program.ROWS]
+    assert numbers[:34] == [str(number) for number in range(1, 35)]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_every_row_is_an_option_or_explained_and_tested(program: ModuleType) -> None:
+    for row in program.ROWS:
+        assert row.keys or row.note.startswith("No option"), row.number
+        assert row.tests, row.number
+        for test in row.tests:
+            file, _, name = test.partition("::")
+            tree = ast.parse((TESTS / file).read_text())
+            names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+            assert name in names, test
+
+
+def test_the_values_are_those_of_the_presets(program: ModuleType) -> None:
+    """Known ones, written by hand: the page's words on the published code agree with them."""
+    assert program.values("method.focal_gamma") == "`0`; `2`; `0`"
+    assert program.values("method.lambda_local") == "`40`; `40` (SYNTHIA `10`); `40`"
+    assert program.values("optim.segmenter.listings") == "`once`; `published`; `once`"
+    assert program.values("optim.discriminator.lr") == "`5e-05`; `0.0001`; `0.0001`"
+    assert program.values("method.epsilon") == "`0.4`"
+    assert program.values("data.classes").startswith("none (SYNTHIA `cityscapes-16`); `cityscapes`")
