@@ -304,7 +304,7 @@ def test_synthia_labels_that_lost_their_bits(tmp_path: Path) -> None:
     write_synthia(tmp_path)
     path = tmp_path / "GT/LABELS/0000000.png"
     Image.open(path).convert("RGB").save(path)
-    with pytest.raises(DataError, match=r"0000000.png: a 8-bit RGB colour PNG.*Pillow does"):
+    with pytest.raises(DataError, match=r"0000000.png: an 8-bit RGB colour PNG.*Pillow does"):
         open_dataset("synthia", root=tmp_path).read_label(0)
 
 

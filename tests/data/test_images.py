@@ -199,7 +199,7 @@ def test_labels_that_hold_no_colors(tmp_path: Path, dtype: type, shape: tuple[in
 
 def test_synthia_label_saved_with_8_bits(tmp_path: Path) -> None:
     Image.fromarray(PICTURE).save(tmp_path / "s.png")
-    with pytest.raises(DataError, match=r"s\.png: a 8-bit RGB colour PNG; .*16-bit RGB PNG"):
+    with pytest.raises(DataError, match=r"s\.png: an 8-bit RGB colour PNG; .*16-bit RGB PNG"):
         read_label(tmp_path / "s.png", "synthia")
 
 

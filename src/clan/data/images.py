@@ -76,10 +76,15 @@ def read_label(
         return _palette_indices(data, (height, width), path)
     if kind != 0 or depth not in (8, 16):
         raise DataError(
-            f"{path}: a {depth}-bit {_COLOR_TYPES.get(kind, 'unknown')} PNG; expected class values "
+            f"{path}: {_kind(depth, kind)}; expected class values "
             "in an 8- or 16-bit grey PNG or a palette PNG (labels in colours: `encoding: color`)"
         )
     return _decode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, path)
+
+
+def _kind(depth: int, kind: int) -> str:
+    article = "an" if depth == 8 else "a"
+    return f"{article} {depth}-bit {_COLOR_TYPES.get(kind, 'unknown')} PNG"
 
 
 def _palette_indices(data: bytes, size: tuple[int, int], path: Path) -> NDArray[np.uint8]:
@@ -93,7 +98,7 @@ def _palette_indices(data: bytes, size: tuple[int, int], path: Path) -> NDArray[
 def _decode_colors(data: bytes, depth: int, kind: int, path: Path) -> NDArray[np.int32]:
     if kind not in (2, 3, 6) or depth == 16:
         raise DataError(
-            f"{path}: a {depth}-bit {_COLOR_TYPES.get(kind, 'unknown')} PNG; expected classes as "
+            f"{path}: {_kind(depth, kind)}; expected classes as "
             "colours in an 8-bit RGB or a palette PNG (labels as values: `encoding: index`)"
         )
     pixels = _decode(data, cv2.IMREAD_COLOR, path)
@@ -104,9 +109,7 @@ def _decode_colors(data: bytes, depth: int, kind: int, path: Path) -> NDArray[np
 
 def _decode_synthia(data: bytes, depth: int, kind: int, path: Path) -> NDArray[np.uint16]:
     if depth != 16 or kind not in (2, 6):
-        raise DataError(
-            f"{path}: a {depth}-bit {_COLOR_TYPES.get(kind, 'unknown')} PNG; {_SYNTHIA_LOST}"
-        )
+        raise DataError(f"{path}: {_kind(depth, kind)}; {_SYNTHIA_LOST}")
     pixels = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, path)
     if pixels.dtype != np.uint16:
         raise DataError(f"{path}: decoded to {pixels.dtype}, expected uint16")
