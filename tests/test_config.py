@@ -238,6 +238,19 @@ def test_roots_of_domains_start_from_the_data_root(
     assert anchored(load_config("town/clan", ["weights=imagenet"])).weights == "imagenet"
 
 
+def test_a_layout_with_a_root_is_no_folder_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gta5").mkdir()
+    given = ["data.root=null", "data.source.dataset=gta5", "data.source.root=gta5"]
+    source = anchored(load_config("town/clan", given)).data.source
+    assert (source.dataset, source.root) == ("gta5", str(tmp_path / "gta5"))
+    # without a root it can only be the folder
+    source = anchored(load_config("town/clan", [*given[:2], "data.source.root=null"])).data.source
+    assert source.dataset == str(tmp_path / "gta5")
+
+
 def test_configurations_and_descriptions_are_told_apart(street: Path) -> None:
     assert is_configuration(street / "clan.yaml")
     assert not is_configuration(street / "game/game.yaml")

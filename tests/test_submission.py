@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from clan.cli import app
-from clan.confusion_plot import draw_confusion, row_shares
+from clan.confusion_plot import draw_confusion, row_shares, subtitle
 from clan.data.labels import CITYSCAPES, CITYSCAPES_IDS, ClassSet
 from clan.errors import ConfigError, DataError, RunError
 from clan.evaluation import evaluate_model, read_evaluation
@@ -212,6 +213,9 @@ def test_the_command_line_passes_every_option(model: Path, root: Path, tmp_path:
 
 def test_confusion_pictures(tmp_path: Path) -> None:
     scores = Scores(TRIO, np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), images=1)
+    assert subtitle(scores) == "3 classes, 1 images, mIoU 77.5"
+    tested = replace(scores, protocol=Protocol(size=(8, 16), flip=True, scales=(0.5, 1.0)))
+    assert subtitle(tested).endswith("+ flip testing + multi-scale testing 0.5/1")
     shares = row_shares(scores.confusion)
     assert shares[0].tolist() == [75, 25, 0]
     assert np.isnan(shares[2]).all()

@@ -236,7 +236,9 @@ def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:
         root = _absolute(root) if base is None else str(Path(root).expanduser())
     dataset = domain.dataset
     inside = Path(base or ".", root or ".", dataset)
-    if is_description(dataset) or Path(dataset).expanduser().is_dir():
+    # with a root, `gta5` is the layout, even where a folder of that name lies beside it
+    layout = dataset in BUILTIN_DATASETS and (root is not None or base is not None)
+    if is_description(dataset) or (Path(dataset).expanduser().is_dir() and not layout):
         dataset = _absolute(dataset)
     elif dataset not in BUILTIN_DATASETS and inside.is_dir():
         dataset = _absolute(str(inside))

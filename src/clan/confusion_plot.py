@@ -31,7 +31,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     Args:
         scores: the counts.
         path: .png, .pdf or .svg.
-        title: the first line; classes, images and mIoU stand below it.
+        title: the first line; classes, images, mIoU and the protocol stand below it.
 
     Raises:
         RunError: nothing was counted, another suffix, or a path that cannot be written.
@@ -60,9 +60,8 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     colorbar.set_label("% of the true class", color=FAINT)
     colorbar.ax.tick_params(colors=FAINT, length=0)
     figure.suptitle(title, x=0.5, color=INK, fontsize=14, fontweight="bold")
-    protocol = f", input {scores.protocol.size_text()}" if scores.protocol else ""
     axes.set_title(
-        f"{C} classes, {scores.images} images{protocol}, mIoU {100 * scores.miou():.1f}",
+        subtitle(scores),
         color=FAINT,
         fontsize=10,
         pad=8,
@@ -72,6 +71,14 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
         figure.savefig(path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def subtitle(scores: Scores) -> str:
+    """Return what the numbers are over, and by which protocol: flip and multi-scale are named."""
+    over = f"{len(scores.classes)} classes, {scores.images} images, mIoU {100 * scores.miou():.1f}"
+    if scores.protocol is None:
+        return over
+    return f"{over}\ninput {scores.protocol.size_text()}, {scores.protocol.text()}"
 
 
 def check_path(path: Path) -> None:

@@ -51,7 +51,8 @@ def open_domains(options: DataOptions) -> Domains:
     source = open_domain(options.source, options, classes)
     if not source.labelled:
         raise DataError(
-            f"the source {options.source.dataset} (split {options.source.split}) has no labels; "
+            f"the source {options.source.dataset} (split {options.source.split}) has no labels"
+            f"{source.sought}; "
             "a source needs one for each image"
         )
     target = validation = None
@@ -62,7 +63,8 @@ def open_domains(options: DataOptions) -> Domains:
         if not validation.labelled:
             raise DataError(
                 f"data.validation {options.validation.dataset} (split {options.validation.split}) "
-                "has no labels to score with; leave data.validation out (data.validation=null)"
+                f"has no labels to score with{validation.sought}; leave data.validation out "
+                "(data.validation=null)"
             )
     return Domains(source, target, validation)
 

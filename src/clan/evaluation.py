@@ -269,7 +269,9 @@ def _check_pair(segmenter: Segmenter, dataset: Dataset) -> None:
     if len(dataset) == 0:
         raise DataError(f"{where} holds no image; there is nothing to score")
     if not dataset.labelled:
-        raise DataError(f"{where} has no labels; scoring needs them (prediction does not)")
+        raise DataError(
+            f"{where} has no labels{dataset.sought}; scoring needs them (prediction does not)"
+        )
     if segmenter.classes.names != dataset.classes.names:
         raise RunError(
             f"the network tells {', '.join(segmenter.classes.names)} apart, but {where} is "

@@ -245,6 +245,25 @@ def test_missing_and_empty_folders(tmp_path: Path, camvid_file: Path) -> None:
         open_dataset("synthia", root=camvid_file.parent)
 
 
+def test_a_root_one_folder_off(tmp_path: Path) -> None:
+    right = write_synthia(tmp_path / "RAND_CITYSCAPES")
+    for root in (tmp_path, right / "RGB"):
+        with pytest.raises(DataError) as error:
+            open_dataset("synthia", root=root)
+        assert f"no image RGB/*.png in {root}; {root} holds" in str(error.value)
+        assert str(error.value).endswith(f"{right} has such images: make it the root")
+
+
+def test_labels_that_are_missing_as_a_whole(tmp_path: Path) -> None:
+    root = write_gta5(tmp_path)
+    assert open_dataset("gta5", root=root).sought == ""
+    assert open_dataset("gta5", root=root, labels=False).sought == ""
+    (root / "labels").rename(root / "masks")
+    dataset = open_dataset("gta5", root=root)
+    assert not dataset.labelled
+    assert f"looked for labels/*.png in {root}; {root} holds images, masks" in dataset.sought
+
+
 def test_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_gta5(tmp_path)
 
@@ -285,7 +304,7 @@ def test_synthia_labels_that_lost_their_bits(tmp_path: Path) -> None:
     write_synthia(tmp_path)
     path = tmp_path / "GT/LABELS/0000000.png"
     Image.open(path).convert("RGB").save(path)
-    with pytest.raises(DataError, match=r"0000000.png: a 8-bit RGB colour PNG"):
+    with pytest.raises(DataError, match=r"0000000.png: an 8-bit RGB colour PNG.*Pillow does"):
         open_dataset("synthia", root=tmp_path).read_label(0)
 
 

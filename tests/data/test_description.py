@@ -9,6 +9,9 @@ from clan.data.listing import find
 from clan.errors import DataError
 from tests.conftest import CAMVID, write_camvid
 
+VALUES = "{0: sky, 1: building, 3: road, 11: ignore}"
+COLORS = "  encoding: color\n  map: {{1 2 3: sky, 0 0 0: ignore, {}}}"
+
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
@@ -16,7 +19,11 @@ from tests.conftest import CAMVID, write_camvid
         ("splits:", "split:", "split: unknown key; did you mean 'splits'"),
         ("images: images/val", "image: images/val", "splits.val.image: unknown key; .*'images'"),
         ("  map:", "  mapp: {}\n  map:", "labels.mapp: unknown key; did you mean 'map'"),
-        ("labels:\n", "labels:\n  encoding: rgb\n", "labels.encoding: .*'index' or 'synthia'"),
+        (
+            "labels:\n",
+            "labels:\n  encoding: rgb\n",
+            "labels.encoding: .*'index', 'color' or 'synthia'",
+        ),
         ("3: road", "3: raod", "3 is mapped to 'raod'.*did you mean 'road'"),
         ("3: road", "3: no", "labels.map: the class of raw value 3 is False"),
         ("3: road", "x: road", "labels.map: raw value 'x' is not a whole number"),
@@ -24,6 +31,12 @@ from tests.conftest import CAMVID, write_camvid
         ("3: road", "70000: road", "raw value 70000 is not a whole number in 0..65535"),
         ("{0: sky", "identiti\n#", "unknown map 'identiti'; did you mean 'identity'"),
         ("{0: sky", "[sky]\n#", "labels.map: expected raw values and class names"),
+        ("map: {0: sky", "map: {0 0 0: sky", "raw value '0 0 0' is not .*need `encoding: color`"),
+        ("  map: {0: sky", "  encoding: color\n  map: {0: sky", "labels.map: 0 is no colour"),
+        (f"  map: {VALUES}", COLORS.format("0 0 256: sky"), "'0 0 256' is no colour; expected red"),
+        (f"  map: {VALUES}", COLORS.format('"0, 0,0": sky'), "colour '0, 0,0' appears twice"),
+        (f"  map: {VALUES}", COLORS.format("1 1 1: sgy"), "'1 1 1' is mapped to 'sgy'.*mean 'sky'"),
+        (f"  map: {VALUES}", "  encoding: color\n  map: synthia-ids", "unknown map 'synthia-ids'"),
         ("name: mini-camvid", "name: [1]", r"name: Input should be a valid string, found \[1\]"),
         ("*.jpg", "**.jpg", r"splits.train.images: 'images/train/\*\*.jpg': only `\*`"),
         ("images/train", "/images/train", "patterns stay below the root"),

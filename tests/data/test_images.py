@@ -168,9 +168,38 @@ def test_synthia_label(tmp_path: Path) -> None:
     assert (label == VALUES).all()
 
 
+def test_synthia_label_without_a_class(tmp_path: Path) -> None:
+    # what a program that read 8 bits leaves behind when it writes 16
+    cv2.imwrite(str(tmp_path / "s.png"), np.zeros((4, 4, 3), np.uint16))
+    with pytest.raises(DataError, match=r"s\.png: every pixel is of class 0.*take GT/LABELS"):
+        read_label(tmp_path / "s.png", "synthia")
+
+
+def test_color_labels(tmp_path: Path) -> None:
+    expected = PICTURE.astype(np.int32) @ [65536, 256, 1]
+    for mode in ("RGB", "RGBA"):
+        Image.fromarray(PICTURE).convert(mode).save(tmp_path / "c.png")
+        label = read_label(tmp_path / "c.png", "color")
+        assert label.dtype == np.int32
+        assert (label == expected).all()
+    # of a palette PNG the colour counts, not the index
+    picture = Image.fromarray(VALUES)
+    picture.putpalette([value for i in range(256) for value in (i, 2 * i % 256, 3)])
+    picture.save(tmp_path / "p.png")
+    label = read_label(tmp_path / "p.png", "color")
+    assert (label == VALUES.astype(np.int32) * (65536 + 2 * 256) + 3).all()
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [(np.uint8, (4, 4)), (np.uint16, (4, 4, 3))])
+def test_labels_that_hold_no_colors(tmp_path: Path, dtype: type, shape: tuple[int, ...]) -> None:
+    cv2.imwrite(str(tmp_path / "c.png"), np.ones(shape, dtype))
+    with pytest.raises(DataError, match="expected classes as colours in an 8-bit RGB"):
+        read_label(tmp_path / "c.png", "color")
+
+
 def test_synthia_label_saved_with_8_bits(tmp_path: Path) -> None:
     Image.fromarray(PICTURE).save(tmp_path / "s.png")
-    with pytest.raises(DataError, match=r"s\.png: a 8-bit RGB colour PNG; .*16-bit RGB PNG"):
+    with pytest.raises(DataError, match=r"s\.png: an 8-bit RGB colour PNG; .*16-bit RGB PNG"):
         read_label(tmp_path / "s.png", "synthia")
 
 

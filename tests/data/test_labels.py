@@ -7,32 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clan.data.labels import (
-    CITYSCAPES,
-    CITYSCAPES_IDS,
-    IGNORE,
-    SYNTHIA_IDS,
-    ClassSet,
-    LabelMap,
-    class_set,
-    ranges,
-)
+from clan.data.labels import CAMVID, CITYSCAPES, CITYSCAPES_IDS, IGNORE, ClassSet, class_set
 from clan.errors import DataError
 
 THREE = ClassSet("three", ("sky", "road", "car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
-
-# raw -> trainId, as published with the adaptation benchmarks
-GTA5 = dict(
-    zip(
-        [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33],
-        range(19),
-        strict=True,
-    )
-)
-SYNTHIA = {
-    **{3: 0, 4: 1, 2: 2, 21: 3, 5: 4, 7: 5, 15: 6, 9: 7, 6: 8, 16: 9},
-    **{1: 10, 10: 11, 17: 12, 8: 13, 18: 14, 19: 15, 20: 16, 12: 17, 11: 18},
-}
 
 
 def test_cityscapes_is_the_official_table() -> None:
@@ -47,11 +25,9 @@ def test_cityscapes_is_the_official_table() -> None:
     assert set(CITYSCAPES_IDS) == {*range(35), 255}
 
 
-@pytest.mark.parametrize(("names", "train_ids"), [(CITYSCAPES_IDS, GTA5), (SYNTHIA_IDS, SYNTHIA)])
-def test_benchmark_maps(names: dict[int, str], train_ids: dict[int, int]) -> None:
-    raw = np.array([sorted(names)], np.uint16)
-    mapped = LabelMap.from_names(names, CITYSCAPES).apply(raw, "x.png")
-    assert mapped.tolist() == [[train_ids.get(value, IGNORE) for value in sorted(names)]]
+def test_camvid() -> None:
+    assert class_set("camvid") is CAMVID
+    assert len(CAMVID) == len(set(CAMVID.colors)) == 11
 
 
 def test_subsets() -> None:
@@ -132,47 +108,3 @@ def test_unknown_class_set() -> None:
 def test_too_many_classes() -> None:
     with pytest.raises(DataError, match="at most 254"):
         ClassSet("n", tuple(map(str, range(255))), ((0, 0, 0),) * 255)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
-def test_map(dtype: type[np.integer]) -> None:
-    table = LabelMap.from_names({0: "road", 5: "sky", 7: "ignore", 9: "road"}, THREE)
-    label = table.apply(np.array([[0, 5], [7, 9]], dtype), "x.png")
-    assert label.dtype == np.uint8
-    assert label.tolist() == [[1, 0], [IGNORE, 1]]
-
-
-def test_identity() -> None:
-    label = LabelMap.identity(THREE).apply(np.array([[0, 1, 2, 255]], np.uint8), "x.png")
-    assert label.tolist() == [[0, 1, 2, IGNORE]]
-
-
-@pytest.mark.parametrize("value", [3, 254, 300, 70000, -1])
-def test_values_outside_the_map(value: int) -> None:
-    raw = np.array([[0, 1], [value, value]])
-    if 0 <= value < 256:
-        raw = raw.astype(np.uint8)
-    with pytest.raises(DataError) as error:
-        LabelMap.identity(THREE).apply(raw, Path("some/label.png"))
-    message = str(error.value)
-    assert message.startswith("some/label.png: ")
-    assert f"{value} (2 pixels)" in message
-    assert "the map lists 0-2, 255" in message
-
-
-def test_many_values_outside_the_map_are_shortened() -> None:
-    raw = np.arange(100, 140, dtype=np.uint8)[None]
-    label, outside = LabelMap.identity(THREE).lookup(raw)
-    assert (label == IGNORE).all()
-    assert outside == dict.fromkeys(range(100, 140), 1)
-    with pytest.raises(DataError, match="and 32 more"):
-        LabelMap.identity(THREE).apply(raw, "x.png")
-
-
-def test_map_to_an_unknown_class() -> None:
-    with pytest.raises(DataError, match=r"raw value 4 is mapped to 'rood'.*did you mean 'road'"):
-        LabelMap.from_names({4: "rood"}, THREE)
-
-
-def test_ranges() -> None:
-    assert ranges([0, 1, 2, 4, 6, 7]) == "0-2, 4, 6-7"

@@ -229,6 +229,14 @@ def test_an_unknown_layout_says_what_it_resembles_most(tmp_path):
         convert(tmp_path / "w.pth", tmp_path / "m.safetensors", "advent")
 
 
+def test_a_network_below_a_name_of_its_own_is_recognised(tmp_path):
+    tensors = {f"net.backbone.{k}": t for k, t in published.torchvision("resnet50").items()}
+    torch.save({**tensors, "net.head.weight": torch.zeros(3)}, tmp_path / "w.pth")
+    match = r"most: torchvision resnet50 \(9\d% of the keys in common, below net\.backbone\.\)"
+    with pytest.raises(WeightsError, match=match):
+        convert(tmp_path / "w.pth", tmp_path / "m.safetensors")
+
+
 def test_an_incomplete_file_is_reported_and_written_only_on_demand(tmp_path):
     tensors = published.deeplab("advent")
     del tensors["layer2.0.bn1.bias"]

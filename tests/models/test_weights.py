@@ -12,6 +12,7 @@ from clan.data.labels import CITYSCAPES, ClassSet
 from clan.errors import WeightsError
 from clan.models import weights
 from clan.models.segmenter import ModelOptions, Segmenter
+from clan.models.tensor_files import read_tensors
 
 SMALL = ModelOptions(encoder="resnet18", width=4, aspp_rates=(1, 2))
 
@@ -83,8 +84,21 @@ def test_a_refused_pickle_is_told_with_the_safe_way_out(tmp_path, capsys):
     torch.save({"state_dict": {"a": torch.zeros(1)}, "hook": Bomb()}, tmp_path / "w.pth")
     message = r"w\.pth wants to run code.*print.*torch\.save\(model\.state_dict\(\)"
     with pytest.raises(WeightsError, match=message):
-        weights.read_tensors(tmp_path / "w.pth")
+        read_tensors(tmp_path / "w.pth")
     assert "ran code" not in capsys.readouterr().out
+
+
+def test_a_plain_pickle_is_refused_with_the_safe_way_out(tmp_path, capsys):
+    (tmp_path / "w.pth").write_bytes(pickle.dumps({"a": Bomb()}))
+    with pytest.raises(WeightsError, match=r"is a pickle that only.*torch\.save\(model\.state"):
+        read_tensors(tmp_path / "w.pth")
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_tensors_in_an_unknown_place_are_pointed_at(tmp_path):
+    torch.save({"epoch": 3, "net": {"a": torch.zeros(1)}}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"holds a dict of epoch, net \(some lie below net: "):
+        read_tensors(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
@@ -93,7 +107,7 @@ def test_files_of_older_torch_are_read(wrapper, tmp_path):
     tensors = {"a": torch.arange(3.0)}
     content = tensors if wrapper is None else {wrapper: tensors, "epoch": 3}
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
-    assert torch.equal(weights.read_tensors(tmp_path / "w.pth")["a"], tensors["a"])
+    assert torch.equal(read_tensors(tmp_path / "w.pth")["a"], tensors["a"])
 
 
 @pytest.mark.parametrize("content", ["code", "text", "truncated", "list"])
@@ -109,13 +123,13 @@ def test_what_is_no_file_of_tensors_is_refused(content, tmp_path, capsys):
     else:
         torch.save([1, 2], path)
     with pytest.raises(WeightsError, match=r"w\.pth"):
-        weights.read_tensors(path)
+        read_tensors(path)
     assert "ran code" not in capsys.readouterr().out
 
 
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(WeightsError, match="no weight file at"):
-        weights.read_tensors(tmp_path / "absent.pth")
+        read_tensors(tmp_path / "absent.pth")
     with pytest.raises(WeightsError, match="no model file at"):
         weights.load_segmenter(tmp_path)
 

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from clan.data import images, listing
 from clan.data.description import SplitPatterns, read_description
 from clan.data.images import Encoding
-from clan.data.labels import NO_CLASSES, ClassSet, LabelMap, class_set
+from clan.data.label_maps import LabelMap
+from clan.data.labels import NO_CLASSES, ClassSet, class_set
 from clan.data.transforms import resize_image
 from clan.errors import DataError, nearest
 
-BUILTIN_DATASETS = ("cityscapes", "gta5", "synthia")
+BUILTIN_DATASETS = ("camvid", "camvid-segnet", "cityscapes", "gta5", "synthia")
 """Data sets whose original folder layout is known; each needs a root."""
 
 
@@ -51,6 +52,9 @@ class Dataset:
     size_mismatch: Literal["error", "resize_image"] = "error"
     unpaired: tuple[str, ...] = field(default=(), repr=False)
     """Files left out for want of a partner, where `open_dataset` was told to report them."""
+    sought: str = field(default="", repr=False)
+    """Where labels were looked for and what is there instead; empty if labels were found, or none
+    was asked for."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -119,8 +123,8 @@ def open_dataset(
     """Open a split of a data set, listing its files once.
 
     Args:
-        dataset: a built-in name (``cityscapes``, ``gta5``, ``synthia``), the path of a YAML
-            description, or a folder of images (searched with all folders below it; unlabelled).
+        dataset: a built-in name (see `BUILTIN_DATASETS`), the path of a YAML description, or a
+            folder of images (searched with all folders below it; unlabelled).
         root: the data set's folder; wins over the description's. A folder of images is also
             looked for below it.
         split: which split; a folder of images is the same for any.
@@ -215,6 +219,7 @@ def _described(
             *(f"{image}: no label belongs to this image" for image in bare),
             *(f"{label}: no image belongs to this label" for label in lonely),
         ),
+        sought=pairing.sought(),
     )
 
 

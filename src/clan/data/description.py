@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
-from clan.data.labels import CITYSCAPES_IDS, IGNORE, SYNTHIA_IDS, ClassSet, LabelMap
+from clan.data.images import Encoding
+from clan.data.label_maps import ColorMap, LabelMap, parse_color
+from clan.data.labels import CITYSCAPES_IDS, SYNTHIA_IDS, ClassSet
 from clan.data.yamlfile import read_yaml
 from clan.errors import DataError, nearest
 from clan.options import Options
@@ -58,47 +60,72 @@ class SplitPatterns(Options):
 class LabelOptions(Options):
     """How the label files store classes."""
 
-    encoding: Literal["index", "synthia"] = "index"
-    """index: grey or palette PNG; synthia: 16-bit RGB PNG with the class in the R channel."""
+    encoding: Encoding = "index"
+    """index: grey or palette PNG; color: RGB or palette PNG whose colours are the classes; synthia:
+    16-bit RGB PNG with the class in the R channel."""
     map: Any = "identity"
-    """Raw value -> class name or 'ignore'; or identity, cityscapes-ids, synthia-ids."""
+    """Raw value, or colour as in `128 64 0: road`, -> class name or 'ignore'; or identity,
+    cityscapes-ids, synthia-ids."""
 
     @field_validator("map")
     @classmethod
-    def _table(cls, value: Any) -> Any:
+    def _table(cls, value: Any, info: ValidationInfo) -> Any:
         """Check the form; class names are checked when the class set is known."""
-        named = ("identity", *NAMED_MAPS)
+        colors = info.data.get("encoding") == "color"
+        named = ("identity",) if colors else ("identity", *NAMED_MAPS)
         if isinstance(value, str):
             if value not in named:
                 raise ValueError(f"unknown map {value!r}{nearest(value, named)}")
-        elif not isinstance(value, dict) or not value:
+            return value
+        if not isinstance(value, dict) or not value:
             raise ValueError(
-                f"expected raw values and class names, such as `0: sky`, or one of "
-                f"{', '.join(named)}; found {value!r}"
+                f"expected {'colours' if colors else 'raw values'} and class names, such as "
+                f"`{'128 64 0' if colors else 0}: sky`, or one of {', '.join(named)}; "
+                f"found {value!r}"
             )
-        else:
-            for raw, name in value.items():
-                if type(raw) is not int or not 0 <= raw <= 65535:
-                    raise ValueError(f"raw value {raw!r} is not a whole number in 0..65535")
-                if not isinstance(name, str):
-                    raise ValueError(f"the class of raw value {raw} is {name!r}, expected a name")
-        return value
+        for raw, name in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"the class of raw value {raw} is {name!r}, expected a name")
+        return _color_table(value) if colors else _value_table(value)
 
     def label_map(self, classes: ClassSet, kept: ClassSet | None = None) -> LabelMap:
         """Build the lookup table; DataError if it names a class that is not in ``classes``.
 
         With ``kept``, a subset of the classes, indices are of that and the others are ignored.
         """
+        kind = ColorMap if self.encoding == "color" else LabelMap
         table: Mapping[int, str]
         if self.map == "identity":
-            table = {**dict(enumerate(classes.names)), IGNORE: "ignore"}
+            table = kind.identity_table(classes)
         else:
             table = NAMED_MAPS[self.map] if isinstance(self.map, str) else self.map
-        whole = LabelMap.from_names(table, classes)
+        whole = kind.from_names(table, classes)
         if kept is None:
             return whole
         narrowed = {raw: n if n in kept.names else "ignore" for raw, n in table.items()}
-        return LabelMap.from_names(narrowed, kept)
+        return kind.from_names(narrowed, kept)
+
+
+def _value_table(table: dict[Any, str]) -> dict[int, str]:
+    for raw in table:
+        if type(raw) is not int or not 0 <= raw <= 65535:
+            hint = "; colours need `encoding: color`" if parse_color(raw) is not None else ""
+            raise ValueError(f"raw value {raw!r} is not a whole number in 0..65535{hint}")
+    return table
+
+
+def _color_table(table: dict[Any, str]) -> dict[int, str]:
+    packed: dict[int, str] = {}
+    for text, name in table.items():
+        color = parse_color(text)
+        if color is None:
+            raise ValueError(
+                f"{text!r} is no colour; expected red, green and blue in 0..255, such as `128 64 0`"
+            )
+        if color in packed:
+            raise ValueError(f"colour {text!r} appears twice")
+        packed[color] = name
+    return packed
 
 
 class Description(Options):

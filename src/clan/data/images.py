@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from clan.errors import DataError
 
-Encoding = Literal["index", "synthia"]
+Encoding = Literal["index", "color", "synthia"]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 """File name endings (lower case) that count as images."""
@@ -33,6 +33,11 @@ _COLOR_TYPES = {
     6: "RGB colour with transparency",
 }
 _EXIF_ORIENTATION = 0x0112
+_SYNTHIA_LOST = (
+    "a SYNTHIA label is a 16-bit RGB PNG with the class in its first channel. Programs that read "
+    "it as 8 bit (Pillow does) turn every class to 0: extract the file from the archive again, and "
+    "take GT/LABELS, not a converted copy"
+)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -46,10 +51,13 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
 
 
-def read_label(path: Path, encoding: Encoding = "index") -> NDArray[np.uint8 | np.uint16]:
-    """Return the values stored in a label PNG, (H, W) uint8 or uint16, not yet mapped.
+def read_label(
+    path: Path, encoding: Encoding = "index"
+) -> NDArray[np.uint8 | np.uint16 | np.int32]:
+    """Return the values stored in a label PNG, (H, W) uint8, uint16 or int32, not yet mapped.
 
     ``index``: a grey PNG of 8 or 16 bits, or a palette PNG, whose palette *index* is the value.
+    ``color``: an 8-bit RGB or palette PNG, whose *colour*, R * 65536 + G * 256 + B, is the value.
     ``synthia``: a 16-bit RGB PNG whose first channel, R, is the class. DataError if the file is
     missing, truncated, no PNG, or of another kind.
     """
@@ -61,15 +69,22 @@ def read_label(path: Path, encoding: Encoding = "index") -> NDArray[np.uint8 | n
     width, height, depth, kind = struct.unpack(">IIBB", data[16:26])
     if encoding == "synthia":
         return _decode_synthia(data, depth, kind, path)
+    if encoding == "color":
+        return _decode_colors(data, depth, kind, path)
     if kind == 3:
         # OpenCV would expand the palette to colours.
         return _palette_indices(data, (height, width), path)
     if kind != 0 or depth not in (8, 16):
         raise DataError(
-            f"{path}: a {depth}-bit {_COLOR_TYPES.get(kind, 'unknown')} PNG; expected class values "
-            "in an 8- or 16-bit grey PNG or a palette PNG (convert colours to values first)"
+            f"{path}: {_kind(depth, kind)}; expected class values "
+            "in an 8- or 16-bit grey PNG or a palette PNG (labels in colours: `encoding: color`)"
         )
     return _decode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, path)
+
+
+def _kind(depth: int, kind: int) -> str:
+    article = "an" if depth == 8 else "a"
+    return f"{article} {depth}-bit {_COLOR_TYPES.get(kind, 'unknown')} PNG"
 
 
 def _palette_indices(data: bytes, size: tuple[int, int], path: Path) -> NDArray[np.uint8]:
@@ -80,16 +95,28 @@ def _palette_indices(data: bytes, size: tuple[int, int], path: Path) -> NDArray[
         raise DataError(f"{path}: a damaged PNG ({error})") from error
 
 
+def _decode_colors(data: bytes, depth: int, kind: int, path: Path) -> NDArray[np.int32]:
+    if kind not in (2, 3, 6) or depth == 16:
+        raise DataError(
+            f"{path}: {_kind(depth, kind)}; expected classes as "
+            "colours in an 8-bit RGB or a palette PNG (labels as values: `encoding: index`)"
+        )
+    pixels = _decode(data, cv2.IMREAD_COLOR, path)
+    # B, G, R, A in memory is A R G B in a little-endian number
+    packed = cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA).view("<i4")[..., 0]
+    return np.asarray(packed & 0xFFFFFF, np.int32)
+
+
 def _decode_synthia(data: bytes, depth: int, kind: int, path: Path) -> NDArray[np.uint16]:
     if depth != 16 or kind not in (2, 6):
-        raise DataError(
-            f"{path}: a {depth}-bit {_COLOR_TYPES.get(kind, 'unknown')} PNG; a SYNTHIA label is a "
-            "16-bit RGB PNG. Programs that read it as 8 bit lose the classes: use the original"
-        )
+        raise DataError(f"{path}: {_kind(depth, kind)}; {_SYNTHIA_LOST}")
     pixels = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, path)
     if pixels.dtype != np.uint16:
         raise DataError(f"{path}: decoded to {pixels.dtype}, expected uint16")
-    return np.ascontiguousarray(pixels[..., 2])  # OpenCV's order is B, G, R
+    classes = np.ascontiguousarray(pixels[..., 2])  # OpenCV's order is B, G, R
+    if not classes.any():
+        raise DataError(f"{path}: every pixel is of class 0, void; {_SYNTHIA_LOST}")
+    return classes
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -1,17 +1,17 @@
-"""Class sets, and the maps from the values stored in label files to classes.
+"""Class sets: which classes there are, in which order, and what stored ids mean.
 
 Values and colours of Cityscapes are those of the data set's own definition (34 label ids, of
 which 19 are trained). GTA5 stores the same ids. SYNTHIA-RAND-CITYSCAPES has a numbering of its own.
+How ids become class indices is in `clan.data.label_maps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +21,6 @@ from clan.errors import DataError, nearest
 IGNORE = 255
 """The label value of a pixel that neither trains nor scores."""
 
-_OUTSIDE = 254  # table entry of a raw value that the map does not list
 _MAX_CLASSES = 254
 
 Color = tuple[int, int, int]
@@ -171,7 +170,40 @@ CITYSCAPES = _cityscapes()
 CITYSCAPES_16 = CITYSCAPES.subset("cityscapes-16")
 """The 16 classes that SYNTHIA's labels and Cityscapes share, for a classifier of 16 outputs."""
 
-BUILTIN_CLASS_SETS: Mapping[str, ClassSet] = {c.name: c for c in (CITYSCAPES, CITYSCAPES_16)}
+CAMVID = ClassSet(
+    "camvid",
+    (
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "pavement",
+        "tree",
+        "sign",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
+    ),
+    (
+        (128, 128, 128),
+        (128, 0, 0),
+        (192, 192, 128),
+        (128, 64, 128),
+        (60, 40, 222),
+        (128, 128, 0),
+        (192, 128, 128),
+        (64, 64, 128),
+        (64, 0, 128),
+        (64, 64, 0),
+        (0, 128, 192),
+    ),
+)
+"""The 11 classes that CamVid is usually scored on; order and colours of SegNet's tutorial."""
+
+BUILTIN_CLASS_SETS: Mapping[str, ClassSet] = {
+    c.name: c for c in (CITYSCAPES, CITYSCAPES_16, CAMVID)
+}
 
 _CITYSCAPES_TRAINED = {
     7: "road",
@@ -284,83 +316,3 @@ def _parse(content: Mapping[Any, Any], where: str, default_name: str) -> ClassSe
         )
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
-
-
-class LabelMap:
-    """A lookup table from the values in label files to class indices and `IGNORE`."""
-
-    def __init__(self, raw_to_index: Mapping[int, int]) -> None:
-        self._table = np.full(65536, _OUTSIDE, np.uint8)
-        for raw, index in raw_to_index.items():
-            if not 0 <= raw <= 65535:
-                raise DataError(f"label map: raw value {raw} is not in 0..65535")
-            self._table[raw] = index
-        self.values = tuple(sorted(raw_to_index))
-
-    @classmethod
-    def from_names(cls, names: Mapping[int, str], classes: ClassSet) -> LabelMap:
-        """Build from raw value -> class name or 'ignore'; DataError for an unknown class."""
-        table = {}
-        for raw, name in names.items():
-            if name != "ignore" and name not in classes.names:
-                raise DataError(
-                    f"label map: raw value {raw} is mapped to {name!r}, which is neither 'ignore' "
-                    f"nor a class of {classes.name!r}{nearest(name, (*classes.names, 'ignore'))}"
-                )
-            table[raw] = IGNORE if name == "ignore" else classes.index(name)
-        return cls(table)
-
-    @classmethod
-    def identity(cls, classes: ClassSet) -> LabelMap:
-        """Build the map of files that store class indices, and 255 for ignore."""
-        return cls({**{index: index for index in range(len(classes))}, IGNORE: IGNORE})
-
-    def lookup(self, raw: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], dict[int, int]]:
-        """Map ``raw`` (H, W); return class indices (H, W) uint8 and what the map does not list.
-
-        The second value is raw value -> number of pixels; these pixels become `IGNORE`.
-        """
-        if raw.dtype == np.uint8:
-            label = np.asarray(cv2.LUT(raw, self._table[:256]), np.uint8)
-        else:
-            # Values that no 16-bit file can hold are outside of every map.
-            label = np.where(
-                (raw >= 0) & (raw <= 65535), self._table[np.clip(raw, 0, 65535)], _OUTSIDE
-            ).astype(np.uint8)
-        outside = label == _OUTSIDE
-        if not outside.any():
-            return label, {}
-        label[outside] = IGNORE
-        values, counts = np.unique(raw[outside], return_counts=True)
-        return label, {int(v): int(n) for v, n in zip(values, counts, strict=True)}
-
-    def apply(self, raw: NDArray[np.integer[Any]], path: Path | str) -> NDArray[np.uint8]:
-        """Map ``raw`` (H, W) to class indices and 255 (H, W) uint8.
-
-        DataError names the file, the values outside the map with their pixel counts, and the
-        values that the map lists.
-        """
-        label, outside = self.lookup(raw)
-        if outside:
-            raise DataError(f"{path}: {self.describe(outside)}")
-        return label
-
-    def describe(self, outside: Mapping[int, int]) -> str:
-        """Return the sentence about raw values that the map does not list."""
-        shown = [f"{value} ({count} pixels)" for value, count in list(outside.items())[:8]]
-        more = f" and {len(outside) - 8} more" if len(outside) > 8 else ""
-        return (
-            f"label values outside the map: {', '.join(shown)}{more}; "
-            f"the map lists {ranges(self.values)}. Add them to `labels: map`, or correct the file"
-        )
-
-
-def ranges(values: Iterable[int]) -> str:
-    """Return sorted integers in short form: ``0-11, 255``."""
-    runs: list[list[int]] = []
-    for value in values:
-        if runs and value == runs[-1][1] + 1:
-            runs[-1][1] = value
-        else:
-            runs.append([value, value])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +132,13 @@ class Pairing:
             return bare, []
         return bare, [path for key, path in self.labels.items() if key not in self.images]
 
+    def sought(self) -> str:
+        """Say where labels were looked for in vain; empty if there are some or none was wanted."""
+        if self.labels or self.label_pattern is None:
+            return ""
+        found = describe(self.root, self.label_pattern)
+        return f" (looked for {self.label_pattern} in {self.root}; {found})"
+
     def _first(self, paths: Sequence[str]) -> str:
         shown = ", ".join(os.path.relpath(path, self.root) for path in paths[:3])
         return shown + (", ..." if len(paths) > 3 else "")
@@ -140,7 +148,8 @@ class Pairing:
         if self.labels:
             paths = list(self.labels.values())
             beside = f" ({len(paths)} labels are there without images: {self._first(paths)})"
-        return f"no image {self.image_pattern} in {self.root}{beside}; " + describe(
+        found = describe(self.root, self.image_pattern)
+        return f"no image {self.image_pattern} in {self.root}{beside}; {found}" + _elsewhere(
             self.root, self.image_pattern
         )
 
@@ -165,6 +174,16 @@ def describe(root: Path, pattern: str) -> str:
     return f"{folder} holds {', '.join(content[:5])}" + (
         f" and {len(content) - 5} more" if len(content) > 5 else ""
     )
+
+
+def _elsewhere(root: Path, pattern: str) -> str:
+    """Name the folder above or directly below ``root`` that has what ``pattern`` asks for."""
+    below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    for folder in (root.resolve().parent, *below[:100]):
+        with suppress(DataError):  # a folder that cannot be read is none that helps
+            if find(folder, pattern):
+                return f". {folder} has such images: make it the root"
+    return ""
 
 
 def select(images: Found, root: Path, list_file: Path) -> list[Key]:

@@ -12,7 +12,8 @@ from clan.models.convert_read import known_layout, read_published
 from clan.models.convert_report import ConversionReport, Network
 from clan.models.convert_write import write_published
 from clan.models.segmenter import ModelOptions, Segmenter
-from clan.models.weights import LEFT, read_about, read_tensors, save_model, write_tensors
+from clan.models.tensor_files import read_tensors
+from clan.models.weights import LEFT, read_about, save_model, write_tensors
 
 
 def convert(

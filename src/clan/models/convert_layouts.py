@@ -206,15 +206,35 @@ def _fits(layout: Layout, tensors: Tensors) -> bool:
     )
 
 
-def resemblances(tensors: Tensors, expected: Mapping[str, set[str]]) -> list[tuple[str, float]]:
+def resemblances(
+    tensors: Tensors, expected: Mapping[str, set[str]]
+) -> list[tuple[str, str, float]]:
     """Rank layouts by the share of keys in common (Jaccard), best first.
+
+    A file may keep the network below a name of its own (``backbone.``): each layout is compared
+    with the keys below the first, or the first two, parts of a key too.
 
     Args:
         tensors: the file's.
         expected: the keys that a network of each layout has.
+
+    Returns:
+        (layout, prefix that its keys are found below, share).
     """
     found = {key for key in tensors if not key.endswith(COUNTER)}
-    shares = {
-        name: len(found & keys) / max(1, len(found | keys)) for name, keys in expected.items()
+    parts = [key.split(".") for key in found]
+    prefixes = {"".join(f"{part}." for part in key[:depth]) for key in parts for depth in (0, 1, 2)}
+    below = {
+        prefix: {key.removeprefix(prefix) for key in found if key.startswith(prefix)}
+        for prefix in prefixes
     }
-    return sorted(shares.items(), key=lambda item: -item[1])
+    ranked = []
+    for name, keys in expected.items():
+        # of equal shares, the shorter prefix
+        shares = [
+            (len(own & keys) / max(1, len(found) + len(keys - own)), -len(prefix), prefix)
+            for prefix, own in below.items()
+        ]
+        share, _, prefix = max(shares)
+        ranked.append((name, prefix, share))
+    return sorted(ranked, key=lambda item: -item[2])

@@ -22,7 +22,8 @@ from clan.models.convert_layouts import (
 )
 from clan.models.convert_report import ConversionReport, Network
 from clan.models.segmenter import ModelOptions, Segmenter, build_encoder
-from clan.models.weights import load_matching, read_tensors, unwrapped
+from clan.models.tensor_files import read_tensors
+from clan.models.weights import load_matching, unwrapped
 
 EVALUATION_SIZE = (512, 1024)
 """What the published codes resize Cityscapes to for scoring."""
@@ -85,8 +86,8 @@ def _choose(tensors: Mapping[str, Tensor], name: str, path: Path) -> Layout:
             f"layer6 by {untouched:.4f}.)"
         )
     closest = ", ".join(
-        f"{layout} ({share:.0%} of the keys in common)"
-        for layout, share in resemblances(tensors, _expected(tensors))[:3]
+        f"{layout} ({share:.0%} of the keys in common{f', below {prefix}' if prefix else ''})"
+        for layout, prefix, share in resemblances(tensors, _expected(tensors))[:3]
     )
     shown = ", ".join(list(tensors)[:4])
     wanted = "no layout that is known here" if name == "auto" else f"not the layout {name}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +13,14 @@ from urllib.error import URLError
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clan.data.labels import ClassSet
 from clan.errors import WeightsError
 from clan.models.convert_layouts import COUNTER, LAYOUTS, candidates
 from clan.models.segmenter import ModelOptions, Segmenter
+from clan.models.tensor_files import first_line, read_tensors
 
 # torchvision's published ImageNet weights (IMAGENET1K_V1); the eight digits before the suffix
 # begin the file's SHA-256, which is checked after a download
@@ -167,48 +166,6 @@ def unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(tensors)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a file of named tensors without running code from it.
-
-    Raises:
-        WeightsError: the file is missing, truncated, or holds more than tensors.
-    """
-    if not path.is_file():
-        raise WeightsError(f"no weight file at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(_refusal(path, error)) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as a file of tensors ({_first_line(error)}). Is it complete? "
-            "Expected a .pth state dict or a .safetensors file."
-        ) from error
-    for name in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
-    if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
-        raise WeightsError(f"{path} holds {type(content).__name__}, not named tensors")
-    return dict(content)
-
-
-def _refusal(path: Path, error: pickle.UnpicklingError) -> str:
-    """Say which code a pickle wants to run; torch's own message tells how to let it."""
-    wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if wanted is None:
-        return f"{path} is not a file of tensors; expected a .pth state dict or a .safetensors file"
-    return (
-        f"{path} wants to run code when it is loaded ({wanted[1]}), and is refused. If you trust "
-        "its makers, load it with their code in an environment that may be thrown away, and save "
-        "its tensors alone: torch.save(model.state_dict(), 'weights.pth')"
-    )
-
-
 def save_model(
     segmenter: Segmenter,
     path: Path,
@@ -293,7 +250,7 @@ def load_segmenter(path: str | Path) -> Segmenter:
         segmenter.load_state_dict({k: t for k, t in tensors.items() if not k.startswith(LEFT)})
     except (KeyError, TypeError, ValidationError, RuntimeError) as error:
         raise WeightsError(
-            f"{path} does not fit the architecture that it names: {_first_line(error)}"
+            f"{path} does not fit the architecture that it names: {first_line(error)}"
         ) from error
     return segmenter.eval()
 
@@ -306,7 +263,7 @@ def read_about(path: Path) -> dict[str, Any] | None:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("clan")
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file: {_first_line(error)}") from error
+        raise WeightsError(f"{path} is not a safetensors file: {first_line(error)}") from error
     if text is None:
         return None
     about: dict[str, Any] = json.loads(text)
@@ -328,7 +285,7 @@ def _download(encoder: str) -> Path:
             )
         except (URLError, OSError, RuntimeError) as error:
             raise WeightsError(
-                f"could not download {IMAGENET_URL + name} ({_first_line(error)}). Offline? Fetch "
+                f"could not download {IMAGENET_URL + name} ({first_line(error)}). Offline? Fetch "
                 f"it elsewhere and put it at {folder / name}, or name a file with model weights."
             ) from error
     return folder / name
@@ -344,7 +301,3 @@ def _umask() -> int:
 def _summary(keys: tuple[str, ...]) -> str:
     shown = ", ".join(keys[:4])
     return shown if len(keys) <= 4 else f"{shown}, ..."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,147 @@
+"""Measure time and peak memory of one training step for presets, in several precisions.
+
+python benchmarks/step_cost.py gta5-cityscapes/modern/resnet101/clan --precision 32-true bf16-mixed
+
+Images are generated, weights are random: no data set is needed. Each measurement has a process of
+its own, since a process never gives back its peak. What was measured is kept in a JSON file beside
+earlier measurements, on this machine or another, and `--page` puts the table of all of them between
+the marks of a Markdown page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from results import machine
+
+import clan
+from clan.config import load_config
+from clan.dry_run import dry_run
+
+OUT = Path(__file__).resolve().parent / "step_cost.json"
+BEGIN, END = "<!-- begin step cost -->", "<!-- end step cost -->"
+KEY = ("preset", "overrides", "precision", "device")
+"""What tells measurements apart: of two that agree in these, the newer one is kept."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    if options.measure:
+        print(json.dumps(measure(options.presets[0], options.set, options.precision[0])))
+        return
+    rows = read(options.out)
+    for preset in options.presets:
+        for precision in options.precision:
+            print(f"{preset}, {precision} ...", file=sys.stderr, flush=True)
+            rows = merged(rows, _in_own_process(preset, options.set, precision))
+            options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    table = markdown(rows)
+    print(table)
+    if options.page is not None:
+        put(options.page, table)
+
+
+def measure(preset: str, overrides: Sequence[str], precision: str) -> dict[str, Any]:
+    """Do three updates in this process; return a row of the table."""
+    config = load_config(preset, [*overrides, f"training.precision={precision}"])
+    result = dry_run(config)
+    return {
+        "preset": preset,
+        "overrides": list(overrides),
+        "precision": precision,
+        "device": result.device,
+        "machine": machine(),
+        "images": {name: list(shape) for name, shape in result.shapes.items()},
+        "parameters": sum(total for _, total in result.parameters.values()),
+        "steps": config.training.steps,
+        "seconds": round(result.seconds, 4),
+        "gib": round(result.peak_bytes / 2**30, 3),
+        "hours": round(result.hours, 2),
+        "versions": {"clan": clan.__version__, "torch": str(torch.__version__)},
+    }
+
+
+def _in_own_process(preset: str, overrides: Sequence[str], precision: str) -> dict[str, Any]:
+    command = [sys.executable, str(Path(__file__).resolve()), preset, "--measure"]
+    command += [
+        "--precision",
+        precision,
+        *(word for change in overrides for word in ("--set", change)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        killed = " (killed; out of memory?)" if done.returncode == -9 else ""
+        raise SystemExit(f"{preset}, {precision}: failed{killed}: {last}")
+    row: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return row
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the rows measured before; none if there is no file."""
+    if not path.is_file():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def merged(rows: Sequence[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows with a new one, in place of an older one of the same kind."""
+    others = [r for r in rows if any(r[key] != row[key] for key in KEY)]
+    return sorted([*others, row], key=lambda r: (r["device"], r["preset"], r["precision"]))
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table for each machine, and what it was measured with."""
+    out: list[str] = []
+    for place in sorted({row["machine"] for row in rows}):
+        out += [
+            place,
+            "",
+            "| preset | images per step | precision | seconds per step | peak GiB | hours |",
+            "|---|---|---|---:|---:|---:|",
+        ]
+        for row in (r for r in rows if r["machine"] == place):
+            images = " + ".join(f"{n} of {h}x{w}" for n, h, w in row["images"].values())
+            changes = "".join(f", `{change}`" for change in row["overrides"])
+            out.append(
+                f"| `{row['preset']}`{changes} | {images} | {row['precision']} "
+                f"| {row['seconds']:.2f} | {row['gib']:.1f} | {row['hours']:.0f} |"
+            )
+        out.append("")
+    return "\n".join(out).rstrip()
+
+
+def put(page: Path, table: str) -> None:
+    """Replace what stands between the marks of a page.
+
+    Raises:
+        SystemExit: the page has no marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"{page} has no {BEGIN} and {END} to put the table between")
+    before, rest = text.split(BEGIN, 1)
+    page.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("presets", nargs="+", help="presets or configuration files")
+    parser.add_argument("--precision", nargs="+", default=["32-true"], help="such as bf16-mixed")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path, default=OUT, help="the JSON file to add to")
+    parser.add_argument("--page", type=Path, help="a Markdown page with marks for the table")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
