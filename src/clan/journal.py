@@ -12,6 +12,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from clan.environment import describe
 from clan.errors import RunError
 from clan.models.weights import LoadReport
 from clan.runs import RunFolder
@@ -49,6 +50,7 @@ class Journal:
         ]
         try:
             self.run.rewrite_metrics(kept)
+            self.run.note_environment(step, describe(self.fabric))
             if loaded is not None:
                 self.run.write_weights_report(loaded.listing())
             _outlive_second(self.run)
