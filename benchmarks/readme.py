@@ -8,7 +8,6 @@ The picture of the report is taken by chromium, which must be there.
 from __future__ import annotations
 
 import argparse
-import io
 import shutil
 import subprocess
 import sys
@@ -39,7 +38,7 @@ def main() -> None:
 
 
 def photograph(page: Path, picture: Path) -> None:
-    """Write what a browser shows of a page, in 256 colours: a quarter of the bytes."""
+    """Write what a browser shows of a page."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit(f"{page} cannot be photographed: there is no chromium")
@@ -62,8 +61,8 @@ def photograph(page: Path, picture: Path) -> None:
             # it speaks of every service of a desktop that it does not find
             stderr=subprocess.DEVNULL,
         )
-        content = io.BytesIO(shot.read_bytes())
-    Image.open(content).convert("RGB").quantize(256).save(picture, optimize=True)
+        with Image.open(shot) as seen:
+            seen.convert("RGB").save(picture, optimize=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from clan.figures import style
 from clan.report.curves import Chart
 
 SLOTS = 6
@@ -26,8 +27,13 @@ NEUTRAL = SLOTS - 1
 
 # colours that matplotlib writes down and nothing else has; each becomes a variable of the page
 INK, FAINT, GRID = "#000001", "#000002", "#000003"
-_VARIABLES = {"01": "--ink", "02": "--faint", "03": "--rule"}
-_VARIABLES |= {f"{16 + slot:02x}": f"--s{slot}" for slot in range(SLOTS)}
+_VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--rule"}
+_VARIABLES |= {f"#0000{16 + slot:02x}": f"--s{slot}" for slot in range(SLOTS)}
+# those of figures for papers, which are drawn for a white page
+_VARIABLES |= {style.INK: "--ink", style.FAINT: "--faint", style.RULE: "--rule"}
+_VARIABLES |= {style.SYSTEM_COLORS["pretrained"]: "--before"}
+_VARIABLES |= {style.PAPER: "--paper", style.SYSTEM_COLORS["source_only"]: f"--s{NEUTRAL}"}
+_VARIABLES |= {style.SYSTEM_COLORS[name]: f"--s{slot}" for slot, name in enumerate(KNOWN)}
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -94,7 +100,7 @@ def draw(
         _plot(figure.add_subplot(), chart, look)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
-    return _inline(text.getvalue(), _spoken(chart))
+    return inline(text.getvalue(), _spoken(chart))
 
 
 def dash_array(dash: int) -> str:
@@ -140,11 +146,15 @@ def _spoken(chart: Chart) -> str:
     return f"{chart.title} over steps: {ends}"
 
 
-def _inline(svg: str, label: str) -> Markup:
-    """Turn a file of matplotlib's into an element for a page.
+def inline(svg: str, label: str) -> Markup:
+    """Turn a file of matplotlib's into an element whose colours are the page's.
 
-    Its own style sheet would reach the whole page, its group names repeat in the next chart, and
+    Its own style sheet would reach the whole page, its group names repeat in the next figure, and
     its metadata name addresses.
+
+    Args:
+        svg: the file's text, written by matplotlib.
+        label: what the picture says to those who do not see it.
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -153,15 +163,15 @@ def _inline(svg: str, label: str) -> Markup:
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
-    svg = re.sub(r"#0000([0-9a-f]{2})", _variable, svg)
+    svg = re.sub(r"(?<=: )#[0-9a-f]{6}\b", _variable, svg)
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None, "matplotlib writes one"
     head = Markup('<svg role="img" aria-label="{}" ').format(label) + Markup(box[0])
     body = re.sub(r"\n\s*", " ", svg[svg.index(">") + 1 :])
-    # what matplotlib writes is numbers and names of its own; ours are in the label, escaped
+    # what matplotlib writes is numbers and text that it has escaped; ours is in the label, escaped
     return head + Markup(">" + body)
 
 
 def _variable(match: re.Match[str]) -> str:
-    name = _VARIABLES.get(match[1])
+    name = _VARIABLES.get(match[0])
     return match[0] if name is None else f"var({name})"

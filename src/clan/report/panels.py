@@ -26,7 +26,7 @@ WIDTH = 1024
 HEAT_WIDTH = 320
 """Width of alignment maps: they are smooth, since logits are an eighth of the image."""
 HEAT_LEVELS = 48
-BUDGET = 7_000_000
+BUDGET = 6_300_000
 """Bytes of all images together; base64 makes four thirds of it, and a page stays below 10 MB."""
 QUALITY = 80
 
