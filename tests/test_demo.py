@@ -28,13 +28,16 @@ def console() -> tuple[Console, io.StringIO]:
 def test_the_demo_writes_what_it_names_and_reuses_it(tmp_path: Path) -> None:
     out = tmp_path / "demo [1]"
     screen, said = console()
-    sheet = run_demo(out, screen, QUICK, SMALL)
+    page = run_demo(out, screen, QUICK, SMALL)
+    sheet = out / "pictures/comparison.png"
     text = said.getvalue()
-    for path in (sheet, out / "comparison.md", out / "runs/clan/model.safetensors"):
+    assert text.index(str(page)) < text.index(str(sheet))
+    assert "source_only, tan, clan" in page.read_text()
+    for path in (page, sheet, out / "comparison.md", out / "runs/clan/model.safetensors"):
         assert path.is_file()
         assert str(path) in text
     assert f"clan predict {out / 'runs/clan'} PHOTOS" in text
-    for part in ("1/4", "2/4", "3/4", "4/4", "source_only", "Done in"):
+    for part in ("1/5", "2/5", "3/5", "4/5", "5/5", "source_only", "Done in"):
         assert part in text
     # three validation images, the target image, three systems and the truth
     assert sorted(p.name for p in sheet.parent.iterdir()) == [

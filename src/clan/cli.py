@@ -331,6 +331,47 @@ def compare(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+    images: Annotated[int, typer.Option(help="Images of the target to show.", min=0)] = 8,
+    baseline: Annotated[str, typer.Option(help="The row that gains count from.")] = "source_only",
+    oracle: Annotated[str, typer.Option(help="The row that ends the gap.")] = "oracle",
+    subset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Class subset to average over, such as cityscapes-16."),
+    ] = None,
+    root: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The data's folder, where they have moved."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+) -> None:
+    """Show runs on one HTML page: scores, images, curves, analyses, configuration.
+
+    The page needs no network and no other file. What a run does not have yet is named on it.
+
+    Example: `clan report runs/*/seed0 --out report.html`
+    """
+    from clan.report import write_report
+
+    written = write_report(
+        runs,
+        out,
+        images=images,
+        baseline=baseline,
+        oracle=oracle,
+        subset=subset,
+        root=root,
+        device=device,
+        overwrite=overwrite,
+        console=Console(stderr=True),
+    )
+    _tell(f"report: {written}")
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
     images: Annotated[list[str], typer.Argument(help="Files, folders or glob patterns.")],

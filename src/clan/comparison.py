@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clan.data.labels import CITYSCAPES, ClassSet
 from clan.errors import ConfigError, RunError
@@ -19,7 +20,7 @@ from clan.published import PublishedTable, published_table
 from clan.scores import Evaluation, read_evaluation, subset_names
 from clan.tables import Comparison, Row
 
-__all__ = ["Comparison", "Row", "compare"]
+__all__ = ["Comparison", "Row", "changes", "compare"]
 
 
 def compare(
@@ -249,9 +250,8 @@ def _worse(
     for row in rows:
         if row.name in (baseline.name, oracle):
             continue
-        # as printed: what rounds to the same tenth is not called worse
-        change = np.round(row.iou, 1) - np.round(baseline.iou, 1)
-        lost = sorted((d, c) for d, c in zip(change.tolist(), classes, strict=True) if d < -0.05)
+        change = changes(row, baseline).tolist()
+        lost = sorted((d, c) for d, c in zip(change, classes, strict=True) if d < 0)
         if lost:
             seeds = partial(_seeds_lost, systems[row.name], systems[baseline.name])
             listed = ", ".join(f"{name} {delta:+.1f}{seeds(name)}" for delta, name in lost)
@@ -269,6 +269,14 @@ def _seeds_lost(own: list[Evaluation], baseline: list[Evaluation], name: str) ->
     if len(pairs) < 2:
         return ""
     return f" ({sum(a < b for a, b in pairs)} of {len(pairs)} seeds)"
+
+
+def changes(row: Row, baseline: Row) -> NDArray[np.float64]:
+    """Return (C,) points that a row's IoUs are above another's; nan where either has none.
+
+    As printed: what rounds to the same tenth has not changed.
+    """
+    return np.round(np.round(row.iou, 1) - np.round(baseline.iou, 1), 1)
 
 
 def _title(first: Evaluation, subset: str, classes: int, rules: set[str]) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "anchored",
     "differences",
     "dump_config",
+    "flat",
     "is_configuration",
     "load_config",
     "preset_names",
@@ -263,13 +264,17 @@ def dump_config(config: Config) -> str:
 
 def differences(a: Config, b: Config) -> list[tuple[str, Any, Any]]:
     """Return (key, value in a, value in b) wherever two configurations differ."""
-    flat_a = dict(_flatten(a.model_dump(mode="json")))
-    flat_b = dict(_flatten(b.model_dump(mode="json")))
+    flat_a, flat_b = flat(a), flat(b)
     return [
         (key, flat_a.get(key), flat_b.get(key))
         for key in dict.fromkeys([*flat_a, *flat_b])
         if flat_a.get(key) != flat_b.get(key)
     ]
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Return every value by its dotted key, such as ``method.epsilon``."""
+    return dict(_flatten(config.model_dump(mode="json")))
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

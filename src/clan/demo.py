@@ -20,8 +20,9 @@ from clan.data.town import make_town
 from clan.display import Bar
 from clan.domains import open_domains
 from clan.errors import ConfigError, RunError, nearest
-from clan.pictures import comparison_sheet
+from clan.pictures import comparison_sheet, spread
 from clan.predict import load
+from clan.report import write_report
 from clan.runs import RunFolder
 from clan.training import train
 
@@ -45,7 +46,7 @@ class Images:
 def run_demo(
     out: Path, console: Console, overrides: Sequence[str] = (), images: Images | None = None
 ) -> Path:
-    """Make the town, train source-only, TAN and CLAN, compare them, write pictures.
+    """Make the town, train source-only, TAN and CLAN, compare them, write pictures and a report.
 
     Args:
         out: folder of everything; what a former call finished there is used again.
@@ -54,7 +55,7 @@ def run_demo(
         images: of the town.
 
     Returns:
-        The picture that shows all systems side by side.
+        The page that shows all of it.
     """
     began = time.perf_counter()
     _say(console, 1, "the town: labelled game-like streets (source), camera-like ones (target)")
@@ -74,13 +75,17 @@ def run_demo(
         sheet = write_pictures(out / "pictures", runs, configs["clan"])
     except OSError as error:
         raise RunError(f"cannot write into {out}: {error.strerror}") from error
+    _say(console, 5, "a page that shows all of it, in one file")
+    page = out / "report.html"
+    write_report([run.path for run in runs.values()], page, overwrite=True, console=console)
     _tell(console, f"\nDone in {(time.perf_counter() - began) / 60:.1f} minutes.")
+    _tell(console, f"  report    {page}  (open it in a browser)")
     _tell(console, f"  pictures  {sheet}  and one for each image beside it")
     _tell(console, f"  table     {table}")
     _tell(console, f"  models    {runs['clan'].model_file}  (and those of the other systems)")
     _tell(console, "Next, CLAN's model on images of your own:")
     _tell(console, f"  clan predict {runs['clan'].path} PHOTOS... --out predictions")
-    return sheet
+    return page
 
 
 def make_data(kind: str, out: Path, images: Images, console: Console) -> Path:
@@ -119,7 +124,7 @@ def write_pictures(folder: Path, runs: dict[str, RunFolder], config: Config) -> 
         raise ConfigError("the pictures show validation images: leave data.validation in")
     predictors = {name: load(run.path) for name, run in runs.items()}
     rows = []
-    for index in _spread(len(validation), PICTURES):
+    for index in spread(len(validation), PICTURES):
         image = validation.read_image(index)
         labels = [p.predict(image) for p in predictors.values()]
         rows.append([image, *labels, validation.read_label(index)])
@@ -138,17 +143,12 @@ def _train(config: Config, path: Path, console: Console) -> RunFolder:
     return train(config, path, resume=resume, display=Bar(console))
 
 
-def _spread(length: int, count: int) -> list[int]:
-    """Return ``count`` indices spread evenly over ``length`` images."""
-    return sorted({int(i) for i in np.linspace(0, length - 1, min(count, length))})
-
-
 def _save(picture: NDArray[np.uint8], path: Path) -> None:
     Image.fromarray(picture).save(path)
 
 
 def _say(console: Console, number: int, text: str) -> None:
-    console.print(f"\n[bold]{number}/4[/] {text}", highlight=False)
+    console.print(f"\n[bold]{number}/5[/] {text}", highlight=False)
 
 
 def _tell(console: Console, text: str) -> None:

@@ -12,6 +12,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from clan.environment import describe
 from clan.errors import RunError
 from clan.health import Verdict, Watcher
 from clan.models.weights import LoadReport
@@ -59,6 +60,7 @@ class Journal:
             self._watcher.feed(record["step"], record)
         try:
             self.run.rewrite_metrics(kept)
+            self.run.note_environment(step, describe(self.fabric))
             if loaded is not None:
                 self.run.write_weights_report(loaded.listing())
             _outlive_second(self.run)

@@ -171,6 +171,11 @@ def present(labels: Iterable[Picture], classes: ClassSet) -> tuple[str, ...]:
     return tuple(name for index, name in enumerate(classes.names) if index in found)
 
 
+def spread(length: int, count: int) -> list[int]:
+    """Return ``count`` indices spread evenly over ``length`` images; all where there are fewer."""
+    return sorted({int(i) for i in np.linspace(0, length - 1, min(count, length))})
+
+
 def write_picture(path: Path, picture: Picture) -> None:
     """Write a picture in the format of the path's suffix (``.png``, ``.jpg``).
 

@@ -23,8 +23,9 @@ class RunFolder:
 
     Attributes:
         path: the folder. It holds ``config.yaml`` (resolved), ``metrics.jsonl``, TensorBoard
-            events, ``checkpoints/``, ``model.safetensors``, ``evaluation.json``, where the training
-            started from weights ``weights.txt`` and, where asked for, ``snapshots/``.
+            events, ``checkpoints/``, ``model.safetensors``, ``evaluation.json``,
+            ``environment.json``, where the training started from weights ``weights.txt`` and, where
+            asked for, ``snapshots/``.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -35,6 +36,7 @@ class RunFolder:
         self.model_file = self.path / "model.safetensors"
         self.snapshot_folder = self.path / "snapshots"
         self.evaluation_file = self.path / "evaluation.json"
+        self.environment_file = self.path / "environment.json"
 
     @classmethod
     def create(cls, path: str | Path, config: Config) -> RunFolder:
@@ -127,6 +129,28 @@ class RunFolder:
     def write_weights_report(self, text: str) -> None:
         """Write ``weights.txt``: what became of each tensor of the initial weights."""
         _write_whole(self.path / "weights.txt", text)
+
+    def read_environments(self) -> list[dict[str, Any]]:
+        """Return what the training ran on, ``since_step`` first; a new entry wherever it changed.
+
+        Raises:
+            RunError: ``environment.json`` is damaged.
+        """
+        if not self.environment_file.is_file():
+            return []
+        try:
+            entries: list[dict[str, Any]] = json.loads(self.environment_file.read_text("utf-8"))
+        except ValueError as error:
+            raise RunError(f"{self.environment_file} is not valid JSON ({error})") from error
+        return entries
+
+    def note_environment(self, step: int, environment: dict[str, Any]) -> None:
+        """Note what the training runs on from ``step`` on, where it is not what it was."""
+        entries = [entry for entry in self.read_environments() if entry["since_step"] < step]
+        if entries and entries[-1] == {**environment, "since_step": entries[-1]["since_step"]}:
+            return
+        entries.append({"since_step": step, **environment})
+        _write_whole(self.environment_file, json.dumps(entries, indent=1) + "\n")
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``.
