@@ -13,16 +13,26 @@ import torch
 
 import clan
 from clan.comparison import compare
-from clan.config import differences
+from clan.config import differences, load_config
 from clan.data.check import check_dataset
 from clan.domains import open_domains
 from clan.evaluation import read_evaluation
+from clan.jobs import Job
 from clan.runs import RunFolder
 
 HEADER = """# Results
 
 Written by the scripts in `benchmarks/` from the files of the runs; no number here was typed.
 """
+
+
+STUDY_SCALARS = {
+    "d_accuracy_source": "D right on source",
+    "d_accuracy_target": "on target",
+    "adv_share": "adversary's share of gradient",
+    "alignment": "mean of M",
+}
+"""What a study shows of each run's end, and under which heading."""
 
 
 @dataclass(frozen=True)
@@ -36,28 +46,23 @@ class Section:
     """Markdown that interprets the numbers; put below them as it is."""
 
 
-def write_section(
-    page: Path, section: Section, runs: Sequence[Path], study: Sequence[Path] = ()
-) -> None:
+def write_section(page: Path, section: Section, runs: Sequence[Path]) -> None:
     """Replace the benchmark's section of ``page``, or add it."""
+    table = compare(list(runs)).to_markdown().strip()
+    lines = [table, "", *_settings(runs[0]), *_costs(runs), *_class_mix(runs)]
+    _write(page, section, lines)
+
+
+def write_study(page: Path, section: Section, jobs: Sequence[Job]) -> None:
+    """Replace the section of a study of settings, one finished run each, or add it."""
+    _write(page, section, [*_settings(jobs[0].out), *_study(jobs)])
+
+
+def _write(page: Path, section: Section, lines: Sequence[str]) -> None:
     begin, end = f"<!-- begin {section.key} -->", f"<!-- end {section.key} -->"
-    body = "\n".join(
-        [
-            begin,
-            f"## {section.title}",
-            "",
-            f"Command: `{section.command}`. {machine()}",
-            "",
-            compare(list(runs)).to_markdown().strip(),
-            "",
-            *_settings(runs[0]),
-            *_costs(runs),
-            *_class_mix(runs),
-            *(_study(study, runs) if study else ()),
-            section.notes.read_text(encoding="utf-8").strip(),
-            end,
-        ]
-    )
+    notes = section.notes.read_text(encoding="utf-8").strip()
+    command = f"Command: `{section.command}`. {machine()}"
+    body = "\n".join([begin, f"## {section.title}", "", command, "", *lines, notes, end])
     text = page.read_text(encoding="utf-8") if page.is_file() else HEADER
     if begin in text and end in text:
         before, rest = text.split(begin, 1)
@@ -151,33 +156,31 @@ def _class_mix(runs: Sequence[Path]) -> Iterable[str]:
     yield ""
 
 
-def _study(study: Sequence[Path], runs: Sequence[Path]) -> Iterable[str]:
+def _study(jobs: Sequence[Job]) -> Iterable[str]:
     """Yield the table of the settings tried: one seed, scores on the tuning split."""
-    presets = {config.method.name: config for config in (RunFolder.open(r).config for r in runs)}
     scores = {
-        run: {r["step"]: r["miou"] for r in RunFolder(run).read_metrics() if "miou" in r}
-        for run in study
+        job: {r["step"]: r["miou"] for r in RunFolder(job.out).read_metrics() if "miou" in r}
+        for job in jobs
     }
     steps = sorted({step for by_step in scores.values() for step in by_step})
-    yield "### Study: one seed, mIoU on labelled *training* images of the target"
-    yield ""
-    yield (
-        f"| system | differs from its preset in | {' | '.join(f'step {s}' for s in steps)} "
-        "| D accuracy | mean alignment map |"
+    heads = (
+        "system",
+        "differs from its preset in",
+        *(f"mIoU, step {step}" for step in steps),
+        *STUDY_SCALARS.values(),
     )
-    yield "|" + " --- |" * (len(steps) + 4)
-    for run, by_step in scores.items():
-        config = RunFolder.open(run).config
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + " --- |" * len(heads)
+    for job, by_step in scores.items():
+        config = RunFolder.open(job.out).config
         changes = [
             f"{key.split('.', 1)[1]} {new}"
-            for key, _, new in differences(presets[config.method.name], config)
+            for key, _, new in differences(load_config(job.preset), config)
             if key.startswith(("method.", "optim."))
         ]
         cells = [f"{100 * by_step[s]:.1f}" if s in by_step else "" for s in steps]
-        yield (
-            f"| {config.method.name} | {', '.join(changes) or 'nothing'} | {' | '.join(cells)} "
-            f"| {_mean([run], 'd_accuracy')} | {_mean([run], 'alignment')} |"
-        )
+        cells += [_mean([job.out], name) for name in STUDY_SCALARS]
+        yield f"| {config.method.name} | {', '.join(changes) or 'nothing'} | {' | '.join(cells)} |"
     yield ""
 
 
