@@ -62,6 +62,7 @@ def measure(preset: str, overrides: Sequence[str], precision: str) -> dict[str, 
         "parameters": sum(total for _, total in result.parameters.values()),
         "steps": config.training.steps,
         "seconds": round(result.seconds, 4),
+        "processor_seconds": round(result.processor_seconds, 4),
         "gib": round(result.peak_bytes / 2**30, 3),
         "hours": round(result.hours, 2),
         "versions": {"clan": clan.__version__, "torch": str(torch.__version__)},
@@ -105,15 +106,17 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         out += [
             place,
             "",
-            "| preset | images per step | precision | seconds per step | peak GiB | hours |",
-            "|---|---|---|---:|---:|---:|",
+            "| preset | images per step | precision | seconds per step | of processor time "
+            "| peak GiB | hours |",
+            "|---|---|---|---:|---:|---:|---:|",
         ]
         for row in (r for r in rows if r["machine"] == place):
             images = " + ".join(f"{n} of {h}x{w}" for n, h, w in row["images"].values())
             changes = "".join(f", `{change}`" for change in row["overrides"])
             out.append(
                 f"| `{row['preset']}`{changes} | {images} | {row['precision']} "
-                f"| {row['seconds']:.2f} | {row['gib']:.1f} | {row['hours']:.0f} |"
+                f"| {row['seconds']:.2f} | {row['processor_seconds']:.2f} | {row['gib']:.1f} "
+                f"| {row['hours']:.0f} |"
             )
         out.append("")
     return "\n".join(out).rstrip()

@@ -18,7 +18,9 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
+from typer.testing import CliRunner
 
+from clan.cli import app
 from clan.data.datasets import Dataset, open_dataset
 from clan.data.labels import CITYSCAPES, CITYSCAPES_IDS, IGNORE, ClassSet
 from clan.errors import ConfigError, DataError, RunError
@@ -35,7 +37,7 @@ from clan.evaluation import (
 )
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.models.weights import save_model
-from clan.protocol import Protocol
+from clan.protocol import Protocol, choose_protocol
 
 TRIO = ClassSet(
     "trio",
@@ -509,3 +511,13 @@ def test_evaluate_model_takes_data_and_name_from_the_run(tmp_path: Path) -> None
     assert (read.name, read.seed, read.step, read.checkpoint) == ("source_only", 4, 50, "last")
     assert (read.dataset, read.split, read.size) == ("pairs", "val", None)
     assert scores.images == 3
+    assert read.protocol.name == "own"
+    # a run is scored as its configuration says, unless another protocol is named
+    config["data"] = {"source": domain, "validation": domain, "evaluation_protocol": "reference"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert evaluate_model(run, device="cpu").protocol == choose_protocol("reference")
+    arguments = ["evaluate", str(run), "--device", "cpu", "--flip"]
+    for more, name in (([], "reference"), (["--protocol", "own"], "own")):
+        result = CliRunner().invoke(app, [*arguments, *more], catch_exceptions=False)
+        assert f"protocol {name} " in result.output
+        assert "flip testing" in result.output

@@ -207,14 +207,14 @@ def evaluate(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     protocol: Annotated[
-        str,
+        Optional[str],  # noqa: UP045
         typer.Option(
             help="How images are shown and logits up-sampled. own: at the model's evaluation "
             "size, corners not aligned; paper: whole images at 512x1024, logits x2, corners "
             "aligned; reference: the same in one step from the classifiers' resolution, as the "
-            "published code does."
+            "published code does.  \\[default: the run's data.evaluation_protocol; own for a file]"
         ),
-    ] = "own",
+    ] = None,
     align_corners: Annotated[
         Optional[bool],  # noqa: UP045
         typer.Option(help="Convention of the up-sampling.  \\[default: the protocol's]"),
@@ -268,12 +268,12 @@ def evaluate(
     """
     if label_free or snapshots:
         labelled = {"--out": out, "--submit": submit, "--confusion": confusion, "--flip": flip}
-        labelled |= {"--align-corners": align_corners, "--protocol": protocol != "own"}
+        labelled |= {"--align-corners": align_corners, "--protocol": protocol is not None}
         evaluate_label_free(
             model, dataset, root, split, device, snapshots, {**labelled, "--scales": scales != "1"}
         )
         return
-    from clan.evaluation import evaluate_model
+    from clan.evaluation import evaluate_model, protocol_name
     from clan.protocol import choose_protocol, parse_scales
 
     scores = evaluate_model(
@@ -284,7 +284,10 @@ def evaluate(
         out=out,
         device=device,
         protocol=choose_protocol(
-            protocol, align_corners=align_corners, flip=flip, scales=parse_scales(scales)
+            protocol or protocol_name(model),
+            align_corners=align_corners,
+            flip=flip,
+            scales=parse_scales(scales),
         ),
         submit=submit,
         confusion=confusion,

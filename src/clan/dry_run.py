@@ -58,6 +58,8 @@ class DryRun:
         device: where the updates ran.
         peak_bytes: most memory in use: of the device, or on the CPU of this process.
         seconds: of an update, the mean of all but the first.
+        processor_seconds: the same, of processor time over all threads; on a CPU that others use
+            too, the steadier number.
         hours: of the whole training at that pace, without reading images and scoring.
     """
 
@@ -68,6 +70,7 @@ class DryRun:
     device: str
     peak_bytes: int
     seconds: float
+    processor_seconds: float
     hours: float
 
 
@@ -97,7 +100,7 @@ def dry_run(config: Config) -> DryRun:
         name: fabric.to_device(_batch(images, shapes[name], view, len(classes)))
         for name, view in views.items()
     }
-    seconds = _timed_updates(method, config, batches, fabric)
+    seconds, processor_seconds = _timed_updates(method, config, batches, fabric)
     return DryRun(
         classes=len(classes),
         parameters={name: _count(part) for name, part in method.named_children()},
@@ -106,6 +109,7 @@ def dry_run(config: Config) -> DryRun:
         device=_device_name(fabric),
         peak_bytes=_peak_bytes(fabric),
         seconds=seconds,
+        processor_seconds=processor_seconds,
         hours=seconds * config.training.steps / 3600,
     )
 
@@ -154,8 +158,11 @@ def _batch(images: int, shape: tuple[int, int], view: ViewOptions, classes: int)
 
 def _timed_updates(
     method: Method, config: Config, batches: dict[str, Batch], fabric: Fabric
-) -> float:
-    """Do the updates; return the mean seconds of all but the first, which also sets things up."""
+) -> tuple[float, float]:
+    """Do the updates; return the mean seconds of all but the first, which also sets things up.
+
+    The second number counts processor time instead of the clock's.
+    """
     steps = config.training.schedule_steps or config.training.steps
     ends = []
     try:
@@ -164,14 +171,17 @@ def _timed_updates(
             method.step(batches["source"], batches.get("target", Batch()), progress)
             if fabric.device.type == "cuda":
                 torch.cuda.synchronize(fabric.device)
-            ends.append(time.perf_counter())
+            ends.append((time.perf_counter(), time.process_time()))
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"{_device_name(fabric)} has not enough memory for an update of this configuration. "
             "Smaller are: training.precision=bf16-mixed, a crop or size of fewer pixels in "
             "data.source_view and data.target_view, and, above one image, optim.accumulate"
         ) from error
-    return (ends[-1] - ends[0]) / (STEPS - 1)
+    seconds, processor = (
+        (last - first) / (STEPS - 1) for first, last in zip(ends[0], ends[-1], strict=True)
+    )
+    return seconds, processor
 
 
 def _count(module: nn.Module) -> tuple[int, int]:

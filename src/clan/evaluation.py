@@ -22,7 +22,7 @@ from clan.errors import ConfigError, DataError, RunError
 from clan.inference import evaluating, pick_device, predict_split, upsampled_argmax
 from clan.models.segmenter import Segmenter
 from clan.models.weights import load_segmenter
-from clan.protocol import Protocol
+from clan.protocol import Protocol, choose_protocol
 from clan.scores import Evaluation, Scores, read_evaluation, subset_names, write_evaluation
 from clan.submission import Submission, label_id_file
 
@@ -170,8 +170,9 @@ def evaluate_model(
         split: of ``dataset``; the run's own validation names its split.
         out: also write the evaluation to this file, fit for `compare`.
         device: ``auto``, ``cpu`` or ``cuda``.
-        protocol: how images are shown and logits up-sampled; None: at the model's evaluation
-            size, corners not aligned. Its own ``size`` None stands for the model's, too.
+        protocol: how images are shown and logits up-sampled; None: as the run's configuration
+            says, and for a file at the model's evaluation size, corners not aligned. Its own
+            ``size`` None stands for the model's, too.
         submit: also write the predictions to this new folder, as the Cityscapes server takes
             them. The split then needs no labels: without them nothing is counted.
         confusion: also draw the confusion matrix into this file (.png, .pdf or .svg).
@@ -184,10 +185,9 @@ def evaluate_model(
         check_path(confusion)
     segmenter = load_segmenter(model).to(pick_device(device))
     path = Path(model)
-    folder = path if path.is_dir() else path.parent
-    config = load_config(folder / "config.yaml") if (folder / "config.yaml").is_file() else None
+    config = _config(path)
     data = _open(segmenter, config, model, dataset, root, split)
-    protocol = protocol or Protocol()
+    protocol = protocol or choose_protocol(protocol_name(model))
     if protocol.size is None:
         protocol = protocol.model_copy(update={"size": segmenter.evaluation_size})
     submission = None if submit is None else _submission(submit, data, segmenter)
@@ -219,6 +219,22 @@ def evaluate_model(
     if confusion is not None:
         draw_confusion(scores, confusion, f"{name} on {data.name} {data.split}")
     return scores
+
+
+def protocol_name(model: str | Path) -> str:
+    """Return the protocol that a run is scored by: its configuration's, ``own`` for a file alone.
+
+    Raises:
+        ClanError: the run's configuration is malformed.
+    """
+    config = _config(Path(model))
+    return "own" if config is None else config.data.evaluation_protocol
+
+
+def _config(model: Path) -> Config | None:
+    """Return the configuration beside a model, None if there is none."""
+    file = (model if model.is_dir() else model.parent) / "config.yaml"
+    return load_config(file) if file.is_file() else None
 
 
 def _open(
