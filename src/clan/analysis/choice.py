@@ -110,9 +110,10 @@ def checkpoint_choices(runs: Sequence[str | Path]) -> tuple[list[Choices], list[
         notes.insert(
             0,
             f"Scores over {target['images']} images of {target['dataset']} {target['split']}, "
-            f"without their labels; true mIoU on {usable[0].about['miou_on']}. In brackets: rank "
-            "correlation of score and true mIoU over the checkpoints. last and oracle (the best by "
-            "target labels) stand for comparison.",
+            f"without their labels. For each: the true mIoU (on {usable[0].about['miou_on']}, in "
+            "percent, the mean over seeds) of the checkpoint that it chooses among a run's n, then "
+            "the rank correlation of score and true mIoU over them. For comparison the mIoU of the "
+            "last checkpoint, and of the best one by target labels (oracle).",
         )
     return found, notes
 
@@ -122,7 +123,7 @@ def write_choices(choices: Sequence[Choices], notes: Sequence[str], console: Con
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     heads, rows = choice_cells(choices)
     for head in heads:
-        table.add_column(Text(head), justify="left" if head == "system" else "right")
+        table.add_column(Text(head), justify="left" if head == "system" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))
     if rows:
@@ -145,19 +146,11 @@ def choices_markdown(choices: Sequence[Choices], notes: Sequence[str]) -> str:
 
 
 def choice_cells(choices: Sequence[Choices]) -> tuple[list[str], list[list[str]]]:
-    """Return heads and rows of the table: mIoU in percent and, in brackets, rank correlation."""
-    heads = [
-        "system",
-        "seeds",
-        "checkpoints",
-        "last",
-        "oracle",
-        *(SHORT[name] for name in HIGHER_IS_BETTER),
-    ]
+    """Return heads and rows of the table: mIoU in percent, then the rank correlation."""
+    heads = ["system", "n", "last", "oracle", *(SHORT[kind] for kind in HIGHER_IS_BETTER)]
     rows = [
         [
             each.name,
-            str(each.seeds),
             str(each.checkpoints),
             f"{each.last:.1f}",
             f"{each.oracle:.1f}",
@@ -172,7 +165,7 @@ def _cell(choice: Choice | None) -> str:
     if choice is None:
         return "-"
     shown = "-" if math.isnan(choice.correlation) else f"{choice.correlation:+.2f}"
-    return f"{choice.miou:.1f} ({shown})"
+    return f"{choice.miou:.1f} {shown}"
 
 
 def _usable(result: Result) -> bool:

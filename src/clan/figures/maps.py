@@ -81,7 +81,12 @@ def draw_maps(runs: Sequence[Path], options: FigureOptions) -> Figure:
         for values in scales:
             places = [i for i, column in enumerate(columns) if column.values == values]
             bar = figure.add_subplot(spec[count, places[0] : places[-1] + 1])
-            _colorbar(figure, shown[values], bar, values)
+            used = np.concatenate([columns[i].pictures[:count] for i in places])
+            low, high = scales[values]["vmin"], scales[values]["vmax"]
+            ends = max(low, float(used.min())), min(high, float(used.max()))
+            _colorbar(
+                figure, shown[values], bar, values, ends if ends[0] < ends[1] else (low, high)
+            )
     return figure
 
 
@@ -138,12 +143,16 @@ def _scale(values: str, pictures: Sequence[NDArray[Any]]) -> dict[str, Any]:
     return {"cmap": D_COLORS, "vmin": 0.5 - reach, "vmax": 0.5 + reach}
 
 
-def _colorbar(figure: Figure, shown: Any, place: Axes, values: str) -> None:
+def _colorbar(
+    figure: Figure, shown: Any, place: Axes, values: str, ends: tuple[float, float]
+) -> None:
+    """Draw the part of the scale that is in use."""
     bar = figure.colorbar(shown, cax=place, orientation="horizontal")
     bar.outline.set_visible(False)
     bar.set_label(values, fontsize=7)
     bar.ax.tick_params(labelsize=6, length=2)
     bar.ax.locator_params(nbins=5)
+    bar.ax.set_xlim(*ends)
 
 
 def _bars(
