@@ -17,7 +17,7 @@ from clan.runs import RunFolder
 from clan.training import train
 from tests.systems import tiny, write_street
 
-OFTEN = ("training.evaluate_every=2", "training.log_every=1")
+OFTEN = ("training.evaluate_every=2", "training.log_every=1", "training.snapshot_every=2")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from clan import cli
 from clan.analysis.ccd import CCDOptions, analyse_ccd
+from clan.analysis.choice import checkpoint_choices, choice_cells
+from clan.analysis.label_free import LabelFreeOptions, label_free
 from clan.comparison import compare
 from clan.data.datasets import open_dataset
 from clan.data.labels import ClassSet
@@ -202,6 +204,15 @@ def test_analyses_are_shown_where_they_were_made(runs: list[RunFolder], tmp_path
     assert "cluster-centre distance per class, at the end" in figures
     assert "var(--s5)" in figures
     assert "#212529" not in figures
+    assert "information" not in text
+    scored = RunFolder(copied(runs[1], tmp_path / "scored"))
+    label_free(scored, LabelFreeOptions(images=3), snapshots=True, device="cpu")
+    text = outline(write_report([scored.path], tmp_path / "l.html", images=0)).text
+    choices, notes = checkpoint_choices([scored.path])
+    heads, (row,) = choice_cells(choices)
+    assert " ".join(heads) in text
+    assert " ".join(row) in text
+    assert notes[0] in text
     # what cannot be read is no reason for having no page
     (done.path / "analysis/ccd.json").write_text("{")
     text = outline(write_report([done.path], tmp_path / "s.html", images=0)).text

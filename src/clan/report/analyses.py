@@ -35,8 +35,8 @@ class Analysis:
     command: str | None
     note: str = ""
     figures: tuple[Markup, ...] = ()
-    heads: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    heads: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ KINDS_SHOWN = {
     ),
     "label-free": _Kind(
         "Choosing a checkpoint without target labels",
-        "mIoU in percent of the checkpoint that each score chooses; in brackets the rank "
-        "correlation of the score with the true mIoU.",
+        "mIoU in percent of the checkpoint that each score chooses.",
         ("label-free",),
     ),
 }
@@ -98,12 +97,16 @@ def _analysis(kind: str, about: _Kind, runs: Sequence[Path]) -> Analysis:
             figures.append(inline(svg_text(figure, f"analysis-{name}"), KINDS[name].shows))
         except ClanError as error:
             problems.append(str(error))
-    heads: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    heads: list[str] = []
+    rows: list[list[str]] = []
+    notes: list[str] = []
     if kind == "label-free":
-        heads, rows, problem = _choices(done)
-        problems += problem
-    note = " ".join([about.note, *(f"Not shown: {problem}." for problem in problems)])
+        try:
+            choices, notes = checkpoint_choices(done)
+            heads, rows = choice_cells(choices) if choices else ([], [])
+        except ClanError as error:
+            problems.append(str(error))
+    note = " ".join([about.note, *notes, *(f"Not shown: {problem}." for problem in problems)])
     return Analysis(about.title, command, note, tuple(figures), heads, rows)
 
 
@@ -111,17 +114,3 @@ def _command(kind: str, runs: Sequence[Path]) -> str:
     named = [shlex.quote(str(run)) for run in runs]
     # `clan analyse` takes many runs, `clan evaluate` one
     return f"{COMMANDS[kind]} {' '.join(named) if kind != 'label-free' else named[0]}"
-
-
-def _choices(
-    runs: Sequence[Path],
-) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], list[str]]:
-    """Return heads and rows of the table of choices, and what cannot be shown."""
-    try:
-        choices, _ = checkpoint_choices(runs)
-    except ClanError as error:
-        return (), (), [str(error)]
-    if not choices:
-        return (), (), []
-    heads, rows = choice_cells(choices)
-    return tuple(heads), tuple(tuple(row) for row in rows), []
