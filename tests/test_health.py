@@ -235,7 +235,9 @@ def test_the_table_tells_runs_apart(
     show_health([h.run for h in found], Console(width=200))
     out = capsys.readouterr().out
     assert out.count("d_one_sided") == 1
-    assert f'{sick.path}: D answers "target" everywhere' in out
+    assert f"{plain.path}: no adversary" in out
+    assert f"{healthy.path}: healthy" in out
+    assert f'{sick.path}: d_one_sided: D answers "target" everywhere' in out
 
 
 def test_a_watcher_keeps_its_verdicts() -> None:

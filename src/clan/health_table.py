@@ -75,7 +75,7 @@ def read_health(run: Path) -> Health:
 
 
 def show_health(runs: Sequence[Path], console: Console) -> None:
-    """Print a line per run, then each verdict with its advice.
+    """Print a line of numbers per run, then the verdicts with their advice.
 
     Raises:
         RunError: no run at one of the paths.
@@ -84,16 +84,16 @@ def show_health(runs: Sequence[Path], console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("run", overflow="fold")
     for heading in ("step", *(heading for heading, _ in COLUMNS)):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
     for health in found:
         numbers = (_text(value) for value in health.numbers)
-        table.add_row(Text(str(health.run)), str(health.step), *numbers, health.word)
+        table.add_row(Text(str(health.run)), str(health.step), *numbers)
     console.print(table)
     console.print(LEGEND, highlight=False)
     for health in found:
-        for verdict in health.verdicts:
-            console.print(f"{health.run}: {verdict}", markup=False, highlight=False, soft_wrap=True)
+        said = [f"{verdict.kind}: {verdict}" for verdict in health.verdicts] or [health.word]
+        for text in said:
+            console.print(f"{health.run}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _text(value: float | None) -> str:
