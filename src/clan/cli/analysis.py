@@ -1,17 +1,14 @@
-"""The command line's analyses and figures: one short function per command, no logic of its own."""
+"""Commands that look closer at runs: analyses and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
-from rich.console import Console
 
-if TYPE_CHECKING:
-    from clan.analysis.images import Watch
+from clan.cli.common import progress, tell
 
 analyse_app = typer.Typer(
     no_args_is_help=True,
@@ -89,11 +86,11 @@ def ccd(
         for run in runs:
             folder = RunFolder.open(run)
             if not folder.snapshots():
-                _tell(f"{run} has no snapshots: before training and the end alone are compared")
+                tell(f"{run} has no snapshots: before training and the end alone are compared")
             result = analyse_ccd(
                 folder, options, steps=_numbers(steps), root=root, device=device, watch=watch
             )
-            _tell(f"{run}: {len(result.about['steps'])} steps in analysis/ccd.json")
+            tell(f"{run}: {len(result.about['steps'])} steps in analysis/ccd.json")
 
 
 @analyse_app.command()
@@ -147,7 +144,7 @@ def tsne(
             )
             absent = result.about["absent"]
             gone = f"; absent from a domain's sample: {', '.join(absent)}" if absent else ""
-            _tell(f"{run}: {len(result.arrays['xy'])} pixels in analysis/tsne.npz{gone}")
+            tell(f"{run}: {len(result.arrays['xy'])} pixels in analysis/tsne.npz{gone}")
 
 
 @analyse_app.command()
@@ -191,7 +188,7 @@ def maps(
                 RunFolder.open(run), options, before=earlier, device=device, root=root, watch=watch
             )
             judge = "" if "d_after" in result.arrays else "; no D in it"
-            _tell(f"{run}: {len(result.arrays['image'])} maps in analysis/maps.npz{judge}")
+            tell(f"{run}: {len(result.arrays['image'])} maps in analysis/maps.npz{judge}")
 
 
 def figure(
@@ -221,84 +218,7 @@ def figure(
 
     options = FigureOptions(class_name=class_name, images=images, baseline=baseline)
     draw_figure(kind, runs, out, options, dpi)
-    _tell(str(out))
-
-
-def evaluate_label_free(
-    model: Path,
-    dataset: str | None,
-    root: str | None,
-    split: str,
-    device: str,
-    snapshots: bool,
-    others: Mapping[str, object],
-) -> None:
-    """Score without labels, as `clan evaluate --label-free` asks; print the scores."""
-    from clan.analysis.label_free import LabelFreeOptions, label_free, score_images
-    from clan.analysis.label_free_table import scores_table
-    from clan.errors import ConfigError
-    from clan.runs import RunFolder
-
-    if beside := [name for name, given in others.items() if given]:
-        raise ConfigError(f"{', '.join(beside)} belongs to scores with labels; leave it out")
-    if dataset is not None and snapshots:
-        raise ConfigError("--snapshots scores a run on its own target; leave --dataset out")
-    about: Mapping[str, Any]
-    with progress() as watch:
-        if dataset is not None:
-            about = score_images(model, dataset, root=root, split=split, device=device, watch=watch)
-        else:
-            run = RunFolder.open(model)
-            about = label_free(
-                run, LabelFreeOptions(), snapshots=snapshots, device=device, root=root, watch=watch
-            ).about
-    Console().print(scores_table(about))
-
-
-def compare_label_free(runs: Sequence[Path], style: str) -> None:
-    """Print which checkpoint label-free scores would choose, where runs have such scores."""
-    from clan.analysis.choice import checkpoint_choices, choices_markdown, write_choices
-    from clan.errors import RunError
-
-    if style not in ("text", "markdown"):
-        return
-    try:
-        choices, notes = checkpoint_choices(runs)
-    except RunError as error:
-        # the comparison above stands without it
-        choices, notes = [], [f"Label-free scores are left out: {error}"]
-    if style == "markdown" and (choices or notes):
-        Console().out("\n" + choices_markdown(choices, notes), end="", highlight=False)
-    elif choices or notes:
-        write_choices(choices, notes, Console())
-
-
-@contextmanager
-def progress() -> Iterator[Watch]:
-    """Show a bar for each pass over images, on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        Remaining(compact=True),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as bar:
-        tasks: dict[str, Any] = {}
-
-        def watch(title: str, done: int, total: int) -> None:
-            if title not in tasks:
-                for old in tasks.values():
-                    bar.update(old, visible=False)
-                tasks[title] = bar.add_task(title, total=total)
-            bar.update(tasks[title], completed=done)
-
-        yield watch
+    tell(str(out))
 
 
 def _options(kind: Any, **values: Any) -> Any:
@@ -324,8 +244,3 @@ def _numbers(text: str | None) -> Sequence[int] | None:
     if not all(part.isdecimal() for part in parts):
         raise ConfigError(f"--steps {text!r}: expected whole numbers, such as 100,600")
     return [int(part) for part in parts]
-
-
-def _tell(text: str) -> None:
-    """Print a line with paths: no markup, no highlighting, no breaking."""
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,46 @@
+"""The command line: one short function per command, no logic of its own."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from clan.cli import analysis, data, networks, scoring, training
+from clan.cli.common import CANNOT, INTERRUPTED, complain
+from clan.errors import ClanError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Adapt a segmentation network from labelled renderings to unlabelled photographs.",
+)
+for command in (
+    *(training.demo, training.presets, training.train, training.resume, training.sweep),
+    *(scoring.evaluate, scoring.compare, scoring.health, scoring.report),
+    *(analysis.figure, networks.predict, networks.convert),
+):
+    app.command()(command)
+app.add_typer(analysis.analyse_app, name="analyse")
+app.add_typer(data.data_app, name="data")
+
+
+def main() -> None:
+    """Run the command line; errors that the user can mend are printed without a traceback."""
+    try:
+        app()
+    except ClanError as error:
+        from clan.processes import OtherProcess
+        from clan.training import Interrupted
+
+        if isinstance(error, OtherProcess):
+            # the first process tells, and gives the exit code
+            sys.exit(0)
+        complain(str(error))
+        sys.exit(INTERRUPTED if isinstance(error, Interrupted) else CANNOT)
+    except OSError as error:
+        # what reaches this place is the machine's: a full disk, no permission, too many files
+        complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        sys.exit(CANNOT)

@@ -1,0 +1,5 @@
+"""``python -m clan.cli``."""
+
+from clan.cli import main
+
+main()

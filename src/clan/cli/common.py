@@ -1,0 +1,73 @@
+"""What the commands share: how they speak, and the exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from clan.analysis.images import Watch
+
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045 - typer reads this form on every Python it supports
+    typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the preset, such as `seed=1`."),
+]
+
+CANNOT, INTERRUPTED = 1, 130
+
+
+def complain(text: str) -> None:
+    """Print an error to standard error."""
+    console = Console(stderr=True)
+    console.print("[bold red]error:[/]", end=" ")
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def tell(text: str) -> None:
+    """Print a line with paths: no markup, no highlighting, no breaking."""
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table without lines."""
+    table = Table(box=None, pad_edge=False)
+    # names and values are the user's: brackets in them are no markup
+    for head in heads:
+        table.add_column(Text(head))
+    for row in rows:
+        table.add_row(*(Text(value) for value in row))
+    Console().print(table)
+
+
+@contextmanager
+def progress() -> Iterator[Watch]:
+    """Show a bar for each pass over images, on a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        Remaining(compact=True),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as bar:
+        tasks: dict[str, Any] = {}
+
+        def watch(title: str, done: int, total: int) -> None:
+            if title not in tasks:
+                for old in tasks.values():
+                    bar.update(old, visible=False)
+                tasks[title] = bar.add_task(title, total=total)
+            bar.update(tasks[title], completed=done)
+
+        yield watch

@@ -1,0 +1,56 @@
+"""Commands about data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from clan.cli.common import CANNOT, Overrides
+
+data_app = typer.Typer(no_args_is_help=True, help="Make the built-in data set; check your own.")
+
+
+@data_app.command("make")
+def data_make(
+    kind: Annotated[str, typer.Argument(help="`town`: the built-in street scenes.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the images.")] = "256x128",
+    source: Annotated[int, typer.Option(help="Source images.", min=1)] = 400,
+    target: Annotated[int, typer.Option(help="Target training images.", min=1)] = 400,
+    val: Annotated[int, typer.Option(help="Target validation images.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="Another seed draws another town.", min=0)] = 0,
+) -> None:
+    """Draw a two-domain data set: a game-like source and a camera-like target.
+
+    The source has GTA5's layout on disk, the target Cityscapes' (train and val).
+
+    Example: `clan data make town --out data/town`
+    """
+    from clan.demo import Images, make_data
+
+    make_data(kind, out, Images(source, target, val, size, seed), Console())
+
+
+@data_app.command("check")
+def data_check(
+    config: Annotated[
+        str, typer.Argument(help="A preset or configuration, or one data set's description.")
+    ],
+    overrides: Overrides = None,
+    workers: Annotated[int, typer.Option(help="Processes; 0 for one per core.")] = 0,
+) -> None:
+    """Read every file of a data set and report all that is wrong, before a training finds out.
+
+    Images or labels that are missing, truncated or of different sizes, label values outside the
+    map, and how often each class occurs in each domain. Exits with 1 if anything is wrong.
+
+    Examples: `clan data check town/clan data.root=data/town`, `clan data check mydata.yaml`
+    """
+    from clan.domains import check_domains
+
+    console = Console()
+    if not check_domains(config, overrides or [], workers, console):
+        raise typer.Exit(CANNOT)

@@ -1,0 +1,256 @@
+"""Commands that look at finished runs: scores, tables, health, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+
+from clan.cli.common import progress, tell
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
+    dataset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Built-in name or description.  \\[default: the run's validation]"),
+    ] = None,
+    root: Annotated[Optional[str], typer.Option(help="The data set's folder.")] = None,  # noqa: UP045
+    split: Annotated[str, typer.Option(help="Which split.")] = "val",
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Also write the scores to this JSON file."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    protocol: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="How images are shown and logits up-sampled. own: at the model's evaluation "
+            "size, corners not aligned; paper: whole images at 512x1024, logits x2, corners "
+            "aligned; reference: the same in one step from the classifiers' resolution, as the "
+            "published code does.  \\[default: the run's data.evaluation_protocol; own for a file]"
+        ),
+    ] = None,
+    align_corners: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(help="Convention of the up-sampling.  \\[default: the protocol's]"),
+    ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Flip testing: average with the mirror image's.")
+    ] = False,
+    scales: Annotated[
+        str, typer.Option(help="Multi-scale testing: average over these, such as 0.75,1,1.25.")
+    ] = "1",
+    submit: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Also write label id PNGs for the Cityscapes server to this new folder; the split "
+            "then needs no labels."
+        ),
+    ] = None,
+    confusion: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Also draw the confusion matrix: a .png, .pdf or .svg file."),
+    ] = None,
+    label_free: Annotated[
+        bool,
+        typer.Option(
+            "--label-free",
+            help="Score without labels, on images of the target (or of --dataset): entropy, "
+            "information maximisation, soft neighbourhood density, agreement of the classifiers.",
+        ),
+    ] = False,
+    snapshots: Annotated[
+        bool,
+        typer.Option(
+            "--snapshots", help="With --label-free: every snapshot of the run, for `clan compare`."
+        ),
+    ] = False,
+) -> None:
+    """Score a model on a labelled split: IoU per class, and mIoU per named class subset.
+
+    The result names the protocol it was made by; flip and multi-scale testing are used only when
+    asked for.
+
+    Examples:
+
+    `clan evaluate runs/clan/seed0 --protocol paper --confusion confusion.png`
+
+    `clan evaluate model.safetensors --dataset mydata.yaml --split test --out scores.json`
+
+    `clan evaluate RUN --dataset cityscapes --root data/cityscapes --split test --submit DIR`
+
+    `clan evaluate runs/clan/seed0 --label-free --snapshots`
+    """
+    if label_free or snapshots:
+        labelled = {"--out": out, "--submit": submit, "--confusion": confusion, "--flip": flip}
+        labelled |= {"--align-corners": align_corners, "--protocol": protocol is not None}
+        evaluate_label_free(
+            model, dataset, root, split, device, snapshots, {**labelled, "--scales": scales != "1"}
+        )
+        return
+    from clan.evaluation import evaluate_model, protocol_name
+    from clan.protocol import choose_protocol, parse_scales
+
+    scores = evaluate_model(
+        model,
+        dataset=dataset,
+        root=root,
+        split=split,
+        out=out,
+        device=device,
+        protocol=choose_protocol(
+            protocol or protocol_name(model),
+            align_corners=align_corners,
+            flip=flip,
+            scales=parse_scales(scales),
+        ),
+        submit=submit,
+        confusion=confusion,
+    )
+    Console().print(scores.render())
+
+
+def compare(
+    runs: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="RUNS...", help="Run folders; seeds of one name are a row."),
+    ] = None,
+    baseline: Annotated[str, typer.Option(help="The row that gains count from.")] = "source_only",
+    oracle: Annotated[str, typer.Option(help="The row that ends the gap.")] = "oracle",
+    subset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Class subset to average over, such as cityscapes-16."),
+    ] = None,
+    style: Annotated[str, typer.Option("--format", help="text, markdown, latex or csv.")] = "text",
+    paper: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Put the runs below a table of the paper, over its classes: gta5 (Table 1) or "
+            "synthia (Table 2). Without runs, the table alone."
+        ),
+    ] = None,
+) -> None:
+    """Set runs side by side, like the paper's tables.
+
+    Per-class IoU, mIoU, gain over source only and the share of the domain gap closed; mean and
+    standard deviation over seeds; best in bold. Where runs have label-free scores of their
+    snapshots, also which checkpoint each score would choose.
+
+    Examples: `clan compare runs/*/seed*`, `clan compare runs/*/seed* --paper gta5 --format latex`
+    """
+    from clan.comparison import compare as compare_runs
+
+    comparison = compare_runs(
+        runs or [], baseline=baseline, oracle=oracle, subset=subset, paper=paper
+    )
+    comparison.write(Console(), style)
+    compare_label_free(runs or [], style)
+
+
+def health(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, finished or not.")],
+) -> None:
+    """Tell whether adversarial trainings are healthy, and what to try where they are not.
+
+    D's accuracy and mean logit per domain, the adversary's share of G's gradient and the mean of
+    the alignment map near the end, and a verdict over the whole training: d_wins, d_one_sided,
+    d_blind, adv_negligible, adv_dominates or healthy. `docs/reading-the-curves.md` explains them.
+
+    Example: `clan health runs/*/seed*`
+    """
+    from clan.health_table import show_health
+
+    show_health(runs, Console())
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+    images: Annotated[int, typer.Option(help="Images of the target to show.", min=0)] = 8,
+    baseline: Annotated[str, typer.Option(help="The row that gains count from.")] = "source_only",
+    oracle: Annotated[str, typer.Option(help="The row that ends the gap.")] = "oracle",
+    subset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Class subset to average over, such as cityscapes-16."),
+    ] = None,
+    root: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The data's folder, where they have moved."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+) -> None:
+    """Show runs on one HTML page: scores, images, curves, analyses, configuration.
+
+    The page needs no network and no other file. What a run does not have yet is named on it.
+
+    Example: `clan report runs/*/seed0 --out report.html`
+    """
+    from clan.report import write_report
+
+    written = write_report(
+        runs,
+        out,
+        images=images,
+        baseline=baseline,
+        oracle=oracle,
+        subset=subset,
+        root=root,
+        device=device,
+        overwrite=overwrite,
+        console=Console(stderr=True),
+    )
+    tell(f"report: {written}")
+
+
+def evaluate_label_free(
+    model: Path,
+    dataset: str | None,
+    root: str | None,
+    split: str,
+    device: str,
+    snapshots: bool,
+    others: Mapping[str, object],
+) -> None:
+    """Score without labels, as `clan evaluate --label-free` asks; print the scores."""
+    from clan.analysis.label_free import LabelFreeOptions, label_free, score_images
+    from clan.analysis.label_free_table import scores_table
+    from clan.errors import ConfigError
+    from clan.runs import RunFolder
+
+    if beside := [name for name, given in others.items() if given]:
+        raise ConfigError(f"{', '.join(beside)} belongs to scores with labels; leave it out")
+    if dataset is not None and snapshots:
+        raise ConfigError("--snapshots scores a run on its own target; leave --dataset out")
+    about: Mapping[str, Any]
+    with progress() as watch:
+        if dataset is not None:
+            about = score_images(model, dataset, root=root, split=split, device=device, watch=watch)
+        else:
+            run = RunFolder.open(model)
+            about = label_free(
+                run, LabelFreeOptions(), snapshots=snapshots, device=device, root=root, watch=watch
+            ).about
+    Console().print(scores_table(about))
+
+
+def compare_label_free(runs: Sequence[Path], style: str) -> None:
+    """Print which checkpoint label-free scores would choose, where runs have such scores."""
+    from clan.analysis.choice import checkpoint_choices, choices_markdown, write_choices
+    from clan.errors import RunError
+
+    if style not in ("text", "markdown"):
+        return
+    try:
+        choices, notes = checkpoint_choices(runs)
+    except RunError as error:
+        # the comparison above stands without it
+        choices, notes = [], [f"Label-free scores are left out: {error}"]
+    if style == "markdown" and (choices or notes):
+        Console().out("\n" + choices_markdown(choices, notes), end="", highlight=False)
+    elif choices or notes:
+        write_choices(choices, notes, Console())
