@@ -73,6 +73,9 @@ def write_street(root: Path) -> Path:
         ("adabn", {"name": "adabn"}),
         ("tan", {"name": "tan", "discriminator_width": 4}),
         ("clan", {"name": "clan", "discriminator_width": 4}),
+        ("mcd", {"name": "mcd"}),
+        ("minent", {"name": "minent"}),
+        ("advent", {"name": "advent", "discriminator_width": 4}),
     ):
         data = {
             "source": {"dataset": "game/game.yaml"},

@@ -247,6 +247,32 @@ def test_a_resumed_run_ends_bit_identical(
     assert [e.step for e in events.Scalars("loss_seg")] == [3, 6, 7]
 
 
+@pytest.mark.parametrize("system", METHODS)
+def test_every_method_resumes_bit_identical(
+    whole: dict[str, RunFolder],
+    street: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    system: str,
+) -> None:
+    """All that a method remembers is in its state."""
+    original = Method.start_update
+
+    def fail(self: Method, progress: Progress) -> None:
+        if progress.step == 5:
+            raise ZeroDivisionError("a bug")
+        original(self, progress)
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Method, "start_update", fail)
+        with pytest.raises(ZeroDivisionError):
+            quiet(street, out, system)
+    run = quiet(street, out, system, resume=True)
+    assert same(tensors(run), tensors(whole[system]))
+    assert records(run) == records(whole[system])
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_sigterm_is_like_ctrl_c(street: Path, tmp_path: Path, workers: int) -> None:
     arguments = ["train", str(street / "tan.yaml"), *SETTINGS, f"data.workers={workers}"]
@@ -547,9 +573,12 @@ def test_metrics_that_cannot_be_written(
 PLAIN = ("method.batch_norm=frozen", "optim.segmenter.name=sgd", "optim.segmenter.lr=1e-2")
 
 
+SHARED = ("source_only", "tan", "clan", "mcd")
+
+
 def _train_shared(fabric: Fabric, street: str, out: str) -> None:
     torch.set_num_threads(1)
-    for system in ("source_only", "tan", "clan"):
+    for system in SHARED:
         _fit(fabric, tiny(Path(street), system, *PLAIN, "training.steps=3"), Path(out) / system)
     # asked on one process only, both stop at the next log step
     if fabric.global_rank == 1:
@@ -584,7 +613,7 @@ def _fit(fabric: Fabric, config: clan.Config, out: Path) -> ClanError | None:
 def test_two_processes_are_one(street: Path, tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_fork")
     fabric.launch(_train_shared, str(street), str(tmp_path))
-    for system in ("source_only", "tan", "clan"):
+    for system in SHARED:
         alone = quiet(street, tmp_path / "alone" / system, system, *PLAIN, "training.steps=3")
         shared = RunFolder(tmp_path / system)
         for name, value in tensors(alone).items():

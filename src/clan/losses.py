@@ -99,6 +99,39 @@ def adversarial_loss(domain_logits: Tensor, label: float, weight: Tensor | None 
     return (loss if weight is None else weight * loss).mean()
 
 
+def classifier_discrepancy(p1: Tensor, p2: Tensor) -> Tensor:
+    """Mean absolute difference of two softmax maps (MCD, Saito et al. 2018, Eq. 2 over pixels).
+
+    Args:
+        p1: softmax of C1, (N, C, H, W).
+        p2: softmax of C2, likewise.
+
+    Returns:
+        The mean over pixels and classes, in [0, 2 / C]: 0 where the classifiers agree everywhere.
+    """
+    return (p1.float() - p2.float()).abs().mean()
+
+
+def information_map(p: Tensor) -> Tensor:
+    """Weighted self-information -p log p / log C (ADVENT, Vu et al. 2019, section 3.2).
+
+    Args:
+        p: softmax maps (N, C, H, W), C at least 2.
+
+    Returns:
+        (N, C, H, W) float32; its sum over the classes is the pixel's entropy, from 0 (certain) to
+        1 (all classes alike).
+    """
+    p = p.float()
+    # the clamp bounds the slope, which at p = 0 would be infinite
+    return -p * p.clamp(min=1e-30).log() / math.log(p.shape[1])
+
+
+def entropy_loss(p: Tensor) -> Tensor:
+    """Mean normalised entropy of softmax maps (N, C, H, W) over pixels (ADVENT, Eq. 2), 0..1."""
+    return information_map(p).sum(dim=1).mean()
+
+
 def _entropy(p: Tensor) -> Tensor:
     """Entropy in bits over the class dimension; 0 log 0 = 0."""
     nats: Tensor = torch.special.xlogy(p, p).sum(dim=1)

@@ -26,7 +26,7 @@ PLAIN = OptimOptions(
 def build(name: str, optim: OptimOptions = PLAIN, seed: int = 0, **options) -> Method:
     torch.manual_seed(seed)
     model = ModelOptions(encoder="resnet18", width=4, aspp_rates=(1,), classifiers=2)
-    if METHODS[name].uses_target and name != "adabn":
+    if "discriminator_width" in METHODS[name].Options.model_fields:
         options = {"discriminator_width": 4, **options}
     method = METHODS[name](Segmenter(model, CLASSES), METHODS[name].Options(**options), optim)
     method.setup(Fabric(accelerator="cpu", devices=1))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from clan.methods.adabn import AdaBN
+from clan.methods.advent import AdvEnt
 from clan.methods.base import Method, MethodOptions, Progress
 from clan.methods.clan import CLAN
+from clan.methods.mcd import MCD
+from clan.methods.minent import MinEnt
 from clan.methods.source_only import SourceOnly
 from clan.methods.tan import TAN
 
@@ -13,6 +16,9 @@ METHODS: dict[str, type[Method]] = {
     "adabn": AdaBN,
     "tan": TAN,
     "clan": CLAN,
+    "mcd": MCD,
+    "minent": MinEnt,
+    "advent": AdvEnt,
 }
 
 __all__ = ["METHODS", "Method", "MethodOptions", "Progress"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from clan import losses
 from clan.data.loading import Batch
 from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics
-from clan.models.segmenter import Segmenter
+from clan.models.segmenter import Features, Segmenter
 from clan.optim import (
     OptimizerOptions,
     OptimOptions,
@@ -130,6 +130,10 @@ class Method(nn.Module, ABC):
         """Step every optimizer and return what was noted, averaged over the micro-batches."""
         for optimizer in self.optimizers.values():
             optimizer.step()
+        return self.noted()
+
+    def noted(self) -> dict[str, Tensor]:
+        """Return this update's named scalars, averaged over the micro-batches."""
         return {name: total / self.optim.accumulate for name, total in self._sums.items()}
 
     def micro_batches(self, source: Batch, target: Batch) -> Iterator[MicroBatch]:
@@ -154,6 +158,17 @@ class Method(nn.Module, ABC):
         """Run G on a batch; the logits come at the size of its labels."""
         return self.forward_domain(domain, batch["image"], batch.get("size"))
 
+    def encode_domain(self, domain: Domain, image: Tensor) -> Features:
+        """Run E alone, as `forward_domain` would, on this process alone: see `share_gradients`."""
+        set_statistics(self.segmenter, POLICY[self.options.batch_norm][domain])
+        with self.fabric.autocast():
+            return self.segmenter.encode(image)
+
+    def classify(self, features: Features, image: Tensor) -> tuple[Tensor, ...]:
+        """Run the classifiers on the features of ``image``, on this process alone."""
+        with self.fabric.autocast():
+            return self.segmenter.classify(features, image.shape[-2:])
+
     def run_player(self, name: str, x: Tensor) -> Tensor:
         """Run another network through its wrapper (precision, gradient synchronisation)."""
         return cast(Tensor, self._wrapped[name](x))
@@ -177,11 +192,40 @@ class Method(nn.Module, ABC):
             return nullcontext()
         return self.fabric.no_backward_sync(self._wrapped[player])
 
+    def share_gradients(self, player: str) -> None:
+        """Average a player's gradients over the processes, all at once.
+
+        For updates that do not run a whole network through its wrapper (E without its classifiers,
+        or with frozen parts), whose gradients therefore nobody has shared yet.
+        """
+        if self.fabric.world_size == 1:
+            return
+        groups = self.optimizers[player].param_groups
+        gradients = [p.grad for g in groups for p in g["params"] if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = cast(Tensor, self.fabric.all_reduce(flat, reduce_op="mean"))
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
     def note(self, **scalars: Tensor) -> None:
         """Add to this update's named scalars without leaving the device."""
         for name, value in scalars.items():
             value = value.detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Let gradients pass through networks without reaching their parameters."""
+    learning = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def _part(batch: Batch, index: int, parts: int) -> Batch:
