@@ -76,6 +76,9 @@ def write_street(root: Path) -> Path:
         ("mcd", {"name": "mcd"}),
         ("minent", {"name": "minent"}),
         ("advent", {"name": "advent", "discriminator_width": 4}),
+        ("fcns_wild", {"name": "fcns_wild", "discriminator_width": 4, "remembered": 8}),
+        ("cycada_feature", {"name": "cycada_feature", "discriminator_width": 4, "window": 3}),
+        ("cross_city", {"name": "cross_city", "discriminator_width": 4}),
     ):
         data = {
             "source": {"dataset": "game/game.yaml"},

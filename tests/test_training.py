@@ -573,7 +573,7 @@ def test_metrics_that_cannot_be_written(
 PLAIN = ("method.batch_norm=frozen", "optim.segmenter.name=sgd", "optim.segmenter.lr=1e-2")
 
 
-SHARED = ("source_only", "tan", "clan", "mcd")
+SHARED = ("source_only", "tan", "clan", "mcd", "fcns_wild", "cycada_feature", "cross_city")
 
 
 def _train_shared(fabric: Fabric, street: str, out: str) -> None:

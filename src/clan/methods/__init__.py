@@ -6,6 +6,9 @@ from clan.methods.adabn import AdaBN
 from clan.methods.advent import AdvEnt
 from clan.methods.base import Method, MethodOptions, Progress
 from clan.methods.clan import CLAN
+from clan.methods.cross_city import CrossCity
+from clan.methods.cycada_feature import CyCADAFeature
+from clan.methods.fcns_wild import FCNsInTheWild
 from clan.methods.mcd import MCD
 from clan.methods.minent import MinEnt
 from clan.methods.source_only import SourceOnly
@@ -19,6 +22,9 @@ METHODS: dict[str, type[Method]] = {
     "mcd": MCD,
     "minent": MinEnt,
     "advent": AdvEnt,
+    "fcns_wild": FCNsInTheWild,
+    "cycada_feature": CyCADAFeature,
+    "cross_city": CrossCity,
 }
 
 __all__ = ["METHODS", "Method", "MethodOptions", "Progress"]

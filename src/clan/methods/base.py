@@ -118,6 +118,13 @@ class Method(nn.Module, ABC):
         self._wrapped[name], self._rules[name] = cast("_FabricModule", wrapped), rule
         self.optimizers[name] = cast(Optimizer, optimizer)
 
+    def add_discriminator(self, module: nn.Module) -> None:
+        """Give D its optimizer, as `add_player`."""
+        rule = self.optim.discriminator
+        parameters = list(module.parameters())
+        group = {"name": "discriminator", "params": parameters, "lr": rule.lr, "base_lr": rule.lr}
+        self.add_player("discriminator", module, [group], rule)
+
     def start_update(self, progress: Progress) -> None:
         """Clear gradients and sums, set every optimizer's learning rate for this step."""
         self._sums = {}

@@ -66,14 +66,7 @@ class TAN(Method):
     def setup(self, fabric: Fabric) -> None:
         """Wrap G and D with their optimizers."""
         super().setup(fabric)
-        rule = self.optim.discriminator
-        group = {
-            "name": "discriminator",
-            "params": list(self.discriminator.parameters()),
-            "lr": rule.lr,
-            "base_lr": rule.lr,
-        }
-        self.add_player("discriminator", self.discriminator, [group], rule)
+        self.add_discriminator(self.discriminator)
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
         """Update G on source labels and against D, then D on both domains' predictions."""
