@@ -5,6 +5,7 @@ from __future__ import annotations
 from clan.methods.adabn import AdaBN
 from clan.methods.advent import AdvEnt
 from clan.methods.base import Method, MethodOptions, Progress
+from clan.methods.cbst import CBST
 from clan.methods.clan import CLAN
 from clan.methods.cross_city import CrossCity
 from clan.methods.cycada_feature import CyCADAFeature
@@ -12,6 +13,7 @@ from clan.methods.fcns_wild import FCNsInTheWild
 from clan.methods.mcd import MCD
 from clan.methods.minent import MinEnt
 from clan.methods.source_only import SourceOnly
+from clan.methods.stages import Reading, Stage
 from clan.methods.tan import TAN
 
 METHODS: dict[str, type[Method]] = {
@@ -25,6 +27,7 @@ METHODS: dict[str, type[Method]] = {
     "fcns_wild": FCNsInTheWild,
     "cycada_feature": CyCADAFeature,
     "cross_city": CrossCity,
+    "cbst": CBST,
 }
 
-__all__ = ["METHODS", "Method", "MethodOptions", "Progress"]
+__all__ = ["METHODS", "Method", "MethodOptions", "Progress", "Reading", "Stage"]

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from clan import losses
 from clan.data.loading import Batch
+from clan.methods.stages import Reading, Stage
 from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics
 from clan.models.segmenter import Features, Segmenter
 from clan.optim import (
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from lightning.fabric.wrappers import _FabricModule
 
+    from clan.stages import StageDomains
+
 
 class MethodOptions(Options):
     """What all methods share."""
@@ -47,6 +50,14 @@ class MethodOptions(Options):
     clamp: float = Field(0.0, ge=0, lt=1)
     """Least probability of a true class: below it, a pixel gives no gradient (published code of
     CLAN: 1e-9)."""
+
+    def stages(self, steps: int) -> tuple[Stage, ...]:
+        """Divide a training of ``steps`` updates; one stage unless a method says otherwise.
+
+        Raises:
+            ValueError: there are too few steps; says how many it takes.
+        """
+        return (Stage("training", steps),)
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,19 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
         """Do one complete update; return named scalars, detached, still on the device."""
+
+    def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
+        """Pass over whole data sets before a stage that is declared as ``prepared``.
+
+        The segmenter is in evaluation mode and gradients are off. What is learnt of the data
+        belongs into buffers, so that a resumed run has it, or into the stage's folder; and it
+        depends on nothing that an earlier call for the same stage left: a run that was killed in
+        the midst calls again.
+        """
+
+    def reading(self, stage: Stage) -> Reading:
+        """Return how the training batches of a stage that has begun are to be read."""
+        return Reading()
 
     def add_player(
         self, name: str, module: nn.Module, groups: list[dict[str, Any]], rule: OptimizerOptions
