@@ -121,7 +121,7 @@ def test_the_oracle_learns_from_target_labels(street: Path, tmp_path: Path) -> N
     assert json.loads(run.evaluation_file.read_text())["name"] == "oracle"
 
 
-@pytest.mark.parametrize("system", ["adabn", "clan", "cbst"])
+@pytest.mark.parametrize("system", ["adabn", "clan", "cbst", "cda"])
 def test_a_target_may_be_a_folder_of_images(street: Path, tmp_path: Path, system: str) -> None:
     photos = tmp_path / "my photos"
     photos.symlink_to(street / "photos/train")
@@ -582,6 +582,7 @@ SHARED = (
     "cycada_feature",
     "cross_city",
     "cbst",
+    "cda",
 )
 
 
@@ -593,7 +594,8 @@ AT_ONCE = {
         "method.rounds=1",
         "method.portion=1",
         "method.portion_max=1",
-    )
+    ),
+    "cda": ("method.source_steps=0", "method.superpixel_portion=1"),
 }
 
 

@@ -59,9 +59,16 @@ class StageDomains:
         """How many images the target has, over all processes."""
         return len(self._target)
 
-    def source(self) -> Iterator[Batch]:
-        """Yield this process's source images with their labels (at the size they are stored)."""
-        return self._pass(self._domains.source)
+    def source(self, most: int | None = None) -> Iterator[Batch]:
+        """Yield this process's source images with their labels (at the size they are stored).
+
+        With ``most``, so many images at most, evenly from the whole data set.
+        """
+        dataset = self._domains.source
+        if most is not None:
+            stride = -(-len(dataset) // most)
+            dataset = replace(dataset, items=dataset.items[::stride])
+        return self._pass(dataset)
 
     def target(self) -> Iterator[Batch]:
         """Yield this process's target images; they have no labels, whatever is on the disk."""

@@ -187,7 +187,9 @@ class Trainer:
             workers=self.config.data.workers,
             watch=self._stop_pass,
         )
-        with evaluating(self.method.segmenter):
+        # tensors of inference mode could not take part in the training that follows
+        network = self.method.segmenter
+        with evaluating(network), torch.inference_mode(False), torch.no_grad():
             self.method.begin_stage(stage, domains)
         # no process may read what another one is still writing
         self.fabric.barrier()

@@ -251,4 +251,6 @@ def test_evaluation_batch(dataset: Dataset, workers: int) -> None:
 
 
 def test_evaluation_of_an_unlabelled_folder(uneven: Dataset) -> None:
-    assert [set(batch) for batch in evaluation_loader(uneven, size=None)] == [{"image", "name"}] * 2
+    assert [set(batch) for batch in evaluation_loader(uneven, size=None)] == [
+        {"image", "name", "index"}
+    ] * 2

@@ -39,6 +39,7 @@ def batch(seed: int, images: int = 2, labelled: bool = True) -> Batch:
     made = Batch(
         image=torch.randint(0, 256, size, dtype=torch.uint8, generator=generator),
         name=[str(i) for i in range(images)],
+        index=torch.arange(images),
     )
     if labelled:
         shape = (images, 32, 32)

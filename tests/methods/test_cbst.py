@@ -37,7 +37,7 @@ class Two:
 def begin(method, stage=ROUND) -> Two:
     domains = Two()
     method.segmenter.eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         method.begin_stage(stage, domains)
     return domains
 

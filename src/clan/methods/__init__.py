@@ -6,6 +6,7 @@ from clan.methods.adabn import AdaBN
 from clan.methods.advent import AdvEnt
 from clan.methods.base import Method, MethodOptions, Progress
 from clan.methods.cbst import CBST
+from clan.methods.cda import CDA
 from clan.methods.clan import CLAN
 from clan.methods.cross_city import CrossCity
 from clan.methods.cycada_feature import CyCADAFeature
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
     "cycada_feature": CyCADAFeature,
     "cross_city": CrossCity,
     "cbst": CBST,
+    "cda": CDA,
 }
 
 __all__ = ["METHODS", "Method", "MethodOptions", "Progress", "Reading", "Stage"]

@@ -37,7 +37,8 @@ from torch import Tensor
 from clan.data.labels import IGNORE
 from clan.data.loading import Batch
 from clan.losses import cell_shares
-from clan.methods.base import Method, MethodOptions, Progress
+from clan.methods.base import MethodOptions
+from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
 from clan.methods.stages import Reading, Stage
 from clan.models.segmenter import Segmenter
 from clan.optim import OptimOptions
@@ -55,10 +56,9 @@ if TYPE_CHECKING:
     from clan.stages import StageDomains
 
 PRIOR_GRID = (16, 32)
-SOURCE_STAGE = "source"
 
 
-class CBST(Method):
+class CBST(LabelledTarget):
     """Source training, then rounds of labelling the target and learning from both."""
 
     class Options(MethodOptions):
@@ -109,6 +109,7 @@ class CBST(Method):
             return min(self.portion + (number - 1) * self.portion_step, self.portion_max)
 
     options: Options
+    terms = ("loss_target", "pseudo_share")
     thresholds: Tensor
     rare: Tensor
     prior: Tensor
@@ -185,42 +186,18 @@ class CBST(Method):
 
     # --- within a round ---------------------------------------------------------------------------
 
-    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Learn from source labels and, in a round, from the target's pseudo-labels."""
-        self.start_update(progress)
-        labelled = "label" in target
-        for source_part, target_part, last in self.micro_batches(source, target):
-            # in a round, the target's backward shares the sum of both gradients
-            with self.unsynchronised("segmenter", labelled or not last):
-                logits = self.forward_domain("source", source_part["image"])
-                loss = self.segmentation_loss(logits, source_part["label"])
-                self.backward(loss)
-            self.note(loss_seg=loss)
-            if labelled:
-                self.learn_target(target_part, last)
-            else:
-                self.show_target(target_part, loss.new_zeros(()))
-        return self.finish_update()
-
-    def learn_target(self, batch: Batch, last: bool) -> None:
+    def learn_target(self, batch: Batch) -> None:
         """Backward of the loss on pseudo-labels."""
         options, label = self.options, batch["label"]
-        with self.unsynchronised("segmenter", not last):
-            logits = self.segmenter.ensemble(self.forward_domain("target", batch["image"]))
-            if self.labeller is not None:
-                soft = self._soft_labels(self.labeller, batch["image"])
-                loss = pseudo_label_loss(logits, label, soft=soft)
-            else:
-                uniform = options.alpha if options.regulariser == "mrkld" else 0.0
-                loss = pseudo_label_loss(logits, label, uniform=uniform)
-            self.backward(options.lambda_target * loss)
+        logits = self.segmenter.ensemble(self.forward_domain("target", batch["image"]))
+        if self.labeller is not None:
+            soft = self._soft_labels(self.labeller, batch["image"])
+            loss = pseudo_label_loss(logits, label, soft=soft)
+        else:
+            uniform = options.alpha if options.regulariser == "mrkld" else 0.0
+            loss = pseudo_label_loss(logits, label, uniform=uniform)
+        self.backward(options.lambda_target * loss)
         self.note(loss_target=loss, pseudo_share=(label != IGNORE).float().mean())
-
-    def show_target(self, batch: Batch, nothing: Tensor) -> None:
-        """Let the batch statistics see the target while there is nothing to learn from it."""
-        with torch.no_grad():
-            self.forward_domain("target", batch["image"])
-        self.note(loss_target=nothing, pseudo_share=nothing)
 
     def _soft_labels(self, labeller: Segmenter, image: Tensor) -> Tensor:
         with torch.no_grad(), self.fabric.autocast():
