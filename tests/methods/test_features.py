@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.fabric import Fabric
 
 from clan.losses import (
     cell_shares,
@@ -16,9 +17,10 @@ from clan.losses import (
     size_bounds,
     size_constraint_loss,
 )
-from clan.methods import Progress
+from clan.methods import METHODS, Progress
 from clan.models.discriminator import FeatureDiscriminator
-from tests.methods.helpers import batch, build, parameters
+from clan.models.segmenter import ModelOptions, Segmenter
+from tests.methods.helpers import CLASSES, PLAIN, batch, build, parameters
 
 START = Progress(0, 10)
 NAMES = ("fcns_wild", "cycada_feature", "cross_city")
@@ -226,3 +228,16 @@ def test_cross_city_takes_source_cells_from_labels_and_target_cells_from_its_pre
     method.eval()
     predicted = sum(method.segmenter(target["image"])).argmax(1)
     torch.testing.assert_close(shown_t.shares, cell_shares(predicted, 3, grid))
+
+
+@pytest.mark.parametrize("name", [*NAMES, "mcd"])
+def test_vgg16_is_judged_by_its_fc7(name):
+    model = ModelOptions(encoder="vgg16", head="fcn8s", width=4, classifiers=2)
+    options = {} if name == "mcd" else {"discriminator_width": 4}
+    torch.manual_seed(0)
+    method = METHODS[name](Segmenter(model, CLASSES), METHODS[name].Options(**options), PLAIN)
+    method.setup(Fabric(accelerator="cpu", devices=1))
+    scalars = method.step(batch(1), batch(2), START)
+    assert all(value.isfinite() for value in scalars.values())
+    if name != "mcd":
+        assert method.discriminator.hidden.in_channels == 64 * 4

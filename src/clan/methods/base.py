@@ -189,16 +189,20 @@ class Method(nn.Module, ABC):
         """Run G on a batch; the logits come at the size of its labels."""
         return self.forward_domain(domain, batch["image"], batch.get("size"))
 
-    def encode_domain(self, domain: Domain, image: Tensor) -> Features:
-        """Run E alone, as `forward_domain` would, on this process alone: see `share_gradients`."""
+    def forward_batch(self, domain: Domain, batch: Batch) -> tuple[Tensor, ...]:
+        """Run G on a batch of one domain; the logits come at the size of its labels."""
+        return self.forward_domain(domain, batch["image"])
+
+    def encode_batch(self, domain: Domain, batch: Batch) -> Features:
+        """Run E alone, as `forward_batch` would, on this process alone: see `share_gradients`."""
         set_statistics(self.segmenter, POLICY[self.options.batch_norm][domain])
         with self.fabric.autocast():
-            return self.segmenter.encode(image)
+            return self.segmenter.encode(batch["image"])
 
-    def classify(self, features: Features, image: Tensor) -> tuple[Tensor, ...]:
-        """Run the classifiers on the features of ``image``, on this process alone."""
+    def classify_batch(self, features: Features, batch: Batch) -> tuple[Tensor, ...]:
+        """Run the classifiers on a batch's features, on this process alone; as `forward_batch`."""
         with self.fabric.autocast():
-            return self.segmenter.classify(features, image.shape[-2:])
+            return self.segmenter.classify(features, batch["image"].shape[-2:])
 
     def run_player(self, name: str, x: Tensor) -> Tensor:
         """Run another network through its wrapper (precision, gradient synchronisation)."""

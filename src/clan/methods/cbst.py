@@ -189,7 +189,7 @@ class CBST(LabelledTarget):
     def learn_target(self, batch: Batch) -> None:
         """Backward of the loss on pseudo-labels."""
         options, label = self.options, batch["label"]
-        logits = self.segmenter.ensemble(self.forward_domain("target", batch["image"]))
+        logits = self.segmenter.ensemble(self.forward_batch("target", batch))
         if self.labeller is not None:
             soft = self._soft_labels(self.labeller, batch["image"])
             loss = pseudo_label_loss(logits, label, soft=soft)

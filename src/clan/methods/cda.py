@@ -180,7 +180,7 @@ class CDA(LabelledTarget):
     def learn_target(self, batch: Batch) -> None:
         """Backward of both target losses."""
         label = batch["label"]
-        logits = self.segmenter.ensemble(self.forward_domain("target", batch["image"]))
+        logits = self.segmenter.ensemble(self.forward_batch("target", batch))
         mean = logits.float().softmax(dim=1).mean(dim=(2, 3))
         q = self.distributions[batch["index"]]
         overall = -(q * mean.clamp(min=1e-8).log()).sum(dim=1).mean()

@@ -52,8 +52,8 @@ class CrossCity(FeatureAdversary):
 
     def learn_source(self, batch: Batch, progress: Progress) -> Judged:
         """Backward of L_seg; the cells' classes are those of the labels."""
-        features = self.encode_domain("source", batch["image"])
-        loss = self.segmentation_loss(self.classify(features, batch["image"]), batch["label"])
+        features = self.encode_batch("source", batch)
+        loss = self.segmentation_loss(self.classify_batch(features, batch), batch["label"])
         self.backward(loss)
         self.note(loss_seg=loss)
         f_s = deepest(features).detach()
@@ -61,9 +61,9 @@ class CrossCity(FeatureAdversary):
 
     def learn_target(self, batch: Batch, progress: Progress) -> Judged:
         """Backward of both adversarial losses; the cells' classes are those predicted."""
-        features = self.encode_domain("target", batch["image"])
+        features = self.encode_batch("target", batch)
         with torch.no_grad():
-            logits = self.segmenter.ensemble(self.classify(features, batch["image"]))
+            logits = self.segmenter.ensemble(self.classify_batch(features, batch))
         f_t = deepest(features)
         shares = self._shares(logits.argmax(dim=1), f_t)
         d_t = self.judge(f_t)

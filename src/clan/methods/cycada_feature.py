@@ -78,8 +78,8 @@ class CyCADAFeature(FeatureAdversary):
 
     def learn_source(self, batch: Batch, progress: Progress) -> Judged:
         """Backward of L_seg."""
-        features = self.encode_domain("source", batch["image"])
-        logits = self.classify(features, batch["image"])
+        features = self.encode_batch("source", batch)
+        logits = self.classify_batch(features, batch)
         loss = self.segmentation_loss(logits, batch["label"])
         self.backward(loss)
         self.note(loss_seg=loss)
@@ -87,9 +87,9 @@ class CyCADAFeature(FeatureAdversary):
 
     def learn_target(self, batch: Batch, progress: Progress) -> Judged:
         """Backward of the adversarial loss, as far as the gate is open."""
-        features = self.encode_domain("target", batch["image"])
+        features = self.encode_batch("target", batch)
         of_scores = self.options.discriminate == "scores"
-        logits = self.classify(features, batch["image"]) if of_scores else ()
+        logits = self.classify_batch(features, batch) if of_scores else ()
         x_t = self._shown(features, logits)
         loss = adversarial_loss(self.judge(x_t), SOURCE)
         strength = self.options.lambda_adv * self.strength(progress)

@@ -87,9 +87,9 @@ class FCNsInTheWild(FeatureAdversary):
 
     def learn_source(self, batch: Batch, progress: Progress) -> Judged:
         """Backward of L_seg and of the confusion of source features."""
-        features = self.encode_domain("source", batch["image"])
+        features = self.encode_batch("source", batch)
         f_s = deepest(features)
-        loss = self.segmentation_loss(self.classify(features, batch["image"]), batch["label"])
+        loss = self.segmentation_loss(self.classify_batch(features, batch), batch["label"])
         confusion = confusion_loss(self.judge(f_s))
         self.backward(loss + self.strength(progress) * self.options.lambda_adv * confusion)
         self.note(loss_seg=loss, loss_conf_source=confusion)
@@ -97,9 +97,9 @@ class FCNsInTheWild(FeatureAdversary):
 
     def learn_target(self, batch: Batch, progress: Progress) -> Judged:
         """Backward of the confusion of target features and of the category constraint."""
-        features = self.encode_domain("target", batch["image"])
+        features = self.encode_batch("target", batch)
         f_t = deepest(features)
-        p_t = self.segmenter.ensemble(self.classify(features, batch["image"])).softmax(dim=1)
+        p_t = self.segmenter.ensemble(self.classify_batch(features, batch)).softmax(dim=1)
         lower, upper = size_bounds(self.sizes)
         size = size_constraint_loss(p_t, lower, upper, self.options.presence)
         confusion = confusion_loss(self.judge(f_t))

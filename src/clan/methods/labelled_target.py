@@ -26,7 +26,7 @@ class LabelledTarget(Method):
         for source_part, target_part, last in self.micro_batches(source, target):
             # where the target is learnt from, its backward shares the sum of both gradients
             with self.unsynchronised("segmenter", labelled or not last):
-                logits = self.forward_domain("source", source_part["image"])
+                logits = self.forward_batch("source", source_part)
                 loss = self.segmentation_loss(logits, source_part["label"])
                 self.backward(loss)
             self.note(loss_seg=loss)
@@ -45,4 +45,4 @@ class LabelledTarget(Method):
     def _show_target(self, batch: Batch) -> None:
         """Let the batch statistics see the target while there is nothing to learn from it."""
         with torch.no_grad():
-            self.forward_domain("target", batch["image"])
+            self.forward_batch("target", batch)

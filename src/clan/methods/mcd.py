@@ -62,7 +62,7 @@ class MCD(Method):
     def learn_source(self, batch: Batch) -> None:
         """Step A: backward of both classifiers' source losses, for all of G."""
         with self.unsynchronised("segmenter", True):
-            logits = self.forward_domain("source", batch["image"])
+            logits = self.forward_batch("source", batch)
             loss = self.segmentation_loss(logits, batch["label"])
             self.backward(loss)
         self.note(loss_seg=loss)
@@ -70,19 +70,19 @@ class MCD(Method):
     def set_apart(self, source: Batch, target: Batch) -> None:
         """Step B: backward of the source losses less the discrepancy, for C1 and C2."""
         with torch.no_grad():
-            f_s = self.encode_domain("source", source["image"])
-            f_t = self.encode_domain("target", target["image"])
+            f_s = self.encode_batch("source", source)
+            f_t = self.encode_batch("target", target)
         with self.unsynchronised("segmenter", True):
-            loss = self.segmentation_loss(self.classify(f_s, source["image"]), source["label"])
-            distance = self._discrepancy(self.classify(f_t, target["image"]))
+            loss = self.segmentation_loss(self.classify_batch(f_s, source), source["label"])
+            distance = self._discrepancy(self.classify_batch(f_t, target))
             self.backward(loss - distance)
         self.note(discrepancy_apart=distance)
 
     def draw_together(self, target: Batch) -> Tensor:
         """Step C: backward of the discrepancy, for E."""
         with self.unsynchronised("segmenter", True), frozen(self.segmenter.classifiers):
-            features = self.encode_domain("target", target["image"])
-            distance = self._discrepancy(self.classify(features, target["image"]))
+            features = self.encode_batch("target", target)
+            distance = self._discrepancy(self.classify_batch(features, target))
             self.backward(distance)
         return distance
 

@@ -39,11 +39,11 @@ class MinEnt(Method):
         for source_part, target_part, last in self.micro_batches(source, target):
             # the target's backward shares the sum of both gradients
             with self.unsynchronised("segmenter", True):
-                logits = self.forward_domain("source", source_part["image"])
+                logits = self.forward_batch("source", source_part)
                 loss = self.segmentation_loss(logits, source_part["label"])
                 self.backward(loss)
             with self.unsynchronised("segmenter", not last):
-                logits = self.forward_domain("target", target_part["image"])
+                logits = self.forward_batch("target", target_part)
                 entropy = entropy_loss(self.segmenter.ensemble(logits).softmax(dim=1))
                 self.backward(self.options.lambda_ent * entropy)
             self.note(loss_seg=loss, entropy=entropy)
