@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from clan.config import Config
 from clan.data.datasets import Dataset, Item
 from clan.data.images import image_size, write_label
-from clan.data.labels import LabelMap
+from clan.data.label_maps import LabelMap
 from clan.data.loading import Batch, evaluation_loader, training_loader
 from clan.data.transforms import RareCrops, resize_label
 from clan.domains import Domains

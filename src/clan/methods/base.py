@@ -189,10 +189,6 @@ class Method(nn.Module, ABC):
         """Run G on a batch; the logits come at the size of its labels."""
         return self.forward_domain(domain, batch["image"], batch.get("size"))
 
-    def forward_batch(self, domain: Domain, batch: Batch) -> tuple[Tensor, ...]:
-        """Run G on a batch of one domain; the logits come at the size of its labels."""
-        return self.forward_domain(domain, batch["image"])
-
     def encode_batch(self, domain: Domain, batch: Batch) -> Features:
         """Run E alone, as `forward_batch` would, on this process alone: see `share_gradients`."""
         set_statistics(self.segmenter, POLICY[self.options.batch_norm][domain])
@@ -201,8 +197,9 @@ class Method(nn.Module, ABC):
 
     def classify_batch(self, features: Features, batch: Batch) -> tuple[Tensor, ...]:
         """Run the classifiers on a batch's features, on this process alone; as `forward_batch`."""
+        own, size = batch["image"].shape[-2:], batch.get("size")
         with self.fabric.autocast():
-            return self.segmenter.classify(features, batch["image"].shape[-2:])
+            return self.segmenter.classify_at(features, own, size)
 
     def run_player(self, name: str, x: Tensor) -> Tensor:
         """Run another network through its wrapper (precision, gradient synchronisation)."""
@@ -248,6 +245,13 @@ class Method(nn.Module, ABC):
         for name, value in scalars.items():
             value = value.detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def note_discriminator(self, d_s: Tensor, d_t: Tensor) -> None:
+        """Note how well D tells the domains apart: accuracy and mean logit, per domain."""
+        right_s, right_t = (d_s < 0).float().mean(), (d_t > 0).float().mean()
+        self.note(d_accuracy=(right_s + right_t) / 2)
+        self.note(d_accuracy_source=right_s, d_accuracy_target=right_t)
+        self.note(d_logit_source=d_s.float().mean(), d_logit_target=d_t.float().mean())
 
 
 @contextmanager

@@ -121,8 +121,9 @@ class FeatureAdversary(Method):
             d_t = self.run_player("discriminator", target.x)
             loss_t = self.domain_loss(d_t, TARGET, target.shares)
             self.backward(loss_t / 2)
-        right_s, right_t = (d_s[:, 0] < 0).float().mean(), (d_t[:, 0] > 0).float().mean()
-        self.note(loss_d_source=loss_s, loss_d_target=loss_t, d_accuracy=(right_s + right_t) / 2)
+        self.note(loss_d_source=loss_s, loss_d_target=loss_t)
+        # of the classifier of all classes, where there are others
+        self.note_discriminator(d_s[:, 0].detach(), d_t[:, 0].detach())
 
 
 def deepest(features: Features) -> Tensor:

@@ -139,10 +139,3 @@ class TAN(Method):
             self.backward(factor * loss_t)
         self.note(loss_d_source=loss_s, loss_d_target=loss_t)
         self.note_discriminator(d_s.detach(), d_t.detach())
-
-    def note_discriminator(self, d_s: Tensor, d_t: Tensor) -> None:
-        """Note how well D tells the domains apart: accuracy and mean logit, per domain."""
-        right_s, right_t = (d_s < 0).float().mean(), (d_t > 0).float().mean()
-        self.note(d_accuracy=(right_s + right_t) / 2)
-        self.note(d_accuracy_source=right_s, d_accuracy_target=right_t)
-        self.note(d_logit_source=d_s.float().mean(), d_logit_target=d_t.float().mean())
