@@ -73,6 +73,14 @@ def write_street(root: Path) -> Path:
         ("adabn", {"name": "adabn"}),
         ("tan", {"name": "tan", "discriminator_width": 4}),
         ("clan", {"name": "clan", "discriminator_width": 4}),
+        ("mcd", {"name": "mcd"}),
+        ("minent", {"name": "minent"}),
+        ("advent", {"name": "advent", "discriminator_width": 4}),
+        ("fcns_wild", {"name": "fcns_wild", "discriminator_width": 4, "remembered": 8}),
+        ("cycada_feature", {"name": "cycada_feature", "discriminator_width": 4, "window": 3}),
+        ("cross_city", {"name": "cross_city", "discriminator_width": 4}),
+        ("cda", {"name": "cda", "source_steps": 3, "superpixels": 8}),
+        ("cbst", {"name": "cbst", "source_steps": 2, "rounds": 2, "rare_classes": 1}),
     ):
         data = {
             "source": {"dataset": "game/game.yaml"},

@@ -121,7 +121,7 @@ def test_the_oracle_learns_from_target_labels(street: Path, tmp_path: Path) -> N
     assert json.loads(run.evaluation_file.read_text())["name"] == "oracle"
 
 
-@pytest.mark.parametrize("system", ["adabn", "clan"])
+@pytest.mark.parametrize("system", ["adabn", "clan", "cbst", "cda"])
 def test_a_target_may_be_a_folder_of_images(street: Path, tmp_path: Path, system: str) -> None:
     photos = tmp_path / "my photos"
     photos.symlink_to(street / "photos/train")
@@ -245,6 +245,32 @@ def test_a_resumed_run_ends_bit_identical(
     assert records(run) == records(whole[system])
     events = EventAccumulator(str(out)).Reload()
     assert [e.step for e in events.Scalars("loss_seg")] == [3, 6, 7]
+
+
+@pytest.mark.parametrize("system", METHODS)
+def test_every_method_resumes_bit_identical(
+    whole: dict[str, RunFolder],
+    street: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    system: str,
+) -> None:
+    """All that a method remembers is in its state."""
+    original = Method.start_update
+
+    def fail(self: Method, progress: Progress) -> None:
+        if progress.step == 5:
+            raise ZeroDivisionError("a bug")
+        original(self, progress)
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Method, "start_update", fail)
+        with pytest.raises(ZeroDivisionError):
+            quiet(street, out, system)
+    run = quiet(street, out, system, resume=True)
+    assert same(tensors(run), tensors(whole[system]))
+    assert records(run) == records(whole[system])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -547,10 +573,37 @@ def test_metrics_that_cannot_be_written(
 PLAIN = ("method.batch_norm=frozen", "optim.segmenter.name=sgd", "optim.segmenter.lr=1e-2")
 
 
+SHARED = (
+    "source_only",
+    "tan",
+    "clan",
+    "mcd",
+    "fcns_wild",
+    "cycada_feature",
+    "cross_city",
+    "cbst",
+    "cda",
+)
+
+
+# a pass before the first step, when all processes have the very same network, and labels for all
+# pixels: means over the labelled ones of each process are then those over all
+AT_ONCE = {
+    "cbst": (
+        "method.source_steps=0",
+        "method.rounds=1",
+        "method.portion=1",
+        "method.portion_max=1",
+    ),
+    "cda": ("method.source_steps=0", "method.superpixel_portion=1"),
+}
+
+
 def _train_shared(fabric: Fabric, street: str, out: str) -> None:
     torch.set_num_threads(1)
-    for system in ("source_only", "tan", "clan"):
-        _fit(fabric, tiny(Path(street), system, *PLAIN, "training.steps=3"), Path(out) / system)
+    for system in SHARED:
+        changes = (*PLAIN, "training.steps=3", *AT_ONCE.get(system, ()))
+        _fit(fabric, tiny(Path(street), system, *changes), Path(out) / system)
     # asked on one process only, both stop at the next log step
     if fabric.global_rank == 1:
         at_step(1, lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -584,8 +637,9 @@ def _fit(fabric: Fabric, config: clan.Config, out: Path) -> ClanError | None:
 def test_two_processes_are_one(street: Path, tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_fork")
     fabric.launch(_train_shared, str(street), str(tmp_path))
-    for system in ("source_only", "tan", "clan"):
-        alone = quiet(street, tmp_path / "alone" / system, system, *PLAIN, "training.steps=3")
+    for system in SHARED:
+        changes = (*PLAIN, "training.steps=3", *AT_ONCE.get(system, ()))
+        alone = quiet(street, tmp_path / "alone" / system, system, *changes)
         shared = RunFolder(tmp_path / system)
         for name, value in tensors(alone).items():
             torch.testing.assert_close(tensors(shared)[name], value, rtol=1e-4, atol=1e-6, msg=name)

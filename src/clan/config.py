@@ -186,6 +186,8 @@ class Config(Options):
                 f"data.batch_size {self.data.batch_size} does not divide into optim.accumulate "
                 f"{self.optim.accumulate} parts"
             )
+        # a method says so if there are too few steps for what it does in turn
+        self.method.stages(self.training.steps)
         return self
 
 

@@ -99,6 +99,116 @@ def adversarial_loss(domain_logits: Tensor, label: float, weight: Tensor | None 
     return (loss if weight is None else weight * loss).mean()
 
 
+def classifier_discrepancy(p1: Tensor, p2: Tensor) -> Tensor:
+    """Mean absolute difference of two softmax maps (MCD, Saito et al. 2018, per pixel).
+
+    Args:
+        p1: softmax of C1, (N, C, H, W).
+        p2: softmax of C2, likewise.
+
+    Returns:
+        The mean over pixels and classes, in [0, 2 / C]: 0 where the classifiers agree everywhere.
+    """
+    return (p1.float() - p2.float()).abs().mean()
+
+
+def information_map(p: Tensor) -> Tensor:
+    """Weighted self-information -p log p / log C (ADVENT, Vu et al. 2019).
+
+    Args:
+        p: softmax maps (N, C, H, W), C at least 2.
+
+    Returns:
+        (N, C, H, W) float32; its sum over the classes is the pixel's entropy, from 0 (certain) to
+        1 (all classes alike).
+    """
+    p = p.float()
+    # the clamp bounds the slope, which at p = 0 would be infinite
+    return -p * p.clamp(min=1e-30).log() / math.log(p.shape[1])
+
+
+def entropy_loss(p: Tensor) -> Tensor:
+    """Mean normalised entropy of softmax maps (N, C, H, W) over pixels (ADVENT), 0..1."""
+    return information_map(p).sum(dim=1).mean()
+
+
+def confusion_loss(domain_logits: Tensor) -> Tensor:
+    """Half the binary cross-entropy against either domain (FCNs in the wild, Hoffman et al. 2016).
+
+    Least, log 2, where D cannot tell; any shape, before the sigmoid.
+    """
+    return (adversarial_loss(domain_logits, 0.0) + adversarial_loss(domain_logits, 1.0)) / 2
+
+
+def class_shares(label: Tensor, classes: int) -> Tensor:
+    """Return each class's share of an image's labelled pixels, (N, classes) float32.
+
+    Args:
+        label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
+        classes: how many there are.
+    """
+    index = label.flatten(1).long().clamp(max=classes)
+    counts = torch.zeros(len(label), classes + 1, device=label.device)
+    counts.scatter_add_(1, index, torch.ones_like(index, dtype=counts.dtype))
+    counts = counts[:, :classes]
+    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def size_bounds(shares: Tensor, low: float = 0.1, high: float = 0.9) -> tuple[Tensor, Tensor]:
+    """Return percentiles of each class's size over the images that have it, twice (C,).
+
+    Args:
+        shares: (K, C) shares of K images; 0 where an image lacks a class.
+        low: the lower percentile, 0 to 1.
+        high: the upper one.
+
+    Returns:
+        Lower and upper bounds, in 0..1; 0 and 1 for a class that no image has.
+    """
+    sizes = torch.where(shares > 0, shares, torch.nan)
+    lower, upper = (torch.nanquantile(sizes, q, dim=0) for q in (low, high))
+    return lower.nan_to_num(0.0), upper.nan_to_num(1.0)
+
+
+def size_constraint_loss(p: Tensor, lower: Tensor, upper: Tensor, presence: float) -> Tensor:
+    """Hold the size of each class that an image seems to have between bounds.
+
+    The size is the mean s of the class's probability; its violation is [log lower - log s]+ +
+    [log s - log upper]+, so that small classes count as much as large ones.
+
+    Args:
+        p: softmax maps (N, C, H, W).
+        lower: (C,) bounds from `size_bounds`; a class whose bound is 0 is free.
+        upper: likewise.
+        presence: an image has a class if it wins at least this share of ``lower`` of the pixels.
+
+    Returns:
+        The mean over images of the mean violation over the classes present.
+    """
+    p = p.float()
+    size = p.mean(dim=(2, 3)).clamp(min=1e-8).log()
+    lowest, highest = (bound.clamp(min=1e-8).log() for bound in (lower, upper))
+    violation = F.relu(lowest - size) + F.relu(size - highest)
+    won = class_shares(p.argmax(dim=1), p.shape[1])
+    present = ((won >= presence * lower) & (won > 0) & (lower > 0)).float()
+    return ((present * violation).sum(dim=1) / present.sum(dim=1).clamp(min=1)).mean()
+
+
+def cell_shares(label: Tensor, classes: int, grid: tuple[int, int]) -> Tensor:
+    """Return each class's share of each grid cell's pixels (Cross-city, Chen et al. 2017).
+
+    Args:
+        label: (N, H, W) uint8 or int64 class indices; ignored pixels belong to no class.
+        classes: how many there are.
+        grid: (h, w), cells per side.
+
+    Returns:
+        (N, classes, h, w) float32 in 0..1.
+    """
+    index = torch.arange(classes, device=label.device).view(1, -1, 1, 1)
+    return F.adaptive_avg_pool2d((label.unsqueeze(1) == index).float(), grid)
+
+
 def _entropy(p: Tensor) -> Tensor:
     """Entropy in bits over the class dimension; 0 log 0 = 0."""
     nats: Tensor = torch.special.xlogy(p, p).sum(dim=1)

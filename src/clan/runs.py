@@ -25,7 +25,8 @@ class RunFolder:
         path: the folder. It holds ``config.yaml`` (resolved), ``metrics.jsonl``, TensorBoard
             events, ``checkpoints/``, ``model.safetensors``, ``evaluation.json``,
             ``environment.json``, where the training started from weights ``weights.txt`` and, where
-            asked for, ``snapshots/``.
+            asked for, ``snapshots/``. What methods keep of their passes over whole data sets lies
+            in ``stages/``.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -35,6 +36,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.model_file = self.path / "model.safetensors"
         self.snapshot_folder = self.path / "snapshots"
+        self.stages = self.path / "stages"
         self.evaluation_file = self.path / "evaluation.json"
         self.environment_file = self.path / "environment.json"
 

@@ -12,7 +12,6 @@ from lightning import __version__ as lightning_version
 from lightning.fabric import Fabric
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 import clan
 from clan.checkpoint import (
@@ -23,22 +22,23 @@ from clan.checkpoint import (
     set_aside,
 )
 from clan.config import Config, anchored, differences
-from clan.data.loading import Batch, training_loader
+from clan.data.loading import Batch
 from clan.data.transforms import random_generator
 from clan.display import Bar, Display, Silent
 from clan.domains import Domains, open_domains
 from clan.errors import RunError
-from clan.evaluation import Scores, score, write_evaluation
+from clan.evaluation import Scores, evaluating, score, write_evaluation
 from clan.journal import Journal, broken_run
-from clan.methods import METHODS, Method, Progress
+from clan.methods import METHODS, Method, Progress, Stage
 from clan.models.segmenter import Segmenter
 from clan.models.weights import LoadReport, load_encoder_weights, save_model
 from clan.processes import launch, refuse_uneven, together
 from clan.protocol import choose_protocol
 from clan.runs import RunFolder
+from clan.stages import StageDomains, stage_batches
 from clan.stopping import StopRequest
 
-SOURCE_STREAM, TARGET_STREAM, STEP_STREAM = 0, 1, 2
+STEP_STREAM, STAGE_STREAM = 2, 3
 
 FREE_TO_CHANGE = (
     "description",
@@ -119,6 +119,8 @@ class Trainer:
         images = config.data.batch_size * (2 if self.method.uses_target else 1)
         self.journal = Journal(run, fabric, images)
         self.step = 0
+        # how many stages have been entered; the next one may still have to be prepared
+        self.entered = 0
         if content is not None:
             self._restore(content)
         self.stop = StopRequest()
@@ -145,13 +147,58 @@ class Trainer:
     def _fit(self) -> None:
         if self.step == 0:
             self._snapshot()
-        for source, target in self._batches():
+        steps, start = self.config.training.steps, 0
+        for number, stage in enumerate(self.config.method.stages(steps), start=1):
+            stop = start = start + stage.steps
+            if self.step < stop:
+                self._enter(stage, number)
+                self._train_stage(stage, stop)
+            if self.step < stop or (self.step < steps and self._must_stop()):
+                self._interrupt()
+        self._finish()
+
+    def _train_stage(self, stage: Stage, stop: int) -> None:
+        """Update up to the step ``stop``, or until asked to end."""
+        for source, target in self._batches(stage, stop):
             self._update(source, target)
             if self._must_stop():
                 break
-        if self.step < self.config.training.steps:
-            self._interrupt()
-        self._finish()
+
+    def _enter(self, stage: Stage, number: int) -> None:
+        """Let the method prepare the stage, unless a checkpoint says that it has."""
+        if stage.prepared and self.entered < number:
+            # the pass may be long: whoever is stopped in it goes on from here
+            self._save()
+            self._prepare(stage)
+            self.entered = number
+            self._save()
+        self.entered = number
+
+    def _prepare(self, stage: Stage) -> None:
+        began = time.perf_counter()
+        self.display.message(f"{self.config.name}: step {self.step}, preparing stage {stage.name}")
+        key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STAGE_STREAM)
+        torch.manual_seed(int(key.integers(2**63)))
+        domains = StageDomains(
+            self.domains,
+            self.run.stages / stage.name,
+            size=self.config.data.evaluation_size,
+            fabric=self.fabric,
+            workers=self.config.data.workers,
+            watch=self._stop_pass,
+        )
+        # tensors of inference mode could not take part in the training that follows
+        network = self.method.segmenter
+        with evaluating(network), torch.inference_mode(False), torch.no_grad():
+            self.method.begin_stage(stage, domains)
+        # no process may read what another one is still writing
+        self.fabric.barrier()
+        self.journal.skip(time.perf_counter() - began)
+
+    def _stop_pass(self) -> None:
+        """End a pass over a data set if asked to; several processes finish it first."""
+        if self.stop.asked and self.fabric.world_size == 1:
+            raise Interrupted(self._stopped())
 
     def _update(self, source: Batch, target: Batch) -> None:
         """Do one step and whatever is due after it."""
@@ -173,37 +220,22 @@ class Trainer:
             self._save()
         self._snapshot()
 
-    def _batches(self) -> Iterator[tuple[Batch, Batch]]:
-        """Yield the source and target batches of the steps still to come, on the device."""
-        streams = (SOURCE_STREAM, TARGET_STREAM) if self.method.uses_target else (SOURCE_STREAM,)
-        loaders = [self._loader(stream) for stream in streams]
+    def _batches(self, stage: Stage, stop: int) -> Iterator[tuple[Batch, Batch]]:
+        """Yield the source and target batches of a stage's steps still to come, on the device."""
+        batches = stage_batches(
+            self.config,
+            self.domains,
+            self.fabric,
+            steps=range(self.step, stop),
+            reading=self.method.reading(stage),
+            folder=self.run.stages / stage.name,
+        )
         try:
-            for batches in zip(*loaders, strict=True):
-                source, *target = (self.fabric.to_device(batch) for batch in batches)
-                yield source, target[0] if target else Batch()
+            yield from batches
         except RuntimeError:
             # workers that Ctrl-C has ended; the caller finds that the last step is not reached
             if not self.stop.asked:
                 raise
-
-    def _loader(self, stream: int) -> DataLoader[Batch]:
-        data = self.config.data
-        is_source = stream == SOURCE_STREAM
-        dataset = self.domains.source if is_source else self.domains.target
-        assert dataset is not None, "the configuration was checked for a target"
-        return training_loader(
-            dataset,
-            data.source_view if is_source else data.target_view,
-            seed=self.config.seed,
-            stream=stream,
-            batch_size=data.batch_size,
-            start_step=self.step,
-            stop_step=self.config.training.steps,
-            rank=self.fabric.global_rank,
-            world_size=self.fabric.world_size,
-            workers=data.workers,
-            with_labels=is_source,
-        )
 
     def _log(self) -> None:
         """Write the means since the last log step."""
@@ -287,6 +319,7 @@ class Trainer:
             raise broken_run(self.run, f"{name} is NaN or infinite after step {self.step}")
         content: dict[str, Any] = {
             "step": self.step,
+            "entered": self.entered,
             "method": state,
             "optimizers": {n: o.state_dict() for n, o in self.method.optimizers.items()},
             "waiting": waiting,
@@ -323,7 +356,7 @@ class Trainer:
             for name, optimizer in self.method.optimizers.items():
                 optimizer.load_state_dict(content["optimizers"][name])
             self.journal.load_state(content["waiting"])
-            self.step = int(content["step"])
+            self.step, self.entered = int(content["step"]), int(content["entered"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise RunError(
                 f"the checkpoints of {self.run.path} do not fit its configuration ({error}); was "
@@ -344,12 +377,15 @@ class Trainer:
         self._save()
 
         def stop() -> None:
-            raise Interrupted(
-                f"stopped after step {self.step} of {self.config.training.steps}; the checkpoint "
-                f"is written. Go on with: {self.run.resume_command}"
-            )
+            raise Interrupted(self._stopped())
 
         together(self.fabric, stop)
+
+    def _stopped(self) -> str:
+        return (
+            f"stopped after step {self.step} of {self.config.training.steps}; the checkpoint is "
+            f"written. Go on with: {self.run.resume_command}"
+        )
 
 
 def _prepare_folder(run: RunFolder, config: Config, resume: bool) -> None:

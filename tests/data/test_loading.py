@@ -55,6 +55,7 @@ def test_batch_holds_what_its_slots_say(dataset: Dataset) -> None:
         image, label = dataset.read(index)
         image, label = augment(image, label, VIEW, random_generator(1, 3, slot, 0))
         assert batch["name"][slot] == dataset.items[index].name
+        assert batch["index"][slot] == index
         assert (batch["image"][slot].permute(1, 2, 0).numpy() == image).all()
         assert (batch["label"][slot].numpy() == label).all()
 
@@ -72,6 +73,7 @@ def test_ranks_together_are_the_single_process(dataset: Dataset, world_size: int
             image=torch.cat([part["image"] for part in parts]),
             label=torch.cat([part["label"] for part in parts]),
             name=[name for part in parts for name in part["name"]],
+            index=torch.cat([part["index"] for part in parts]),
         )
         for parts in zip(*ranks, strict=True)
     ]
@@ -249,4 +251,6 @@ def test_evaluation_batch(dataset: Dataset, workers: int) -> None:
 
 
 def test_evaluation_of_an_unlabelled_folder(uneven: Dataset) -> None:
-    assert [set(batch) for batch in evaluation_loader(uneven, size=None)] == [{"image", "name"}] * 2
+    assert [set(batch) for batch in evaluation_loader(uneven, size=None)] == [
+        {"image", "name", "index"}
+    ] * 2

@@ -26,7 +26,7 @@ PLAIN = OptimOptions(
 def build(name: str, optim: OptimOptions = PLAIN, seed: int = 0, **options) -> Method:
     torch.manual_seed(seed)
     model = ModelOptions(encoder="resnet18", width=4, aspp_rates=(1,), classifiers=2)
-    if METHODS[name].uses_target and name != "adabn":
+    if "discriminator_width" in METHODS[name].Options.model_fields:
         options = {"discriminator_width": 4, **options}
     method = METHODS[name](Segmenter(model, CLASSES), METHODS[name].Options(**options), optim)
     method.setup(Fabric(accelerator="cpu", devices=1))
@@ -39,6 +39,7 @@ def batch(seed: int, images: int = 2, labelled: bool = True) -> Batch:
     made = Batch(
         image=torch.randint(0, 256, size, dtype=torch.uint8, generator=generator),
         name=[str(i) for i in range(images)],
+        index=torch.arange(images),
     )
     if labelled:
         shape = (images, 32, 32)

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from clan.data.datasets import Dataset
 from clan.data.transforms import (
+    RareCrops,
     ViewOptions,
     augment,
     draw_image_scale,
@@ -43,6 +44,8 @@ class Batch(TypedDict, total=False):
     """The items' names."""
     size: tuple[int, int]
     """(H, W) of the labels and so of the predictions; absent where it is that of the images."""
+    index: Tensor
+    """(N,) int64: the items' places in their data set."""
 
 
 def sample_index(seed: int, stream: int, position: int, length: int) -> int:
@@ -120,7 +123,9 @@ class _Steps(TorchDataset[Batch | ClanError]):
         batch_size: int,
         slots: range,
         with_labels: bool,
+        rare: RareCrops | None,
     ) -> None:
+        self.rare = rare
         self.dataset, self.view, self.seed, self.stream = dataset, view, seed, stream
         self.batch_size, self.slots = batch_size, slots
         self.with_labels = with_labels and dataset.labelled
@@ -132,7 +137,7 @@ class _Steps(TorchDataset[Batch | ClanError]):
             return error
 
     def _batch(self, step: int) -> Batch:
-        pictures, labels, names = [], [], []
+        pictures, labels, names, indices = [], [], [], []
         scale = draw_image_scale(self.view, self.seed, step, self.stream)
         for slot in self.slots:
             position = step * self.batch_size + slot
@@ -140,13 +145,14 @@ class _Steps(TorchDataset[Batch | ClanError]):
             image, label = self._read(index)
             rng = random_generator(self.seed, step, slot, self.stream)
             size = self.view.size or image.shape[:2]
-            image, label = augment(image, label, self.view, rng, scale)
+            image, label = augment(image, label, self.view, rng, scale, self.rare)
             pictures.append(image)
+            indices.append(index)
             names.append(self.dataset.items[index].name)
             if label is not None:
                 labels.append(label)
         self._check_sizes(pictures, names)
-        batch = Batch(image=_channels_first(pictures), name=names)
+        batch = Batch(image=_channels_first(pictures), name=names, index=torch.tensor(indices))
         if labels:
             batch["label"] = torch.from_numpy(np.stack(labels))
         if self.view.image_scales:
@@ -192,6 +198,7 @@ def training_loader(
     world_size: int = 1,
     workers: int = 0,
     with_labels: bool = True,
+    rare: RareCrops | None = None,
 ) -> DataLoader[Batch]:
     """Return the batches of steps ``start_step`` to ``stop_step - 1``, one a step.
 
@@ -207,6 +214,7 @@ def training_loader(
         world_size: number of processes.
         workers: loader processes; 0 reads in this one. The batches stay the same.
         with_labels: False, or an unlabelled data set, gives batches without ``label``.
+        rare: draws the crops of labelled images towards rare classes.
 
     Raises:
         DataError: a batch size that the processes cannot share; in iteration, unreadable files.
@@ -223,7 +231,7 @@ def training_loader(
         raise DataError(f"no steps from {start_step} to {stop_step}; expected 0 <= start <= stop")
     share = batch_size // world_size
     slots = range(rank * share, (rank + 1) * share)
-    steps = _Steps(dataset, view, seed, stream, batch_size, slots, with_labels)
+    steps = _Steps(dataset, view, seed, stream, batch_size, slots, with_labels, rare)
     loader = Loader(steps, range(start_step, stop_step), workers)
     return cast("DataLoader[Batch]", loader)
 
@@ -241,7 +249,11 @@ class _Whole(TorchDataset[Batch | ClanError]):
             return error
         if self.size is not None:
             image = resize_image(image, self.size)
-        batch = Batch(image=_channels_first([image]), name=[self.dataset.items[index].name])
+        batch = Batch(
+            image=_channels_first([image]),
+            name=[self.dataset.items[index].name],
+            index=torch.tensor([index]),
+        )
         if label is not None:
             batch["label"] = torch.from_numpy(label[None])
         return batch

@@ -6,6 +6,7 @@ generator (Philox): not on workers, processes, or what was drawn before.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Self
 
 import cv2
@@ -139,12 +140,23 @@ def resize_label(label: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
     return np.asarray(cv2.resize(label, (size[1], size[0]), interpolation=method), np.uint8)
 
 
+@dataclass(frozen=True)
+class RareCrops:
+    """Crops that are drawn towards rare classes."""
+
+    classes: tuple[int, ...]
+    """Class indices."""
+    chance: float
+    """Probability that a crop is centred on a pixel of such a class, if the label has one."""
+
+
 def augment(
     image: NDArray[np.uint8],
     label: NDArray[np.uint8] | None,
     view: ViewOptions,
     rng: np.random.Generator,
     image_scale: float = 1.0,
+    rare: RareCrops | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Return the view of an image (H, W, 3) uint8 and its label (H, W) uint8.
 
@@ -165,6 +177,8 @@ def augment(
             int(top * (max(0, size[0] - view.crop[0]) + 1)),
             int(left * (max(0, size[1] - view.crop[1]) + 1)),
         )
+        if rare is not None and label is not None:
+            corner = _towards_rare(label, rare, view.crop, rng) or corner
         image = _crop(image, corner, view.crop, PADDING)
         if label is not None:
             label = _crop(label, corner, view.crop, (IGNORE,))
@@ -176,6 +190,23 @@ def augment(
         brightness, contrast, saturation = (1 + view.jitter * (2 * c - 1) for c in colors)
         image = _jitter(image, brightness, contrast, saturation)
     return image, label
+
+
+def _towards_rare(
+    label: NDArray[np.uint8], rare: RareCrops, crop: tuple[int, int], rng: np.random.Generator
+) -> tuple[int, int] | None:
+    """Return the corner of a crop around a random pixel of a random rare class, if it is to be."""
+    chance, which, where = rng.random(3)
+    present = [c for c in rare.classes if (label == c).any()]
+    if chance >= rare.chance or not present:
+        return None
+    pixels = np.flatnonzero(label == present[int(which * len(present))])
+    centre = divmod(int(pixels[int(where * len(pixels))]), label.shape[1])
+    top, left = (
+        min(max(0, at - side // 2), max(0, length - side))
+        for at, side, length in zip(centre, crop, label.shape, strict=True)
+    )
+    return top, left
 
 
 def _crop(

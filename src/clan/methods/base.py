@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 
 from clan import losses
 from clan.data.loading import Batch
+from clan.methods.stages import Reading, Stage
 from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics
-from clan.models.segmenter import Segmenter
+from clan.models.segmenter import Features, Segmenter
 from clan.optim import (
     OptimizerOptions,
     OptimOptions,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     # for its types alone: Lightning takes seconds to import, and reading a preset needs none of it
     from lightning.fabric import Fabric
     from lightning.fabric.wrappers import _FabricModule
+
+    from clan.stages import StageDomains
 
 
 class MethodOptions(Options):
@@ -47,6 +50,14 @@ class MethodOptions(Options):
     clamp: float = Field(0.0, ge=0, lt=1)
     """Least probability of a true class: below it, a pixel gives no gradient (published code of
     CLAN: 1e-9)."""
+
+    def stages(self, steps: int) -> tuple[Stage, ...]:
+        """Divide a training of ``steps`` updates; one stage unless a method says otherwise.
+
+        Raises:
+            ValueError: there are too few steps; says how many it takes.
+        """
+        return (Stage("training", steps),)
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,19 @@ class Method(nn.Module, ABC):
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
         """Do one complete update; return named scalars, detached, still on the device."""
 
+    def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
+        """Pass over whole data sets before a stage that is declared as ``prepared``.
+
+        The segmenter is in evaluation mode and gradients are off. What is learnt of the data
+        belongs into buffers, so that a resumed run has it, or into the stage's folder; and it
+        depends on nothing that an earlier call for the same stage left: a run that was killed in
+        the midst calls again.
+        """
+
+    def reading(self, stage: Stage) -> Reading:
+        """Return how the training batches of a stage that has begun are to be read."""
+        return Reading()
+
     def add_player(
         self, name: str, module: nn.Module, groups: list[dict[str, Any]], rule: OptimizerOptions
     ) -> None:
@@ -117,6 +141,13 @@ class Method(nn.Module, ABC):
         wrapped, optimizer = self.fabric.setup(module, build_optimizer(groups, rule))
         self._wrapped[name], self._rules[name] = cast("_FabricModule", wrapped), rule
         self.optimizers[name] = cast(Optimizer, optimizer)
+
+    def add_discriminator(self, module: nn.Module) -> None:
+        """Give D its optimizer, as `add_player`."""
+        rule = self.optim.discriminator
+        parameters = list(module.parameters())
+        group = {"name": "discriminator", "params": parameters, "lr": rule.lr, "base_lr": rule.lr}
+        self.add_player("discriminator", module, [group], rule)
 
     def start_update(self, progress: Progress) -> None:
         """Clear gradients and sums, set every optimizer's learning rate for this step."""
@@ -130,6 +161,10 @@ class Method(nn.Module, ABC):
         """Step every optimizer and return what was noted, averaged over the micro-batches."""
         for optimizer in self.optimizers.values():
             optimizer.step()
+        return self.noted()
+
+    def noted(self) -> dict[str, Tensor]:
+        """Return this update's named scalars, averaged over the micro-batches."""
         return {name: total / self.optim.accumulate for name, total in self._sums.items()}
 
     def micro_batches(self, source: Batch, target: Batch) -> Iterator[MicroBatch]:
@@ -154,6 +189,18 @@ class Method(nn.Module, ABC):
         """Run G on a batch; the logits come at the size of its labels."""
         return self.forward_domain(domain, batch["image"], batch.get("size"))
 
+    def encode_batch(self, domain: Domain, batch: Batch) -> Features:
+        """Run E alone, as `forward_batch` would, on this process alone: see `share_gradients`."""
+        set_statistics(self.segmenter, POLICY[self.options.batch_norm][domain])
+        with self.fabric.autocast():
+            return self.segmenter.encode(batch["image"])
+
+    def classify_batch(self, features: Features, batch: Batch) -> tuple[Tensor, ...]:
+        """Run the classifiers on a batch's features, on this process alone; as `forward_batch`."""
+        own, size = batch["image"].shape[-2:], batch.get("size")
+        with self.fabric.autocast():
+            return self.segmenter.classify_at(features, own, size)
+
     def run_player(self, name: str, x: Tensor) -> Tensor:
         """Run another network through its wrapper (precision, gradient synchronisation)."""
         return cast(Tensor, self._wrapped[name](x))
@@ -177,11 +224,47 @@ class Method(nn.Module, ABC):
             return nullcontext()
         return self.fabric.no_backward_sync(self._wrapped[player])
 
+    def share_gradients(self, player: str) -> None:
+        """Average a player's gradients over the processes, all at once.
+
+        For updates that do not run a whole network through its wrapper (E without its classifiers,
+        or with frozen parts), whose gradients therefore nobody has shared yet.
+        """
+        if self.fabric.world_size == 1:
+            return
+        groups = self.optimizers[player].param_groups
+        gradients = [p.grad for g in groups for p in g["params"] if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = cast(Tensor, self.fabric.all_reduce(flat, reduce_op="mean"))
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
     def note(self, **scalars: Tensor) -> None:
         """Add to this update's named scalars without leaving the device."""
         for name, value in scalars.items():
             value = value.detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def note_discriminator(self, d_s: Tensor, d_t: Tensor) -> None:
+        """Note how well D tells the domains apart: accuracy and mean logit, per domain."""
+        right_s, right_t = (d_s < 0).float().mean(), (d_t > 0).float().mean()
+        self.note(d_accuracy=(right_s + right_t) / 2)
+        self.note(d_accuracy_source=right_s, d_accuracy_target=right_t)
+        self.note(d_logit_source=d_s.float().mean(), d_logit_target=d_t.float().mean())
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Let gradients pass through networks without reaching their parameters."""
+    learning = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def _part(batch: Batch, index: int, parts: int) -> Batch:

@@ -9,8 +9,6 @@ weight; `clan.methods.clan` changes just that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from clan.data.loading import Batch
 from clan.losses import adversarial_loss
-from clan.methods.base import Method, MethodOptions, Progress
+from clan.methods.base import Method, MethodOptions, Progress, frozen
 from clan.methods.gradients import GradientNorm, share
 from clan.models.discriminator import SOURCE, TARGET, Discriminator, Upsampling
 from clan.models.segmenter import Segmenter
@@ -68,14 +66,7 @@ class TAN(Method):
     def setup(self, fabric: Fabric) -> None:
         """Wrap G and D with their optimizers."""
         super().setup(fabric)
-        rule = self.optim.discriminator
-        group = {
-            "name": "discriminator",
-            "params": list(self.discriminator.parameters()),
-            "lr": rule.lr,
-            "base_lr": rule.lr,
-        }
-        self.add_player("discriminator", self.discriminator, [group], rule)
+        self.add_discriminator(self.discriminator)
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
         """Update G on source labels and against D, then D on both domains' predictions."""
@@ -103,6 +94,10 @@ class TAN(Method):
         """Weight of each target location in D's own loss, given that in G's."""
         return None if weight is None else weight.detach()
 
+    def discriminated(self, p: Tensor) -> Tensor:
+        """What D reads of a softmax map p (N, C, H, W): p itself."""
+        return p
+
     def damping(self, progress: Progress) -> float:
         """Return the factor on the adversarial weights at this step."""
         return progress.remaining if self.options.damping else 1.0
@@ -124,8 +119,8 @@ class TAN(Method):
             weight = self.location_weight(logits, progress)
             p_t = self.segmenter.ensemble(logits).softmax(dim=1)
             # the bare D: its wrapper would wait for gradients that a frozen network never gets
-            with _frozen(self.discriminator), self.fabric.autocast():
-                domain = self.discriminator(p_t)
+            with frozen(self.discriminator), self.fabric.autocast():
+                domain = self.discriminator(self.discriminated(p_t))
             loss = adversarial_loss(domain, SOURCE, weight)
             self.backward(self.options.lambda_adv * self.damping(progress) * loss)
         self.note(loss_adv=loss)
@@ -135,29 +130,12 @@ class TAN(Method):
         """Backward of D's loss on detached predictions of both domains."""
         factor = self.options.discriminator_factor
         with self.unsynchronised("discriminator", True):
-            d_s = self.run_player("discriminator", p_s)
+            d_s = self.run_player("discriminator", self.discriminated(p_s))
             loss_s = adversarial_loss(d_s, SOURCE)
             self.backward(factor * loss_s)
         with self.unsynchronised("discriminator", not last):
-            d_t = self.run_player("discriminator", p_t)
+            d_t = self.run_player("discriminator", self.discriminated(p_t))
             loss_t = adversarial_loss(d_t, TARGET, weight)
             self.backward(factor * loss_t)
         self.note(loss_d_source=loss_s, loss_d_target=loss_t)
         self.note_discriminator(d_s.detach(), d_t.detach())
-
-    def note_discriminator(self, d_s: Tensor, d_t: Tensor) -> None:
-        """Note how well D tells the domains apart: accuracy and mean logit, per domain."""
-        right_s, right_t = (d_s < 0).float().mean(), (d_t > 0).float().mean()
-        self.note(d_accuracy=(right_s + right_t) / 2)
-        self.note(d_accuracy_source=right_s, d_accuracy_target=right_t)
-        self.note(d_logit_source=d_s.float().mean(), d_logit_target=d_t.float().mean())
-
-
-@contextmanager
-def _frozen(module: Discriminator) -> Iterator[None]:
-    """Let gradients pass through a network without reaching its parameters."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)

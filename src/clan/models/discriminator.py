@@ -1,4 +1,4 @@
-"""The discriminator D: which domain does this prediction come from?"""
+"""The discriminator D: which domain does this prediction, or this feature, come from?"""
 
 from __future__ import annotations
 
@@ -56,3 +56,23 @@ class Discriminator(nn.Module):
             return logits
         aligned = self.upsampling == "aligned"
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=aligned)
+
+
+class FeatureDiscriminator(nn.Module):
+    """Two 1x1 convolutions with leaky ReLU 0.2 between: a domain logit for every location.
+
+    Args:
+        channels: of the features (or scores) that it reads.
+        width: channels between the two convolutions.
+        outputs: how many such classifiers stand side by side; they share nothing but the input.
+    """
+
+    def __init__(self, channels: int, width: int = 64, outputs: int = 1) -> None:
+        super().__init__()
+        self.hidden = nn.Conv2d(channels, outputs * width, 1)
+        self.score = nn.Conv2d(outputs * width, outputs, 1, groups=outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, channels, h, w) to domain logits (N, outputs, h, w) float32; high = target."""
+        logits: Tensor = self.score(F.leaky_relu(self.hidden(features), 0.2))
+        return logits.float()

@@ -134,16 +134,7 @@ class Segmenter(nn.Module):
 
         With a ``size`` (H, W) the logits come in that, whatever the images' own.
         """
-        own = image.shape[-2:]
-        wanted = own if size is None else torch.Size(size)
-        if self.options.head == "deeplab":
-            return self.classify(self.encode(image), wanted)
-        logits = self.classify(self.encode(image), own)
-        if wanted == own:
-            return logits
-        return tuple(
-            F.interpolate(z, size=wanted, mode="bilinear", align_corners=True) for z in logits
-        )
+        return self.classify_at(self.encode(image), image.shape[-2:], size)
 
     def encode(self, image: Tensor) -> Features:
         """Map images (N, 3, H, W) uint8 RGB to features, which `classify` reads.
@@ -166,6 +157,20 @@ class Segmenter(nn.Module):
         DeepLab's classifiers take any size; FCN8s' only that of the image of the features.
         """
         return tuple(classifier(features, size) for classifier in self.classifiers)
+
+    def classify_at(
+        self, features: Features, own: torch.Size, size: Sequence[int] | None
+    ) -> tuple[Tensor, ...]:
+        """Map features of an image of size ``own`` to logits at ``size``, None for its own."""
+        wanted = own if size is None else torch.Size(size)
+        if self.options.head == "deeplab":
+            return self.classify(features, wanted)
+        logits = self.classify(features, own)
+        if wanted == own:
+            return logits
+        return tuple(
+            F.interpolate(z, size=wanted, mode="bilinear", align_corners=True) for z in logits
+        )
 
     def ensemble(self, logits: tuple[Tensor, ...]) -> Tensor:
         """Join the classifiers: (N, C, H, W) whose softmax is the ensemble prediction p.

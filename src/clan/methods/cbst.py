@@ -1,0 +1,205 @@
+"""CBST, class-balanced self-training (Zou et al. 2018), with CRST's regularisers (2019).
+
+Rounds r = 1, 2, ... of
+
+    i   label every target pixel   y(n) = argmax_c q_c(n) / k_c, unlabelled if that is not above 1,
+        k_c = the confidence that the share P_r of the pixels won by c reaches
+    ii  min_G  L_seg(G(x_s), y_s) + lambda_target * L_target(G(x_t), y)
+
+P_r starts at ``portion`` and grows by ``portion_step`` in each round. A threshold for each class
+keeps the frequent and easy classes from crowding out the others. q is the softmax p of the ensemble
+prediction or, with ``spatial_prior`` (CBST-SP), p times the frequency of the class at that place in
+the source. L_target is, over the labelled pixels, cross-entropy, and with a regulariser
+
+    mrkld   -log p_y - alpha / C * sum_c log p_c            the model stays near uniform
+    lrent   -sum_c s_c log p_c,  s_c ~ (p'_c / k_c)^(1/alpha)   soft labels, p' of the labelling G
+
+Labels are files in the run's folder, read back like any labels. Confidences are counted in
+histograms, whose memory does not grow with the images.
+
+Our reading: one schedule of the learning rate over all rounds; as many source as target images in
+every round (the published code grows the source's share from 3 to 6 % of its images instead);
+labels from one scale without mirroring (it averages scales .9, 1, 1.2 and mirror images); all
+pixels are counted (it takes every fourth); the prior is smoothed by a grid of 16 x 32 cells and is
+1 where a class is most frequent, so that it moves no class's share as a whole; for lrent, the
+labelling G sees the crops that the learning one sees.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from clan.data.labels import IGNORE
+from clan.data.loading import Batch
+from clan.losses import cell_shares
+from clan.methods.base import MethodOptions
+from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
+from clan.methods.stages import Reading, Stage
+from clan.models.segmenter import Segmenter
+from clan.optim import OptimOptions
+from clan.pseudo_labels import (
+    balanced_labels,
+    confidence_counts,
+    confidence_thresholds,
+    pseudo_label_loss,
+    soft_labels,
+)
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+    from clan.stages import StageDomains
+
+PRIOR_GRID = (16, 32)
+
+
+class CBST(LabelledTarget):
+    """Source training, then rounds of labelling the target and learning from both."""
+
+    class Options(MethodOptions):
+        """Options of cbst."""
+
+        name: Literal["cbst"] = "cbst"
+        """The method."""
+        source_steps: int = Field(0, ge=0)
+        """First steps on the source alone; 0 if the weights are of a source training already."""
+        rounds: int = Field(4, ge=1)
+        """Rounds of labelling and learning, which share the other steps evenly."""
+        portion: float = Field(0.2, gt=0, le=1)
+        """Share of each class's pixels that the first round labels."""
+        portion_step: float = Field(0.05, ge=0)
+        """Growth of that share in each round."""
+        portion_max: float = Field(0.5, gt=0, le=1)
+        """Where its growth ends."""
+        lambda_target: float = Field(1.0, ge=0)
+        """Weight of the target's loss."""
+        spatial_prior: bool = False
+        """Weight predictions by where classes are in the source (CBST-SP)."""
+        rare_classes: int = Field(3, ge=0)
+        """So many classes with the fewest target pixels are mined for."""
+        rare_chance: float = Field(0.8, ge=0, le=1)
+        """Probability that a crop is centred on a pixel of such a class, if the image has one."""
+        regulariser: Literal["none", "mrkld", "lrent"] = "none"
+        """CRST's: mrkld keeps the model's, lrent the labels' distributions from certainty."""
+        alpha: float = Field(0.1, gt=0)
+        """Strength of mrkld, or the temperature of lrent's soft labels (0.25 is usual there)."""
+
+        def stages(self, steps: int) -> tuple[Stage, ...]:
+            """Divide the steps into source training and rounds."""
+            left = steps - self.source_steps
+            if left < self.rounds:
+                raise ValueError(
+                    f"training.steps {steps} leaves {left} for {self.rounds} rounds after "
+                    f"method.source_steps {self.source_steps}; each round needs at least one"
+                )
+            before = (Stage(SOURCE_STAGE, self.source_steps),) if self.source_steps else ()
+            ends = [left * r // self.rounds for r in range(self.rounds + 1)]
+            return before + tuple(
+                Stage(f"round_{r}", ends[r] - ends[r - 1], prepared=True)
+                for r in range(1, self.rounds + 1)
+            )
+
+        def round_portion(self, number: int) -> float:
+            """Return P_r of a round, counted from 1."""
+            return min(self.portion + (number - 1) * self.portion_step, self.portion_max)
+
+    options: Options
+    terms = ("loss_target", "pseudo_share")
+    thresholds: Tensor
+    rare: Tensor
+    prior: Tensor
+
+    def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:
+        super().__init__(segmenter, options, optim)
+        C = len(segmenter.classes)
+        self.register_buffer("thresholds", torch.ones(C))
+        rare = min(options.rare_classes, C)
+        self.register_buffer("rare", torch.full((rare,), -1, dtype=torch.int64))
+        self.register_buffer("prior", torch.ones(C, *PRIOR_GRID))
+        self.labeller: Segmenter | None = None
+        if options.regulariser == "lrent":
+            self.labeller = Segmenter(segmenter.options, segmenter.classes)
+            self.labeller.load_state_dict(segmenter.state_dict())
+            self.labeller.requires_grad_(False).eval()
+
+    def setup(self, fabric: Fabric) -> None:
+        """Wrap G; take what is remembered to the device."""
+        super().setup(fabric)
+        for name, buffer in self.named_buffers(recurse=False):
+            setattr(self, name, buffer.to(fabric.device))
+        if self.labeller is not None:
+            self.labeller.to(fabric.device)
+
+    # --- between rounds ---------------------------------------------------------------------------
+
+    def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
+        """Choose the round's thresholds and rare classes, and label the target by them."""
+        if self.options.spatial_prior:
+            self.prior.copy_(self._prior(domains))
+        C = len(self.segmenter.classes)
+        counts = torch.zeros_like(confidence_counts(self.prior[None, :, :1, :1], C))
+        for batch in domains.target():
+            counts += confidence_counts(self.confidence(batch["image"]), C)
+        counts = cast(Tensor, self.fabric.all_reduce(counts, reduce_op="sum"))
+        portion = self.options.round_portion(int(stage.name.removeprefix("round_")))
+        self.thresholds.copy_(confidence_thresholds(counts, portion))
+        # classes that no pixel was given have no label to be mined for
+        pixels = counts.sum(dim=1)
+        order = torch.where(pixels > 0, pixels, pixels.max() + 1).argsort(stable=True)
+        self.rare.copy_(order[: len(self.rare)])
+        for batch in domains.target():
+            labels = balanced_labels(self.confidence(batch["image"]), self.thresholds)
+            for name, label in zip(batch["name"], labels, strict=True):
+                domains.write_label(name, label)
+        if self.labeller is not None:
+            self.labeller.load_state_dict(self.segmenter.state_dict())
+
+    def confidence(self, image: Tensor) -> Tensor:
+        """Return q (N, C, H, W) float32 of G as it is evaluated."""
+        with self.fabric.autocast():
+            p = self.segmenter.ensemble(self.segmenter(image)).float().softmax(dim=1)
+        if not self.options.spatial_prior:
+            return p
+        prior = F.interpolate(self.prior[None], p.shape[-2:], mode="bilinear", align_corners=False)
+        return p * prior
+
+    def reading(self, stage: Stage) -> Reading:
+        """Read the target's labels in a round, crops drawn towards rare classes."""
+        if stage.name == SOURCE_STAGE:
+            return Reading()
+        return Reading(True, tuple(self.rare.tolist()), self.options.rare_chance)
+
+    def _prior(self, domains: StageDomains) -> Tensor:
+        """Return where each class is in the source (C, h, w): 1 at its most frequent place."""
+        total = torch.zeros_like(self.prior)
+        for batch in domains.source():
+            total += cell_shares(batch["label"], len(total), PRIOR_GRID).sum(dim=0)
+        total = cast(Tensor, self.fabric.all_reduce(total, reduce_op="sum"))
+        most = total.amax(dim=(1, 2), keepdim=True)
+        # of a class that the source never shows nothing is known
+        return torch.where(most > 0, total / most.clamp(min=1e-12), torch.ones_like(total))
+
+    # --- within a round ---------------------------------------------------------------------------
+
+    def learn_target(self, batch: Batch) -> None:
+        """Backward of the loss on pseudo-labels."""
+        options, label = self.options, batch["label"]
+        logits = self.segmenter.ensemble(self.forward_batch("target", batch))
+        if self.labeller is not None:
+            soft = self._soft_labels(self.labeller, batch["image"])
+            loss = pseudo_label_loss(logits, label, soft=soft)
+        else:
+            uniform = options.alpha if options.regulariser == "mrkld" else 0.0
+            loss = pseudo_label_loss(logits, label, uniform=uniform)
+        self.backward(options.lambda_target * loss)
+        self.note(loss_target=loss, pseudo_share=(label != IGNORE).float().mean())
+
+    def _soft_labels(self, labeller: Segmenter, image: Tensor) -> Tensor:
+        with torch.no_grad(), self.fabric.autocast():
+            p = labeller.ensemble(labeller(image)).float().softmax(dim=1)
+        return soft_labels(p, self.thresholds, self.options.alpha)

@@ -1,0 +1,191 @@
+"""CDA, curriculum domain adaptation (Zhang et al. 2017): easy questions about the target first.
+
+    min_G  L_seg(G(x_s), y_s) + lambda_global * H(q(x_t), mean_n p_t(n))
+           + lambda_superpixel * L_ce(p_t, labels of confident superpixels)
+
+Before it learns from the target, two easier tasks are solved there by what the source teaches: q,
+each image's distribution over the classes (a regression on the image), and the classes of
+superpixels (a classifier on each), of which the confident ones are kept. Then G's predictions have
+to agree: H is the cross-entropy of q and the mean prediction.
+
+Our reading. The original describes images and superpixels by networks trained on other data; here
+it is G's own encoder, after ``source_steps`` on the source or as pretrained. q is the mean of the
+nearest source images (the paper tries it beside logistic regression). Superpixels are SLIC's, with
+the features', the colours' and the position's means; a logistic regression stands for the paper's
+support vector machine. The superpixels' loss is taken pixel by pixel rather than on their mean
+prediction. q is of whole images: views of the target should not crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from clan.data.labels import IGNORE
+from clan.data.loading import Batch
+from clan.errors import DataError
+from clan.losses import class_shares
+from clan.methods.base import MethodOptions
+from clan.methods.features import deepest
+from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
+from clan.methods.stages import Reading, Stage
+from clan.models.segmenter import Segmenter
+from clan.optim import OptimOptions
+from clan.pseudo_labels import pseudo_label_loss
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+    from sklearn.pipeline import Pipeline
+
+    from clan.stages import StageDomains
+
+
+class CDA(LabelledTarget):
+    """Source training, the two easy tasks, then learning from both domains."""
+
+    class Options(MethodOptions):
+        """Options of cda."""
+
+        name: Literal["cda"] = "cda"
+        """The method."""
+        source_steps: int = Field(0, ge=0)
+        """First steps on the source alone; 0 if the encoder is pretrained."""
+        lambda_global: float = Field(0.1, ge=0)
+        """Weight of the images' class distributions; the published code has 0.1."""
+        lambda_superpixel: float = Field(0.1, ge=0)
+        """Weight of the superpixels' labels."""
+        superpixels: int = Field(100, ge=2)
+        """Superpixels that an image is divided into."""
+        superpixel_portion: float = Field(0.6, gt=0, le=1)
+        """Share of an image's superpixels, the most certain, that is labelled."""
+        neighbours: int = Field(5, ge=1)
+        """Source images whose distributions are averaged for a target image."""
+        fit_images: int = Field(500, ge=2)
+        """Source images, evenly chosen, that both tasks are learnt from."""
+
+        def stages(self, steps: int) -> tuple[Stage, ...]:
+            """Divide the steps into source training and the rest."""
+            left = steps - self.source_steps
+            if left < 1:
+                raise ValueError(
+                    f"training.steps {steps} leaves {left} after method.source_steps "
+                    f"{self.source_steps}; at least one step must learn from the target"
+                )
+            before = (Stage(SOURCE_STAGE, self.source_steps),) if self.source_steps else ()
+            return (*before, Stage("curriculum", left, prepared=True))
+
+    options: Options
+    terms = ("loss_global", "loss_superpixel", "pseudo_share")
+    distributions: Tensor
+
+    def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:
+        super().__init__(segmenter, options, optim)
+        # one row for each target image, once they are known
+        self.register_buffer("distributions", torch.zeros(0, len(segmenter.classes)))
+
+    def setup(self, fabric: Fabric) -> None:
+        """Wrap G; take the distributions to the device."""
+        super().setup(fabric)
+        self.distributions = self.distributions.to(fabric.device)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], *args: Any) -> None:
+        # the number of target images is the state's to say
+        if (saved := state_dict.get("distributions")) is not None:
+            self.distributions = self.distributions.new_zeros(saved.shape)
+        super()._load_from_state_dict(state_dict, *args)
+
+    # --- before the target is learnt from ---------------------------------------------------------
+
+    def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
+        """Solve both tasks on the source, then answer them for every target image."""
+        from clan import superpixels
+
+        classes, shares = self._learn_tasks(domains)
+        table = torch.zeros(domains.target_images, len(self.segmenter.classes))
+        for batch in domains.target():
+            ids, x, description = self._describe(batch)
+            row = int(batch["index"])
+            table[row] = torch.from_numpy(shares.predict(description[None])[0])
+            portion = self.options.superpixel_portion
+            label = superpixels.label_superpixels(classes, ids, x, portion)
+            domains.write_label(batch["name"][0], torch.from_numpy(label))
+        table = table.to(self.distributions.device)
+        # every row is filled by one process and zero in the others
+        self.distributions = cast(Tensor, self.fabric.all_reduce(table, reduce_op="sum"))
+
+    def _learn_tasks(self, domains: StageDomains) -> tuple[Pipeline, Pipeline]:
+        """Return the classifier of superpixels and the regression of images' distributions."""
+        from clan import superpixels
+
+        C = len(self.segmenter.classes)
+        x, y, descriptions, shares = [], [], [], []
+        for batch in domains.source(self.options.fit_images):
+            ids, each, description = self._describe(batch)
+            classes = superpixels.majority(ids, batch["label"][0].cpu().numpy(), C)
+            x.append(each[classes != IGNORE])
+            y.append(classes[classes != IGNORE])
+            descriptions.append(description[None])
+            shares.append(class_shares(batch["label"], C).cpu().numpy())
+        xs, ys = self._of_all(x), self._of_all([each[:, None] for each in y])[:, 0]
+        found = np.unique(ys)
+        if len(found) < 2:
+            raise DataError(
+                f"the source's superpixels are of {len(found)} class only; curriculum adaptation "
+                "learns to tell classes apart and needs at least two"
+            )
+        neighbours = self.options.neighbours
+        regression = superpixels.fit_shares(
+            self._of_all(descriptions), self._of_all(shares), neighbours
+        )
+        return superpixels.fit_classes(xs, ys.astype(np.uint8)), regression
+
+    def _describe(
+        self, batch: Batch
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+        """Return an image's superpixels (h, w), their descriptions, and its own."""
+        from clan import superpixels
+
+        with self.fabric.autocast():
+            features = deepest(self.segmenter.encode(batch["image"]))[0].float().cpu().numpy()
+        picture = np.ascontiguousarray(batch["image"][0].permute(1, 2, 0).cpu().numpy())
+        ids, small = superpixels.divide(picture, self.options.superpixels)
+        return ids, superpixels.describe(ids, small, features), features.mean(axis=(1, 2))
+
+    def _of_all(self, parts: list[NDArray[Any]]) -> NDArray[np.float32]:
+        """Join arrays (n, F) of this process's images, then of all processes'."""
+        rows = torch.from_numpy(np.concatenate(parts).astype(np.float32))
+        if self.fabric.world_size > 1:
+            rows = rows.to(self.fabric.device)
+            counts = cast(Tensor, self.fabric.all_gather(torch.tensor(len(rows)).to(rows.device)))
+            # gathered pieces must be of one size
+            padded = rows.new_zeros(int(counts.max()), rows.shape[1])
+            padded[: len(rows)] = rows
+            gathered = cast(Tensor, self.fabric.all_gather(padded))
+            pieces = zip(gathered, counts.flatten().tolist(), strict=True)
+            rows = torch.cat([piece[:count] for piece, count in pieces]).cpu()
+        return rows.numpy()
+
+    def reading(self, stage: Stage) -> Reading:
+        """Read the superpixels' labels once there are any."""
+        return Reading(target_labels=stage.name != SOURCE_STAGE)
+
+    # --- learning from it -------------------------------------------------------------------------
+
+    def learn_target(self, batch: Batch) -> None:
+        """Backward of both target losses."""
+        label = batch["label"]
+        logits = self.segmenter.ensemble(self.forward_batch("target", batch))
+        mean = logits.float().softmax(dim=1).mean(dim=(2, 3))
+        q = self.distributions[batch["index"]]
+        overall = -(q * mean.clamp(min=1e-8).log()).sum(dim=1).mean()
+        local = pseudo_label_loss(logits, label)
+        options = self.options
+        self.backward(options.lambda_global * overall + options.lambda_superpixel * local)
+        share = (label != IGNORE).float().mean()
+        self.note(loss_global=overall, loss_superpixel=local, pseudo_share=share)

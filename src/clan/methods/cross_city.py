@@ -1,0 +1,88 @@
+"""Cross-city, "no more discrimination" (Chen et al. 2017): one domain classifier for each class.
+
+    min_G  L_seg(G(x_s), y_s) + lambda_adv * BCE(D_0(f_t), source)
+           + lambda_class * sum_c mean_n[S_c(n) * BCE(D_c(f_t(n)), source)]
+    min_D  1/2 for each domain of
+           BCE(D_0(f), domain) + sum_c mean_n[S_c(n) * BCE(D_c(f(n)), domain)]
+
+f are the encoder's deepest features, n the cells of their grid. S_c(n) is the share of the cell's
+pixels that are of class c: by the labels in the source, by G's own prediction (a soft pseudo-label
+of the cell) in the target. D_0 aligns the domains as wholes, D_c class with class: what CLAN does
+with one discriminator and a weight, this does with C of them.
+
+Our reading: G learns against D on the target only, as in the rest of this family; the
+pseudo-labels are those of G as it is, not of a network that is trained on the source beforehand
+(``source_steps`` lets them settle); a classifier is two 1x1 convolutions of its own. The priors of
+static objects need pairs of views of one place over time and are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clan.data.loading import Batch
+from clan.losses import adversarial_loss, cell_shares
+from clan.methods.base import Progress
+from clan.methods.features import FeatureAdversary, FeatureOptions, Judged, deepest
+from clan.models.discriminator import SOURCE
+from clan.models.segmenter import Segmenter
+from clan.optim import OptimOptions
+
+
+class CrossCity(FeatureAdversary):
+    """A global adversary, and one per class on the grid cells that hold the class."""
+
+    class Options(FeatureOptions):
+        """Options of cross_city."""
+
+        name: Literal["cross_city"] = "cross_city"
+        """The method."""
+        lambda_class: float = Field(0.001, ge=0)
+        """Weight of the classes' adversarial terms in G's loss; the paper's is not published."""
+
+    options: Options
+
+    def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:
+        channels, outputs = segmenter.encoder.out_channels, 1 + len(segmenter.classes)
+        super().__init__(segmenter, options, optim, channels, outputs)
+
+    def learn_source(self, batch: Batch, progress: Progress) -> Judged:
+        """Backward of L_seg; the cells' classes are those of the labels."""
+        features = self.encode_batch("source", batch)
+        loss = self.segmentation_loss(self.classify_batch(features, batch), batch["label"])
+        self.backward(loss)
+        self.note(loss_seg=loss)
+        f_s = deepest(features).detach()
+        return Judged(f_s, self._shares(batch["label"], f_s))
+
+    def learn_target(self, batch: Batch, progress: Progress) -> Judged:
+        """Backward of both adversarial losses; the cells' classes are those predicted."""
+        features = self.encode_batch("target", batch)
+        with torch.no_grad():
+            logits = self.segmenter.ensemble(self.classify_batch(features, batch))
+        f_t = deepest(features)
+        shares = self._shares(logits.argmax(dim=1), f_t)
+        d_t = self.judge(f_t)
+        overall = adversarial_loss(d_t[:, :1], SOURCE)
+        by_class = self.class_loss(d_t, SOURCE, shares)
+        loss = self.options.lambda_adv * overall + self.options.lambda_class * by_class
+        self.backward(self.strength(progress) * loss)
+        self.note(loss_adv=overall, loss_adv_class=by_class)
+        return Judged(f_t.detach(), shares)
+
+    def domain_loss(self, logits: Tensor, label: float, shares: Tensor | None) -> Tensor:
+        """Return D's loss on one domain: of D_0, and of all D_c where their class is."""
+        assert shares is not None, "both turns give the shares of the classes"
+        return adversarial_loss(logits[:, :1], label) + self.class_loss(logits, label, shares)
+
+    def class_loss(self, logits: Tensor, label: float, shares: Tensor) -> Tensor:
+        """Return sum_c mean_n[S_c(n) * BCE(D_c(n), label)] of logits (N, 1 + C, h, w)."""
+        return shares.shape[1] * adversarial_loss(logits[:, 1:], label, shares)
+
+    def _shares(self, label: Tensor, features: Tensor) -> Tensor:
+        size = features.shape[-2:]
+        return cell_shares(label, len(self.segmenter.classes), (size[0], size[1]))

@@ -1,0 +1,131 @@
+"""What the adversaries on features share: a discriminator that judges every location of a map.
+
+G learns from source labels and against D, whose parameters stand still meanwhile; then D learns
+from both domains' features, through which nothing flows back to G. What G's loss on each domain
+is, and what D is asked, is each method's own.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import Field
+from torch import Tensor
+
+from clan.data.loading import Batch
+from clan.losses import adversarial_loss
+from clan.methods.base import Method, MethodOptions, Progress, frozen
+from clan.models.discriminator import SOURCE, TARGET, FeatureDiscriminator
+from clan.models.segmenter import Features, Segmenter
+from clan.models.vgg import VGGFeatures
+from clan.optim import OptimOptions
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+class FeatureOptions(MethodOptions):
+    """What adversaries on features share."""
+
+    lambda_adv: float = Field(0.001, ge=0)
+    """Weight of the domain-adversarial term in G's loss."""
+    discriminator_width: int = Field(64, ge=4)
+    """Channels between the two 1x1 convolutions of a domain classifier."""
+    source_steps: int = Field(0, ge=0)
+    """First steps in which G learns from the source alone while D learns already; the originals
+    start from a network that is trained on the source."""
+
+
+class Judged(NamedTuple):
+    """What D is shown of a domain, detached."""
+
+    x: Tensor
+    """Features or scores, (N, channels, h, w)."""
+    shares: Tensor | None = None
+    """(N, C, h, w) share of each class in a location, for classifiers per class."""
+
+
+class FeatureAdversary(Method):
+    """G's and D's turns; subclasses say what G learns from either domain.
+
+    Args:
+        segmenter: G.
+        options: of the method.
+        optim: both players' optimizers.
+        channels: of what D reads.
+        outputs: domain classifiers side by side.
+    """
+
+    options: FeatureOptions
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        options: FeatureOptions,
+        optim: OptimOptions,
+        channels: int,
+        outputs: int = 1,
+    ) -> None:
+        super().__init__(segmenter, options, optim)
+        width = options.discriminator_width
+        self.discriminator = FeatureDiscriminator(channels, width, outputs)
+
+    def setup(self, fabric: Fabric) -> None:
+        """Wrap G and D with their optimizers."""
+        super().setup(fabric)
+        self.add_discriminator(self.discriminator)
+
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Update G on source labels and against D, then D on both domains."""
+        self.start_update(progress)
+        for source_part, target_part, last in self.micro_batches(source, target):
+            # E may learn without the classifiers, which a wrapper that shares gradients would
+            # wait for: they are shared once, when all are there
+            with self.unsynchronised("segmenter", True):
+                from_source = self.learn_source(source_part, progress)
+                from_target = self.learn_target(target_part, progress)
+            self.learn_domains(from_source, from_target, last)
+        self.share_gradients("segmenter")
+        return self.finish_update()
+
+    @abstractmethod
+    def learn_source(self, batch: Batch, progress: Progress) -> Judged:
+        """Backward of G's loss on the source; return what D is shown of it."""
+
+    @abstractmethod
+    def learn_target(self, batch: Batch, progress: Progress) -> Judged:
+        """Backward of G's loss on the target; return what D is shown of it."""
+
+    def strength(self, progress: Progress) -> float:
+        """Return the factor on all that is not L_seg: 0 in the first ``source_steps``, then 1."""
+        return float(progress.step >= self.options.source_steps)
+
+    def judge(self, x: Tensor) -> Tensor:
+        """Return the logits of D (N, outputs, h, w), with gradients to ``x`` but none to D."""
+        with frozen(self.discriminator), self.fabric.autocast():
+            logits: Tensor = self.discriminator(x)
+        return logits
+
+    def domain_loss(self, logits: Tensor, label: float, shares: Tensor | None) -> Tensor:
+        """Return the cross-entropy of D's logits against one domain; G's and D's common measure."""
+        return adversarial_loss(logits, label)
+
+    def learn_domains(self, source: Judged, target: Judged, last: bool) -> None:
+        """Backward of D's loss, half for each domain."""
+        with self.unsynchronised("discriminator", True):
+            d_s = self.run_player("discriminator", source.x)
+            loss_s = self.domain_loss(d_s, SOURCE, source.shares)
+            self.backward(loss_s / 2)
+        with self.unsynchronised("discriminator", not last):
+            d_t = self.run_player("discriminator", target.x)
+            loss_t = self.domain_loss(d_t, TARGET, target.shares)
+            self.backward(loss_t / 2)
+        self.note(loss_d_source=loss_s, loss_d_target=loss_t)
+        # of the classifier of all classes, where there are others
+        self.note_discriminator(d_s[:, 0].detach(), d_t[:, 0].detach())
+
+
+def deepest(features: Features) -> Tensor:
+    """Return the deepest map of an encoder, (N, F, h, w): fc7 of VGG16, the only one of others."""
+    return features.fc7 if isinstance(features, VGGFeatures) else features

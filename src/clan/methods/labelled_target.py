@@ -1,0 +1,48 @@
+"""What methods share that train on the source, then on labels that they give the target too."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from clan.data.loading import Batch
+from clan.methods.base import Method, Progress
+
+SOURCE_STAGE = "source"
+
+
+class LabelledTarget(Method):
+    """Source and target losses in one update; the target's only where its batch has labels."""
+
+    terms: tuple[str, ...]
+    """Names of the scalars that `learn_target` notes; 0 while there are no labels."""
+
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Learn from source labels and, once there are any, from the target's given ones."""
+        self.start_update(progress)
+        labelled = "label" in target
+        for source_part, target_part, last in self.micro_batches(source, target):
+            # where the target is learnt from, its backward shares the sum of both gradients
+            with self.unsynchronised("segmenter", labelled or not last):
+                logits = self.forward_batch("source", source_part)
+                loss = self.segmentation_loss(logits, source_part["label"])
+                self.backward(loss)
+            self.note(loss_seg=loss)
+            if labelled:
+                with self.unsynchronised("segmenter", not last):
+                    self.learn_target(target_part)
+            else:
+                self._show_target(target_part)
+                self.note(**dict.fromkeys(self.terms, loss.new_zeros(())))
+        return self.finish_update()
+
+    @abstractmethod
+    def learn_target(self, batch: Batch) -> None:
+        """Backward of the target's loss; note the scalars of `terms`."""
+
+    def _show_target(self, batch: Batch) -> None:
+        """Let the batch statistics see the target while there is nothing to learn from it."""
+        with torch.no_grad():
+            self.forward_batch("target", batch)

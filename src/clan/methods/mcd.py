@@ -1,0 +1,97 @@
+"""MCD, maximum classifier discrepancy (Saito et al. 2018): two classifiers as the adversary.
+
+    A  min_{E,C1,C2}  L_seg(C1(E(x_s)), y_s) + L_seg(C2(E(x_s)), y_s)
+    B  min_{C1,C2}    the same - d(p1, p2)    on the target, E fixed
+    C  min_E          d(p1, p2)               on the target, C1 and C2 fixed; num_k times
+
+d is the mean absolute difference of the classifiers' softmaxes. Target pixels where the two can
+be made to differ lie outside the source's support; E learns to leave no such pixels. There is no
+discriminator: the classifiers are one.
+
+The paper writes d on images' class probabilities; per pixel, averaged, is its code. A, B and C are
+optimizer steps of their own on the same images, and E and the classifiers keep one optimizer each
+way: a part whose parameters stand still is not touched by momentum or decay either.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clan.data.loading import Batch
+from clan.losses import classifier_discrepancy
+from clan.methods.base import Method, MethodOptions, Progress, frozen
+
+
+class MCD(Method):
+    """Steps A, B and C on one source and one target batch."""
+
+    class Options(MethodOptions):
+        """Options of mcd."""
+
+        name: Literal["mcd"] = "mcd"
+        """The method."""
+        segmentation: Literal["ensemble", "heads"] = "heads"
+        """Segmentation loss per classifier, summed (as published), or on the ensemble."""
+        num_k: int = Field(4, ge=1)
+        """Times that step C is repeated in each update; the published code has 4."""
+
+    options: Options
+    least_classifiers = 2
+
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Learn from the source, then set the classifiers apart, then E against them."""
+        self.start_update(progress)
+        for source_part, _, _ in self.micro_batches(source, target):
+            self.learn_source(source_part)
+        self._finish_part()
+        for source_part, target_part, _ in self.micro_batches(source, target):
+            self.set_apart(source_part, target_part)
+        self._finish_part()
+        for turn in range(self.options.num_k):
+            for _, target_part, _ in self.micro_batches(source, target):
+                distance = self.draw_together(target_part)
+                if turn == self.options.num_k - 1:
+                    self.note(discrepancy=distance)
+            self._finish_part()
+        return self.noted()
+
+    def learn_source(self, batch: Batch) -> None:
+        """Step A: backward of both classifiers' source losses, for all of G."""
+        with self.unsynchronised("segmenter", True):
+            logits = self.forward_batch("source", batch)
+            loss = self.segmentation_loss(logits, batch["label"])
+            self.backward(loss)
+        self.note(loss_seg=loss)
+
+    def set_apart(self, source: Batch, target: Batch) -> None:
+        """Step B: backward of the source losses less the discrepancy, for C1 and C2."""
+        with torch.no_grad():
+            f_s = self.encode_batch("source", source)
+            f_t = self.encode_batch("target", target)
+        with self.unsynchronised("segmenter", True):
+            loss = self.segmentation_loss(self.classify_batch(f_s, source), source["label"])
+            distance = self._discrepancy(self.classify_batch(f_t, target))
+            self.backward(loss - distance)
+        self.note(discrepancy_apart=distance)
+
+    def draw_together(self, target: Batch) -> Tensor:
+        """Step C: backward of the discrepancy, for E."""
+        with self.unsynchronised("segmenter", True), frozen(self.segmenter.classifiers):
+            features = self.encode_batch("target", target)
+            distance = self._discrepancy(self.classify_batch(features, target))
+            self.backward(distance)
+        return distance
+
+    def _discrepancy(self, logits: tuple[Tensor, ...]) -> Tensor:
+        p1, p2 = (z.softmax(dim=1) for z in logits)
+        return classifier_discrepancy(p1, p2)
+
+    def _finish_part(self) -> None:
+        """Step what has gradients; without one (None, not zero) a parameter is left as it is."""
+        self.share_gradients("segmenter")
+        self.optimizers["segmenter"].step()
+        self.optimizers["segmenter"].zero_grad(set_to_none=True)
