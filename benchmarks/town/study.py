@@ -54,24 +54,25 @@ def main() -> None:
         for seed in options.seeds
     ]
     run_all(tan, options.jobs)
-    write_page(options.page, read_table(options.out), [job.out for job in tan])
+    command = f"python benchmarks/town/study.py --seeds {' '.join(map(str, options.seeds))}"
+    write_page(options.page, command, read_table(options.out), [job.out for job in tan])
 
 
-def write_page(page: Path, table: Table, tan: Sequence[Path]) -> None:
+def write_page(page: Path, command: str, table: Table, tan: Sequence[Path]) -> None:
     """Write the page and its figure, images/parameter-study.png and .svg beside it."""
     figure = draw_study(table, tan)
     for suffix in ("png", "svg"):
         save_figure(figure, page.parent / "images" / f"parameter-study.{suffix}")
-    page.write_text("\n".join(_lines(table, tan)), encoding="utf-8")
+    page.write_text("\n".join(_lines(command, table, tan)), encoding="utf-8")
 
 
-def _lines(table: Table, tan: Sequence[Path]) -> Iterable[str]:
+def _lines(command: str, table: Table, tan: Sequence[Path]) -> Iterable[str]:
     reference = read_reference(table, tan)
     yield "# Parameter study"
     yield ""
     yield (
-        "Written by `python benchmarks/town/study.py` from the files of the runs; no number here "
-        f"was typed. {machine()}"
+        f"Written by `{command}` from the files of the runs; no number here was typed. "
+        f"{machine()}"
     )
     yield ""
     yield "![mIoU and D's loss over lambda_local and epsilon](images/parameter-study.png)"
