@@ -130,9 +130,9 @@ def _draw(bench: Benchmark, runs: Sequence[RunFolder], folder: Path) -> None:
 
 
 def _shrink(path: Path) -> None:
-    """Keep 256 colours: a third of the size, and no difference that a reader would see."""
+    """Keep 200 colours: a third of the size, and no difference that a reader would see."""
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        small = picture.convert("RGB").quantize(200, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
 
 
