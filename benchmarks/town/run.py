@@ -8,6 +8,7 @@ Draws the town first if it is not there. A second call goes on where the first o
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -51,6 +52,9 @@ def main() -> None:
     jobs = table_jobs(options, "town/{}".format, overrides)
     run_all(jobs, options.jobs)
     section = CRITERION if options.criterion else SECTION
+    if not options.criterion and tuple(options.seeds) != (0, 1, 2):
+        seeds = " ".join(map(str, options.seeds))
+        section = replace(section, command=f"{section.command} --seeds {seeds}")
     write_section(options.results, section, [job.out for job in jobs])
 
 

@@ -71,8 +71,7 @@ def _lines(command: str, table: Table, tan: Sequence[Path]) -> Iterable[str]:
     yield "# Parameter study"
     yield ""
     yield (
-        f"Written by `{command}` from the files of the runs; no number here was typed. "
-        f"{machine()}"
+        f"Written by `{command}` from the files of the runs; no number here was typed. {machine()}"
     )
     yield ""
     yield "![mIoU and D's loss over lambda_local and epsilon](images/parameter-study.png)"
