@@ -13,7 +13,7 @@ def watch(terminal: bool, title: str = "tan [x] [bold]y[/bold]", start: int = 0)
         bar.message("weights: /data/[red]a.pth " + "long " * 60)
         bar.begin(title, start, 40)
         for step in range(start + 1, 41):
-            bar.advance(step, {"loss_seg": 1.25, "d_accuracy": 0.5}, 12.34)
+            bar.advance(step, {"loss_seg": 1.25, "d_accuracy": 0.5, "d_logit_source": 1.0}, 12.34)
     return file.getvalue()
 
 

@@ -22,7 +22,7 @@ from clan.errors import ConfigError
 from clan.methods import METHODS, Method, Progress, Stage
 from clan.pseudo_labels import balanced_labels
 from clan.runs import RunFolder
-from clan.stages import StageDomains, label_path, relabelled
+from clan.stages import RunDomains, label_path, relabelled
 from clan.stopping import StopRequest
 from clan.training import Interrupted, train
 from tests.systems import SETTINGS, records, same, tensors, tiny, write_street
@@ -149,9 +149,9 @@ def test_labels_are_those_of_the_network_at_the_rounds_start(
             assert stored.shape == (32, 64)
 
 
-def stage_domains(street: Path, folder: Path, size: tuple[int, int] | None = None) -> StageDomains:
+def stage_domains(street: Path, folder: Path, size: tuple[int, int] | None = None) -> RunDomains:
     domains = open_domains(tiny(street, "cbst").data)
-    return StageDomains(domains, folder, size=size, fabric=Fabric(accelerator="cpu", devices=1))
+    return RunDomains(domains, folder, size=size, fabric=Fabric(accelerator="cpu", devices=1))
 
 
 def test_domains_are_whole_and_the_target_has_no_labels(street: Path, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_crash_in_any_stage_changes_nothing(
 
     begin = CBST.begin_stage
 
-    def begin_stage(self: Method, stage: Stage, domains: StageDomains) -> None:
+    def begin_stage(self: Method, stage: Stage, domains: RunDomains) -> None:
         began.append(stage.name)
         begin(self, stage, domains)
 
@@ -241,16 +241,16 @@ def test_a_crash_in_a_pass_repeats_it(
     monkeypatch: pytest.MonkeyPatch,
     labels: int,
 ) -> None:
-    original, written = StageDomains.write_label, []
+    original, written = RunDomains.write_label, []
 
-    def write(self: StageDomains, name: str, label: torch.Tensor) -> None:
+    def write(self: RunDomains, name: str, label: torch.Tensor) -> None:
         if len(written) == 6 + labels:
             crash()
         written.append(name)
         original(self, name, label)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StageDomains, "write_label", write)
+        patch.setattr(RunDomains, "write_label", write)
         with pytest.raises(ZeroDivisionError):
             quiet(street, tmp_path / "run", "training.checkpoint_every=100")
     assert RunFolder(tmp_path / "run").newest_checkpoint().name == "step_00000004.pt"  # type: ignore[union-attr]

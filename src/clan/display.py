@@ -56,6 +56,10 @@ class Silent:
         pass
 
 
+DETAILS = ("d_accuracy_", "d_logit_", "alignment_q")
+"""Scalars that a line has no room for; the run's metrics have them."""
+
+
 class Bar:
     """A progress bar with losses, images per second and time left.
 
@@ -89,7 +93,11 @@ class Bar:
 
     def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
         """Move the bar and show the newest losses."""
-        losses = "  ".join(f"{k.removeprefix('loss_')} {v:.3g}" for k, v in scalars.items())
+        losses = "  ".join(
+            f"{name.removeprefix('loss_')} {value:.3g}"
+            for name, value in scalars.items()
+            if not name.startswith(DETAILS)
+        )
         shown = f"{images_per_second:.1f} img/s  {losses}"
         self._progress.update(self._task, completed=step, shown=shown)
         tenth = 10 * step // self._steps

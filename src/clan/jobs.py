@@ -23,9 +23,10 @@ import torch
 
 from clan.config import Config
 from clan.errors import ConfigError, RunError
+from clan.resuming import FREE_TO_CHANGE
 from clan.runs import RunFolder
 from clan.stopping import StopRequest
-from clan.training import FREE_TO_CHANGE, Interrupted
+from clan.training import Interrupted
 
 INTERRUPTED = 130
 """Exit code of a training that was asked to stop and wrote its checkpoint."""

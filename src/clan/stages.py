@@ -24,7 +24,7 @@ SOURCE_STREAM, TARGET_STREAM = 0, 1
 """Tell the random numbers of the domains' batches apart."""
 
 
-class StageDomains:
+class RunDomains:
     """Both domains in evaluation mode, and the folder of a stage.
 
     Each process passes over its own share of the images; whoever counts sums the counts over the

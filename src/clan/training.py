@@ -17,11 +17,9 @@ import clan
 from clan.checkpoint import (
     broken_tensor,
     checkpoint_path,
-    load_newest,
     save_checkpoint,
-    set_aside,
 )
-from clan.config import Config, anchored, differences
+from clan.config import Config, anchored
 from clan.data.loading import Batch
 from clan.data.transforms import random_generator
 from clan.display import Bar, Display, Silent
@@ -34,24 +32,12 @@ from clan.models.segmenter import Segmenter
 from clan.models.weights import LoadReport, load_encoder_weights, save_model
 from clan.processes import launch, refuse_uneven, together
 from clan.protocol import choose_protocol
+from clan.resuming import is_finished, prepare_folder, read_checkpoint
 from clan.runs import RunFolder
-from clan.stages import StageDomains, stage_batches
+from clan.stages import RunDomains, stage_batches
 from clan.stopping import StopRequest
 
 STEP_STREAM, STAGE_STREAM = 2, 3
-
-FREE_TO_CHANGE = (
-    "description",
-    "data.root",
-    "data.workers",
-    "training.accelerator",
-    "training.checkpoint_every",
-    "training.devices",
-    "training.keep_checkpoints",
-    "training.nodes",
-    "training.snapshot_every",
-)
-"""Keys that a resumed run may change: the result does not depend on them."""
 
 
 class Interrupted(RunError):
@@ -81,7 +67,7 @@ def train(
     # before processes start or files are written: what is wrong is said once and leaves no trace
     if not resume:
         run.refuse_existing()
-    elif _is_finished(RunFolder.open(out), config):
+    elif is_finished(RunFolder.open(out), config):
         shown.message(f"{run.path} is finished already ({config.training.steps} steps)")
         return run
     try:
@@ -91,7 +77,7 @@ def train(
         shown = shown if fabric.is_global_zero else Silent()
         with shown:
             trainer = Trainer(fabric, config, run, domains, shown)
-            together(fabric, lambda: _prepare_folder(run, config, resume))
+            together(fabric, lambda: prepare_folder(run, config, resume))
             trainer.fit()
     except KeyboardInterrupt:
         go_on = f" Go on with: {run.resume_command}" if run.config_file.is_file() else ""
@@ -107,7 +93,7 @@ class Trainer:
     ) -> None:
         self.fabric, self.config, self.run, self.display = fabric, config, run, display
         self.domains = domains
-        content = self._read_checkpoint()
+        content = read_checkpoint(run, fabric, display)
         torch.manual_seed(config.seed)
         self.loaded: LoadReport | None = None
         segmenter = Segmenter(config.model, domains.classes, config.data.evaluation_size)
@@ -179,7 +165,7 @@ class Trainer:
         self.display.message(f"{self.config.name}: step {self.step}, preparing stage {stage.name}")
         key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STAGE_STREAM)
         torch.manual_seed(int(key.integers(2**63)))
-        domains = StageDomains(
+        domains = RunDomains(
             self.domains,
             self.run.stages / stage.name,
             size=self.config.data.evaluation_size,
@@ -334,16 +320,6 @@ class Trainer:
         path = checkpoint_path(self.run.checkpoints, self.step)
         save_checkpoint(path, content, self.config.training.keep_checkpoints)
 
-    def _read_checkpoint(self) -> dict[str, Any] | None:
-        """Read the newest checkpoint that is in order, setting damaged ones aside."""
-        content, damaged = load_newest(self.run.checkpoints)
-        # no process may still look for what the first one renames
-        self.fabric.barrier()
-        together(self.fabric, lambda: set_aside(damaged))
-        for problem in damaged.values():
-            self.display.message(f"{problem}. Going on from an older checkpoint.")
-        return content
-
     def _restore(self, content: dict[str, Any]) -> None:
         found, expected = content["classes"]["names"], list(self.domains.classes.names)
         if found != expected:
@@ -386,23 +362,3 @@ class Trainer:
             f"stopped after step {self.step} of {self.config.training.steps}; the checkpoint is "
             f"written. Go on with: {self.run.resume_command}"
         )
-
-
-def _prepare_folder(run: RunFolder, config: Config, resume: bool) -> None:
-    """Create the run's folder, or note what a resume changed."""
-    if not resume:
-        RunFolder.create(run.path, config)
-    elif run.config != config:
-        run.write_config(config)
-
-
-def _is_finished(run: RunFolder, config: Config) -> bool:
-    """Tell whether there is nothing left to do; refuse another configuration than the run's."""
-    found = differences(anchored(run.config), config)
-    changed = [f"{k} was {old!r}, now {new!r}" for k, old, new in found if k not in FREE_TO_CHANGE]
-    if changed:
-        raise RunError(
-            f"{run.path} cannot be resumed with another configuration: {'; '.join(changed)}. "
-            f"These may change: {', '.join(FREE_TO_CHANGE)}."
-        )
-    return run.finished

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from clan import losses
 from clan.data.loading import Batch
-from clan.methods.stages import Reading, Stage
+from clan.methods.stages import Reading, Stage, StageDomains
 from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics
 from clan.models.segmenter import Features, Segmenter
 from clan.optim import (
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     # for its types alone: Lightning takes seconds to import, and reading a preset needs none of it
     from lightning.fabric import Fabric
     from lightning.fabric.wrappers import _FabricModule
-
-    from clan.stages import StageDomains
 
 
 class MethodOptions(Options):

@@ -39,7 +39,7 @@ from clan.data.loading import Batch
 from clan.losses import cell_shares
 from clan.methods.base import MethodOptions
 from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
-from clan.methods.stages import Reading, Stage
+from clan.methods.stages import Reading, Stage, StageDomains
 from clan.models.segmenter import Segmenter
 from clan.optim import OptimOptions
 from clan.pseudo_labels import (
@@ -53,7 +53,6 @@ from clan.pseudo_labels import (
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-    from clan.stages import StageDomains
 
 PRIOR_GRID = (16, 32)
 

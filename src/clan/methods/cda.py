@@ -34,7 +34,7 @@ from clan.losses import class_shares
 from clan.methods.base import MethodOptions
 from clan.methods.features import deepest
 from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
-from clan.methods.stages import Reading, Stage
+from clan.methods.stages import Reading, Stage, StageDomains
 from clan.models.segmenter import Segmenter
 from clan.optim import OptimOptions
 from clan.pseudo_labels import pseudo_label_loss
@@ -42,8 +42,6 @@ from clan.pseudo_labels import pseudo_label_loss
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from sklearn.pipeline import Pipeline
-
-    from clan.stages import StageDomains
 
 
 class CDA(LabelledTarget):

@@ -2,7 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from clan.data.loading import Batch
+
+
+class StageDomains(Protocol):
+    """What a method may do with whole data sets before a stage; `clan.stages` has the files.
+
+    Each process passes over its own share of the images, one image at a time and unaugmented:
+    whoever counts sums the counts over the processes.
+    """
+
+    folder: Path
+    """Of the stage, within the run's; shared by the processes."""
+
+    @property
+    def target_images(self) -> int:
+        """How many images the target has, over all processes."""
+
+    def source(self, most: int | None = None) -> Iterator[Batch]:
+        """Yield this process's source images with their labels (at the size they are stored).
+
+        With ``most``, so many images at most, evenly from the whole data set.
+        """
+
+    def target(self) -> Iterator[Batch]:
+        """Yield this process's target images; they have no labels, whatever is on the disk."""
+
+    def write_label(self, name: str, label: Tensor) -> None:
+        """Keep a label (H, W) uint8 of the target image ``name`` for this stage's training."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import yaml
 
 from clan.config import Config, anchored, differences, load_config
 from clan.errors import ConfigError
-from clan.training import FREE_TO_CHANGE
+from clan.resuming import FREE_TO_CHANGE
 
 SEED = "seed"
 NO_PARAMETER = (SEED, "name", *FREE_TO_CHANGE)

@@ -26,11 +26,12 @@ from clan.jobs import (
     start_process,
     was_stopped,
 )
+from clan.resuming import FREE_TO_CHANGE
 from clan.runs import RunFolder
 from clan.sweep.grid import Axis, Cell, changes, expand, lookup, merge, parameters, parse_grid
 from clan.sweep.results import Table, record, scored_on, write_table
 from clan.sweep.settings import rich_table
-from clan.training import FREE_TO_CHANGE, Interrupted
+from clan.training import Interrupted
 
 GRIDS = "sweep.yaml"
 FIGURES = ("study.png", "study.svg")
