@@ -14,13 +14,16 @@ SYSTEMS = ("source_only", "adabn", "tan", "clan", "oracle")
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results.md"
 
 
-def benchmark_parser(description: str, out: Path) -> argparse.ArgumentParser:
-    """Return a parser with what all benchmarks have in common."""
+def benchmark_parser(
+    description: str, out: Path, more_systems: Sequence[str] = ()
+) -> argparse.ArgumentParser:
+    """Return a parser with what all benchmarks have in common; more systems run if named."""
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
     parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
+    choices = (*SYSTEMS, *more_systems)
+    parser.add_argument("--systems", nargs="+", choices=choices, default=SYSTEMS)
     parser.add_argument("--results", type=Path, default=RESULTS)
     return parser
 
