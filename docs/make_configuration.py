@@ -10,12 +10,12 @@ text around them is written by hand. A test fails when the page is out of date.
 from __future__ import annotations
 
 import json
-import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from generated import between, bring_up_to_date
 from pydantic.fields import FieldInfo
 
 from clan.config import Config
@@ -33,22 +33,12 @@ BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 def main() -> None:
     """Bring the page up to date and say whether it was."""
-    old = PAGE.read_text(encoding="utf-8")
-    new = updated(old)
-    if new == old:
-        print(f"{PAGE} is up to date")
-    else:
-        PAGE.write_text(new, encoding="utf-8")
-        print(f"wrote {PAGE}")
+    bring_up_to_date(PAGE, updated)
 
 
 def updated(page: str) -> str:
     """Return the page with the tables of today's code between its marks."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"{PAGE} lacks its marks: expected {BEGIN!r} and, further down, {END!r}")
-    return f"{before}{begin}\n\n{tables()}\n{end}{after}"
+    return between(page, BEGIN, END, tables())
 
 
 def tables() -> str:

@@ -9,11 +9,12 @@ when a key does not exist, or when a test that the table names does not.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from generated import between, bring_up_to_date
 
 from clan.config import load_config
 
@@ -368,24 +369,14 @@ ROWS = (
 
 def main() -> None:
     """Bring the page up to date and say whether it was."""
-    old = PAGE.read_text(encoding="utf-8")
-    new = updated(old)
-    if new == old:
-        print(f"{PAGE} is up to date")
-    else:
-        PAGE.write_text(new, encoding="utf-8")
-        print(f"wrote {PAGE}")
+    bring_up_to_date(PAGE, updated)
 
 
 def updated(page: str) -> str:
     """Return the page with the rows of today's presets between its marks."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"{PAGE} lacks its marks: expected {BEGIN!r} and, further down, {END!r}")
     rule = "|".join(" --- " for _ in range(HEAD.count("|") - 1))
     lines = [HEAD, f"|{rule}|", *(_line(row) for row in ROWS)]
-    return f"{before}{begin}\n\n{chr(10).join(lines)}\n\n{end}{after}"
+    return between(page, BEGIN, END, "\n".join(lines) + "\n")
 
 
 def _line(row: Row) -> str:
