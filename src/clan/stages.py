@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import cast
 
+import numpy as np
+import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -14,7 +19,8 @@ from clan.config import Config
 from clan.data.datasets import Dataset, Item
 from clan.data.images import image_size, write_label
 from clan.data.label_maps import LabelMap
-from clan.data.loading import Batch, evaluation_loader, training_loader
+from clan.data.loading import Batch, class_counts, evaluation_loader, training_loader
+from clan.data.sampling import ClassDraw
 from clan.data.transforms import RareCrops, resize_label
 from clan.domains import Domains
 from clan.errors import RunError
@@ -110,55 +116,80 @@ class RunDomains:
             yield self._fabric.to_device(batch)
 
 
-def stage_batches(
-    config: Config,
-    domains: Domains,
-    fabric: Fabric,
-    *,
-    steps: range,
-    reading: Reading,
-    folder: Path,
-) -> Iterator[tuple[Batch, Batch]]:
-    """Yield this process's source and target batches of the ``steps``, on its device.
+class StageBatches:
+    """The training batches of both domains, read as each stage asks.
 
     Args:
         config: of the run.
         domains: of the run.
         fabric: gives device, rank and processes.
-        steps: without gaps.
-        reading: what the method asks of the batches.
-        folder: where the target labels of the stage lie, if it reads any.
     """
-    data, rare = config.data, None
-    if reading.rare_classes:
-        rare = RareCrops(reading.rare_classes, reading.rare_chance)
 
-    def loader(dataset: Dataset, stream: int, with_labels: bool) -> DataLoader[Batch]:
+    def __init__(self, config: Config, domains: Domains, fabric: Fabric) -> None:
+        self._config, self._domains, self._fabric = config, domains, fabric
+
+    def of(self, steps: range, reading: Reading, folder: Path) -> Iterator[tuple[Batch, Batch]]:
+        """Yield this process's source and target batches of the ``steps``, on its device.
+
+        Args:
+            steps: without gaps.
+            reading: what the method asks of the batches.
+            folder: where the target labels of the stage lie, if it reads any.
+        """
+        draw = None
+        if reading.rare_temperature:
+            draw = ClassDraw.of(self._source_classes, reading.rare_temperature)
+        source = self._domains.source
+        loaders = [self._loader(source, SOURCE_STREAM, steps, reading, True, draw)]
+        if METHODS[self._config.method.name].uses_target:
+            target = self._domains.target
+            assert target is not None, "the configuration was checked for a target"
+            if reading.target_labels:
+                target = relabelled(target, folder)
+            labels = reading.target_labels
+            loaders.append(self._loader(target, TARGET_STREAM, steps, reading, labels))
+        for batches in zip(*loaders, strict=True):
+            first, *second = (self._fabric.to_device(batch) for batch in batches)
+            yield first, second[0] if second else Batch()
+
+    def _loader(
+        self,
+        dataset: Dataset,
+        stream: int,
+        steps: range,
+        reading: Reading,
+        with_labels: bool,
+        by_class: ClassDraw | None = None,
+    ) -> DataLoader[Batch]:
+        data, rare = self._config.data, None
+        if reading.rare_classes:
+            rare = RareCrops(reading.rare_classes, reading.rare_chance)
         return training_loader(
             dataset,
             data.target_view if stream == TARGET_STREAM else data.source_view,
-            seed=config.seed,
+            seed=self._config.seed,
             stream=stream,
             batch_size=data.batch_size,
             start_step=steps.start,
             stop_step=steps.stop,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
+            rank=self._fabric.global_rank,
+            world_size=self._fabric.world_size,
             workers=data.workers,
             with_labels=with_labels,
             rare=rare,
+            by_class=by_class,
         )
 
-    loaders = [loader(domains.source, SOURCE_STREAM, True)]
-    if METHODS[config.method.name].uses_target:
-        target = domains.target
-        assert target is not None, "the configuration was checked for a target"
-        if reading.target_labels:
-            target = relabelled(target, folder)
-        loaders.append(loader(target, TARGET_STREAM, reading.target_labels))
-    for batches in zip(*loaders, strict=True):
-        first, *second = (fabric.to_device(batch) for batch in batches)
-        yield first, second[0] if second else Batch()
+    @cached_property
+    def _source_classes(self) -> NDArray[np.int64]:
+        """The pixels (N, C) of each class in each source label; each process reads its share."""
+        source, fabric = self._domains.source, self._fabric
+        own = range(fabric.global_rank, len(source), fabric.world_size)
+        counts = np.zeros((len(source), len(source.classes)), np.int64)
+        counts[own] = class_counts(source, own, self._config.data.workers)
+        total = torch.from_numpy(counts).to(fabric.device)
+        total = cast(Tensor, fabric.all_reduce(total, reduce_op="sum"))
+        return np.asarray(total.cpu().numpy(), np.int64)
 
 
 def label_path(folder: Path, name: str) -> Path:

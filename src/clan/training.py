@@ -34,7 +34,7 @@ from clan.processes import launch, refuse_uneven, together
 from clan.protocol import choose_protocol
 from clan.resuming import is_finished, prepare_folder, read_checkpoint
 from clan.runs import RunFolder
-from clan.stages import RunDomains, stage_batches
+from clan.stages import RunDomains, StageBatches
 from clan.stopping import StopRequest
 
 STEP_STREAM, STAGE_STREAM = 2, 3
@@ -93,6 +93,7 @@ class Trainer:
     ) -> None:
         self.fabric, self.config, self.run, self.display = fabric, config, run, display
         self.domains = domains
+        self.batches = StageBatches(config, domains, fabric)
         content = read_checkpoint(run, fabric, display)
         torch.manual_seed(config.seed)
         self.loaded: LoadReport | None = None
@@ -146,7 +147,7 @@ class Trainer:
     def _train_stage(self, stage: Stage, stop: int) -> None:
         """Update up to the step ``stop``, or until asked to end."""
         for source, target in self._batches(stage, stop):
-            self._update(source, target)
+            self._update(source, target, stop)
             if self._must_stop():
                 break
 
@@ -186,8 +187,8 @@ class Trainer:
         if self.stop.asked and self.fabric.world_size == 1:
             raise Interrupted(self._stopped())
 
-    def _update(self, source: Batch, target: Batch) -> None:
-        """Do one step and whatever is due after it."""
+    def _update(self, source: Batch, target: Batch, stop: int) -> None:
+        """Do one step and whatever is due after it, ``stop`` being the last of its stage."""
         options = self.config.training
         # torch's own generator (dropout) is a function of (seed, step, rank) too, so that a
         # checkpoint needs no random state
@@ -197,7 +198,8 @@ class Trainer:
         self.journal.add(self.method.step(source, target, progress))
         self.step += 1
         last = self.step == options.steps
-        if last or self.step % options.log_every == 0:
+        # a line of means does not mix stages, whose scalars may differ
+        if self.step == stop or self.step % options.log_every == 0:
             self._log()
         due = options.evaluate_every and self.step % options.evaluate_every == 0
         if due and not last and self.domains.validation is not None:
@@ -208,14 +210,8 @@ class Trainer:
 
     def _batches(self, stage: Stage, stop: int) -> Iterator[tuple[Batch, Batch]]:
         """Yield the source and target batches of a stage's steps still to come, on the device."""
-        batches = stage_batches(
-            self.config,
-            self.domains,
-            self.fabric,
-            steps=range(self.step, stop),
-            reading=self.method.reading(stage),
-            folder=self.run.stages / stage.name,
-        )
+        steps, folder = range(self.step, stop), self.run.stages / stage.name
+        batches = self.batches.of(steps, self.method.reading(stage), folder)
         try:
             yield from batches
         except RuntimeError:

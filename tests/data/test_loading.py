@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clan.data.datasets import Dataset, open_dataset
-from clan.data.loading import Batch, evaluation_loader, sample_index, training_loader
+from clan.data.loading import Batch, evaluation_loader, training_loader
+from clan.data.sampling import sample_index
 from clan.data.transforms import ViewOptions, augment, random_generator
 from clan.errors import DataError
 from tests.conftest import SIZE, write_camvid, write_image

@@ -7,7 +7,6 @@ change who computes it, never what it holds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import TypedDict, TypeVar, cast
 
 import cv2
@@ -19,13 +18,13 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from clan.data.datasets import Dataset
+from clan.data.sampling import ClassDraw, LabelCounts, sample_index
 from clan.data.transforms import (
     RareCrops,
     ViewOptions,
     augment,
     draw_image_scale,
     random_generator,
-    random_order,
     resize_image,
 )
 from clan.errors import ClanError, DataError
@@ -46,22 +45,6 @@ class Batch(TypedDict, total=False):
     """(H, W) of the labels and so of the predictions; absent where it is that of the images."""
     index: Tensor
     """(N,) int64: the items' places in their data set."""
-
-
-def sample_index(seed: int, stream: int, position: int, length: int) -> int:
-    """Return which of ``length`` images stands at ``position`` = step * batch_size + slot.
-
-    Each run of ``length`` positions is an epoch: a permutation of its own, with every image once.
-    """
-    if length < 1 or position < 0:
-        raise DataError(f"no image at position {position} of a data set of {length} images")
-    epoch, place = divmod(position, length)
-    return int(_order(seed, stream, epoch, length)[place])
-
-
-@lru_cache(maxsize=8)
-def _order(seed: int, stream: int, epoch: int, length: int) -> NDArray[np.int64]:
-    return random_order(seed, stream, epoch, length)
 
 
 class Loader(DataLoader[T]):
@@ -124,8 +107,9 @@ class _Steps(TorchDataset[Batch | ClanError]):
         slots: range,
         with_labels: bool,
         rare: RareCrops | None,
+        by_class: ClassDraw | None,
     ) -> None:
-        self.rare = rare
+        self.rare, self.by_class = rare, by_class
         self.dataset, self.view, self.seed, self.stream = dataset, view, seed, stream
         self.batch_size, self.slots = batch_size, slots
         self.with_labels = with_labels and dataset.labelled
@@ -140,12 +124,11 @@ class _Steps(TorchDataset[Batch | ClanError]):
         pictures, labels, names, indices = [], [], [], []
         scale = draw_image_scale(self.view, self.seed, step, self.stream)
         for slot in self.slots:
-            position = step * self.batch_size + slot
-            index = sample_index(self.seed, self.stream, position, len(self.dataset))
+            index, rare = self._choose(step, slot)
             image, label = self._read(index)
             rng = random_generator(self.seed, step, slot, self.stream)
             size = self.view.size or image.shape[:2]
-            image, label = augment(image, label, self.view, rng, scale, self.rare)
+            image, label = augment(image, label, self.view, rng, scale, rare)
             pictures.append(image)
             indices.append(index)
             names.append(self.dataset.items[index].name)
@@ -158,6 +141,14 @@ class _Steps(TorchDataset[Batch | ClanError]):
         if self.view.image_scales:
             batch["size"] = size
         return batch
+
+    def _choose(self, step: int, slot: int) -> tuple[int, RareCrops | None]:
+        """Return which image stands in a slot, and what its crop is drawn towards."""
+        if self.by_class is not None:
+            shown, index = self.by_class(self.seed, step, slot, self.stream)
+            return index, RareCrops((shown,), 1.0)
+        position = step * self.batch_size + slot
+        return sample_index(self.seed, self.stream, position, len(self.dataset)), self.rare
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         if self.with_labels:
@@ -199,6 +190,7 @@ def training_loader(
     workers: int = 0,
     with_labels: bool = True,
     rare: RareCrops | None = None,
+    by_class: ClassDraw | None = None,
 ) -> DataLoader[Batch]:
     """Return the batches of steps ``start_step`` to ``stop_step - 1``, one a step.
 
@@ -215,6 +207,8 @@ def training_loader(
         workers: loader processes; 0 reads in this one. The batches stay the same.
         with_labels: False, or an unlabelled data set, gives batches without ``label``.
         rare: draws the crops of labelled images towards rare classes.
+        by_class: chooses the images, and draws their crops towards the class each was chosen for;
+            in place of the order of `sample_index` and of ``rare``.
 
     Raises:
         DataError: a batch size that the processes cannot share; in iteration, unreadable files.
@@ -231,9 +225,16 @@ def training_loader(
         raise DataError(f"no steps from {start_step} to {stop_step}; expected 0 <= start <= stop")
     share = batch_size // world_size
     slots = range(rank * share, (rank + 1) * share)
-    steps = _Steps(dataset, view, seed, stream, batch_size, slots, with_labels, rare)
+    parts = (slots, with_labels, rare, by_class)
+    steps = _Steps(dataset, view, seed, stream, batch_size, *parts)
     loader = Loader(steps, range(start_step, stop_step), workers)
     return cast("DataLoader[Batch]", loader)
+
+
+def class_counts(dataset: Dataset, indices: Sequence[int], workers: int = 0) -> NDArray[np.int64]:
+    """Count the pixels of each class in some of a data set's labels: (len(indices), C) int64."""
+    counts = Loader(LabelCounts(dataset, indices), range(len(indices)), workers)
+    return np.array(list(counts), np.int64).reshape(len(indices), len(dataset.classes))
 
 
 class _Whole(TorchDataset[Batch | ClanError]):

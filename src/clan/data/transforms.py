@@ -21,7 +21,12 @@ from clan.options import Options
 PADDING = (124, 116, 104)
 """RGB of the area where a crop is larger than its image: the ImageNet mean."""
 
-_AUGMENTATION, _ORDER, _IMAGE_SCALE = 0, 1, 2  # what the numbers of a stream are drawn for
+_AUGMENTATION, _ORDER, _IMAGE_SCALE, _CLASS = (
+    0,
+    1,
+    2,
+    3,
+)  # what the numbers of a stream are drawn for
 
 
 class ViewOptions(Options):
@@ -82,6 +87,11 @@ def random_generator(seed: int, step: int, slot: int, stream: int) -> np.random.
     so no two of them overlap. All arguments are at least 0.
     """
     return np.random.Generator(_philox(seed, stream, _AUGMENTATION, slot, step))
+
+
+def class_generator(seed: int, step: int, slot: int, stream: int) -> np.random.Generator:
+    """As `random_generator`, for choosing a slot's image by its classes."""
+    return np.random.Generator(_philox(seed, stream, _CLASS, slot, step))
 
 
 def random_order(seed: int, stream: int, epoch: int, length: int) -> NDArray[np.int64]:

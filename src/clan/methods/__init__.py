@@ -8,6 +8,7 @@ from clan.methods.base import Method, MethodOptions, Progress
 from clan.methods.cbst import CBST
 from clan.methods.cda import CDA
 from clan.methods.clan import CLAN
+from clan.methods.clan_st import CLANST
 from clan.methods.cross_city import CrossCity
 from clan.methods.cycada_feature import CyCADAFeature
 from clan.methods.fcns_wild import FCNsInTheWild
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
     "cross_city": CrossCity,
     "cbst": CBST,
     "cda": CDA,
+    "clan_st": CLANST,
 }
 
 __all__ = ["METHODS", "Method", "MethodOptions", "Progress", "Reading", "Stage"]

@@ -61,3 +61,6 @@ class Reading:
     """Classes that crops of labelled images are drawn towards."""
     rare_chance: float = 0.0
     """Probability that a crop is centred on a pixel of such a class, if the image has one."""
+    rare_temperature: float = 0.0
+    """Above 0, source images are drawn by class, a class of frequency f with a probability
+    proportional to exp((1 - f) / temperature); 0: each image once an epoch."""

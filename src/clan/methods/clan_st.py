@@ -1,0 +1,217 @@
+"""CLAN-ST: CLAN, then class-balanced self-training of what it has learnt.
+
+    stage clan       CLAN's updates
+    rounds r = 1..   min_G  L_source + lambda_target * L_seg(G(x_m), y_m)
+
+L_source is CLAN's source loss. x_m is a target image, on which half of the classes of a source
+image are pasted (ClassMix), strongly augmented; y_m are the source's labels where it was pasted and
+elsewhere the labels of a teacher, the exponential moving average of G, for the plain target image:
+
+    y(n) = argmax_c q_c(n) / k_c   where that is above 1, unlabelled elsewhere
+
+k_c is chosen before each round as in CBST: the confidence that a share P_r of the pixels that class
+c wins reaches, over all target images. So no class is crowded out, and the share that is learnt
+from is chosen, not left to how sure an overconfident network is of itself. q is what CLAN's two
+classifiers are for: the mean of their predictions times their agreement, 1 - M(p1, p2).
+
+Ours; its parts are CBST (Zou et al. 2018), the mean teacher (Tarvainen and Valpola 2017), ClassMix
+as DACS uses it (Tranheden et al. 2021), rare-class sampling (DAFormer, Hoyer et al. 2022). Target
+labels are used nowhere. Each part is an option, so that it can be left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from clan.data.labels import IGNORE
+from clan.data.loading import Batch
+from clan.losses import alignment_map
+from clan.methods.base import Progress
+from clan.methods.clan import CLAN
+from clan.methods.stages import Reading, Stage, StageDomains
+from clan.mixing import at_size, class_mask, paste, strong_view
+from clan.models.batchnorm import POLICY
+from clan.models.segmenter import Segmenter
+from clan.optim import OptimOptions
+from clan.pseudo_labels import balanced_labels, confidence_counts, confidence_thresholds
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+CLAN_STAGE = "clan"
+
+Average = Callable[[Sequence[Tensor], Sequence[Tensor], int], None]
+
+
+class CLANST(CLAN):
+    """CLAN's updates, then rounds of learning from a teacher's labels of the target."""
+
+    class Options(CLAN.Options):
+        """Options of clan_st."""
+
+        name: Literal["clan_st"] = "clan_st"  # type: ignore[assignment]
+        """The method."""
+        clan_steps: int = Field(0, ge=0)
+        """First updates, which are CLAN's; 0 if the weights are of such a training already."""
+        rounds: int = Field(3, ge=1)
+        """Times that the thresholds are chosen anew; the rounds share the other steps evenly."""
+        portion: float = Field(0.3, gt=0, le=1)
+        """Share of the pixels won by each class that the first round labels."""
+        portion_step: float = Field(0.1, ge=0)
+        """Growth of that share in each round."""
+        portion_max: float = Field(0.7, gt=0, le=1)
+        """Where its growth ends."""
+        thresholds: Literal["class", "fixed"] = "class"
+        """One for each class, by its share, or the same `threshold` for all."""
+        threshold: float = Field(0.9, gt=0, lt=1)
+        """Confidence above which a pixel is labelled, if the thresholds are fixed."""
+        confidence: Literal["agreement", "mean", "ensemble"] = "agreement"
+        """Of the teacher: the classifiers' mean softmax times 1 - M, the mean alone, or the
+        ensemble prediction."""
+        teacher_decay: float = Field(0.99, ge=0, lt=1)
+        """Of the moving average that the teacher is; 0: the teacher is G itself."""
+        mix: bool = True
+        """Paste half of the classes of a source image on each target image."""
+        strong_jitter: float = Field(0.3, ge=0, lt=1)
+        """Colour jitter of the images that G learns from; the teacher sees the plain ones."""
+        strong_blur: float = Field(0.5, ge=0, le=1)
+        """Probability that they are blurred."""
+        rare_temperature: float = Field(0.0, ge=0)
+        """Source images are drawn by class, rare ones more often the lower this is (DAFormer: 0.01
+        on Cityscapes' classes); 0: each image once an epoch."""
+        lambda_target: float = Field(1.0, ge=0)
+        """Weight of the loss on mixed images."""
+        keep_adversary: bool = False
+        """Go on with CLAN's adversary during the rounds."""
+
+        def stages(self, steps: int) -> tuple[Stage, ...]:
+            """Divide the steps into CLAN's and rounds."""
+            left = steps - self.clan_steps
+            if left < self.rounds:
+                raise ValueError(
+                    f"training.steps {steps} leaves {left} for {self.rounds} rounds after "
+                    f"method.clan_steps {self.clan_steps}; each round needs at least one"
+                )
+            before = (Stage(CLAN_STAGE, self.clan_steps),) if self.clan_steps else ()
+            ends = [left * r // self.rounds for r in range(self.rounds + 1)]
+            return before + tuple(
+                Stage(f"round_{r}", ends[r] - ends[r - 1], prepared=True)
+                for r in range(1, self.rounds + 1)
+            )
+
+        def round_portion(self, number: int) -> float:
+            """Return P_r of a round, counted from 1."""
+            return min(self.portion + (number - 1) * self.portion_step, self.portion_max)
+
+    options: Options
+    thresholds: Tensor
+
+    def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:
+        super().__init__(segmenter, options, optim)
+        self.register_buffer("thresholds", torch.ones(len(segmenter.classes)))
+        self.teacher = Segmenter(segmenter.options, segmenter.classes)
+        self.teacher.load_state_dict(segmenter.state_dict())
+        self.teacher.requires_grad_(False).eval()
+        self._average: Average = get_ema_multi_avg_fn(options.teacher_decay)  # type: ignore[no-untyped-call]
+
+    def setup(self, fabric: Fabric) -> None:
+        """Wrap G and D; take the teacher to the device."""
+        super().setup(fabric)
+        self.teacher.to(fabric.device)
+        self.thresholds = self.thresholds.to(fabric.device)
+
+    # --- between rounds ---------------------------------------------------------------------------
+
+    def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
+        """Choose the round's thresholds; before the first one the teacher is what CLAN learnt."""
+        options, number = self.options, int(stage.name.removeprefix("round_"))
+        if number == 1:
+            self.teacher.load_state_dict(self.segmenter.state_dict())
+        if options.thresholds == "fixed":
+            self.thresholds.fill_(options.threshold)
+            return
+        C = len(self.thresholds)
+        counts = torch.zeros_like(confidence_counts(self.thresholds.view(1, C, 1, 1), C))
+        for batch in domains.target():
+            counts += confidence_counts(self.confidence(batch["image"]), C)
+        counts = cast(Tensor, self.fabric.all_reduce(counts, reduce_op="sum"))
+        self.thresholds.copy_(confidence_thresholds(counts, options.round_portion(number)))
+
+    def reading(self, stage: Stage) -> Reading:
+        """Draw source images by their classes, if asked to."""
+        return Reading(rare_temperature=self.options.rare_temperature)
+
+    @torch.no_grad()
+    def confidence(self, image: Tensor) -> Tensor:
+        """Return the teacher's q (N, C, H, W) float32 for plain images."""
+        with self.fabric.autocast():
+            logits: tuple[Tensor, ...] = self.teacher(image)
+        if self.options.confidence == "ensemble":
+            return self.teacher.ensemble(logits).float().softmax(dim=1)
+        p1, p2 = (z.float().softmax(dim=1) for z in logits)
+        q = (p1 + p2) / 2
+        return q if self.options.confidence == "mean" else q * (1 - alignment_map(p1, p2))
+
+    # --- within a round ---------------------------------------------------------------------------
+
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Do CLAN's update, or learn from source labels and from the teacher's."""
+        if progress.step < self.options.clan_steps:
+            return super().step(source, target, progress)
+        self.start_update(progress)
+        for source_part, target_part, last in self.micro_batches(source, target):
+            p_s = self.learn_source(source_part, progress)
+            if self.options.keep_adversary:
+                p_t, weight = self.fool_discriminator(target_part, progress, last=False)
+                self.learn_domains(p_s, p_t, weight, last)
+            with self.unsynchronised("segmenter", not last):
+                self.learn_target(source_part, target_part)
+        scalars = self.finish_update()
+        self._follow()
+        return scalars
+
+    def learn_target(self, source: Batch, target: Batch) -> None:
+        """Backward of the loss on strong views of the target, labelled by the teacher."""
+        options, image = self.options, target["image"]
+        q = self.confidence(image)
+        label = balanced_labels(q, self.thresholds)
+        self.note(pseudo_share=(label != IGNORE).float().mean(), target_diversity=_diversity(q))
+        if options.mix:
+            pasted = at_size(source["image"], source["label"], image.shape[-2:])
+            mask = class_mask(pasted[1], len(self.thresholds))
+            image, label = paste(mask, pasted, (image, label))
+        image = strong_view(image, options.strong_jitter, options.strong_blur)
+        remembered = POLICY[options.batch_norm]["target"].remembered
+        if remembered and not options.keep_adversary:
+            # what evaluation normalises by are statistics of plain target images, not of mixed ones
+            with torch.no_grad():
+                self.forward_batch("target", target)
+        logits = self.forward_domain("source" if remembered else "target", image)
+        loss = self.segmentation_loss(logits, label)
+        self.backward(options.lambda_target * loss)
+        self.note(loss_target=loss)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the teacher towards G; its batch statistics are G's."""
+        own, learnt = list(self.teacher.parameters()), list(self.segmenter.parameters())
+        self._average(own, learnt, 0)
+        for kept, new in zip(self.teacher.buffers(), self.segmenter.buffers(), strict=True):
+            kept.copy_(new)
+
+
+def _diversity(q: Tensor) -> Tensor:
+    """Return the entropy of a batch's class mix, 1 if all classes are predicted alike often.
+
+    It falls where self-training collapses: a few classes take all pixels.
+    """
+    mix = q.mean(dim=(0, 2, 3))
+    mix = (mix / mix.sum()).clamp(min=1e-12)
+    return -(mix * mix.log()).sum() / math.log(len(mix))
