@@ -81,6 +81,16 @@ def write_street(root: Path) -> Path:
         ("cross_city", {"name": "cross_city", "discriminator_width": 4}),
         ("cda", {"name": "cda", "source_steps": 3, "superpixels": 8}),
         ("cbst", {"name": "cbst", "source_steps": 2, "rounds": 2, "rare_classes": 1}),
+        (
+            "clan_st",
+            {
+                "name": "clan_st",
+                "discriminator_width": 4,
+                "clan_steps": 2,
+                "rounds": 2,
+                "rare_temperature": 0.1,
+            },
+        ),
     ):
         data = {
             "source": {"dataset": "game/game.yaml"},

@@ -1,8 +1,9 @@
-"""Whether adversarial training is healthy: verdicts on a run's logged scalars, with advice.
+"""Whether a training is healthy: verdicts on a run's logged scalars, with advice.
 
 The paper takes D's loss as its sign of a stable training (section 4.5); accuracy, logits and the
 adversary's share of G's gradient tell apart what that one number mixes. Only names of scalars are
-looked at, so that any method which logs them is judged; a run without an adversary has no verdict.
+looked at, so that any method which logs them is judged. Of self-training, the diversity of target
+predictions tells a collapse without any label. A run that logs none of these has no verdict.
 """
 
 from __future__ import annotations
@@ -13,10 +14,17 @@ from typing import Any, Literal
 
 __all__ = ["KINDS", "Kind", "Verdict", "Watcher", "end_mean", "examine"]
 
-Kind = Literal["d_wins", "d_one_sided", "d_blind", "adv_negligible", "adv_dominates"]
+Kind = Literal["d_wins", "d_one_sided", "d_blind", "adv_negligible", "adv_dominates", "collapse"]
 """D is right nearly everywhere; gives one answer for both domains; cannot tell them apart; G hardly
-feels D; G follows D more than the labels."""
-KINDS: tuple[Kind, ...] = ("d_wins", "d_one_sided", "d_blind", "adv_negligible", "adv_dominates")
+feels D; G follows D more than the labels; a few classes take all of the target's pixels."""
+KINDS: tuple[Kind, ...] = (
+    "d_wins",
+    "d_one_sided",
+    "d_blind",
+    "adv_negligible",
+    "adv_dominates",
+    "collapse",
+)
 
 LONG = 1000
 """Steps that are long, as users of the published codes count them; in a shorter training a tenth
@@ -31,6 +39,10 @@ APART = 0.1
 answer; at most a change of 0.025 in probability."""
 NEGLIGIBLE, DOMINATES = 0.005, 0.5
 """Shares of the adversary in G's gradient."""
+JUDGED = ("d_accuracy", "adv_share", "target_diversity")
+"""A line without one of these says nothing about a training's health."""
+COLLAPSED = 0.75
+"""Of the greatest diversity of target predictions so far: below it, self-training has collapsed."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +91,21 @@ ADVICE: dict[Kind, str] = {
     "adv_dominates": (
         "G gives up the labels to please D: lower method.lambda_adv, or method.lambda_local."
     ),
+    "collapse": (
+        "G learns its own mistakes: begin self-training later (method.clan_steps or "
+        "method.source_steps), label less (method.portion), or give each class a threshold of its "
+        "own (method.thresholds: class)."
+    ),
 }
 
 
 class Watcher:
     """Looks at a training's scalars at its log steps and says each kind of trouble once.
 
-    Two kinds of conditions: D wins, is one-sided or dominates when that held for a *stretch* of
-    at least ``long`` steps without a break; D is blind, or its pull negligible, when it was so
-    *throughout*, from the first step to the middle of the training or five times ``long``,
-    whichever is less: both are usual at first.
+    Two kinds of conditions: D wins, is one-sided or dominates, or self-training has collapsed, when
+    that held for a *stretch* of at least ``long`` steps without a break; D is blind, or its pull
+    negligible, when it was so *throughout*, from the first step to the middle of the training or
+    five times ``long``, whichever is less: both are usual at first.
 
     Args:
         steps: the training's length.
@@ -103,16 +120,19 @@ class Watcher:
         self._held: dict[Kind, int] = {}
         self._over: set[Kind] = set()
         self._step = 0
+        self._most_diverse = 0.0
 
     def feed(self, step: int, scalars: Mapping[str, Any]) -> list[Verdict]:
         """Take the means since the last log step; return what is to be said now.
 
         Args:
             step: the log step, above that of the last call.
-            scalars: by name; of a line without D's scalars nothing is judged.
+            scalars: by name; of a line without any of `JUDGED` nothing is judged.
         """
         new = []
-        for kind, found in _symptoms(scalars).items():
+        diversity = _number(scalars, "target_diversity")
+        self._most_diverse = max(self._most_diverse, diversity or 0.0)
+        for kind, found in _symptoms(scalars, self._most_diverse).items():
             if found is not None:
                 self._held[kind] = self._held.get(kind, 0) + step - self._step
             if kind in self._over:
@@ -127,7 +147,7 @@ class Watcher:
                 held = self._held[kind]
                 new.append(Verdict(kind, since, step, held, found, ADVICE[kind]))
                 self._over.add(kind)
-        if "d_accuracy" in scalars or "adv_share" in scalars:
+        if any(name in scalars for name in JUDGED):
             self._step = step
         self._verdicts += new
         return new
@@ -179,9 +199,15 @@ def end_mean(
 _THROUGHOUT: tuple[Kind, ...] = ("d_blind", "adv_negligible")
 
 
-def _symptoms(scalars: Mapping[str, Any]) -> dict[Kind, str | None]:
+def _symptoms(scalars: Mapping[str, Any], most_diverse: float) -> dict[Kind, str | None]:
     """Return what each kind of trouble shows in one line: None where it does not."""
     found: dict[Kind, str | None] = {}
+    diversity = _number(scalars, "target_diversity")
+    if diversity is not None:
+        fallen = (
+            f"the diversity of target predictions fell from {most_diverse:.2f} to {diversity:.2f}"
+        )
+        found["collapse"] = fallen if diversity < COLLAPSED * most_diverse else None
     accuracy, share = _number(scalars, "d_accuracy"), _number(scalars, "adv_share")
     if accuracy is not None:
         wins = f"D tells the domains apart at {100 * accuracy:.1f} % of all places"

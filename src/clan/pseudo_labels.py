@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -101,6 +103,19 @@ def pseudo_label_loss(
         loss = loss - uniform * log_p.mean(dim=1)
     counted = label != IGNORE
     return (loss * counted).sum() / counted.sum().clamp(min=1)
+
+
+def class_diversity(p: Tensor) -> Tensor:
+    """Return the entropy of a batch's class mix, from 0 (one class) to 1 (all alike often).
+
+    It falls where self-training collapses: a few classes take all pixels. No label is needed.
+
+    Args:
+        p: (N, C, H, W), at least 0, such as softmax maps.
+    """
+    mix = p.float().mean(dim=(0, 2, 3))
+    mix = (mix / mix.sum().clamp(min=1e-12)).clamp(min=1e-12)
+    return -(mix * mix.log()).sum() / math.log(max(2, len(mix)))
 
 
 def _bin(confidence: Tensor) -> Tensor:

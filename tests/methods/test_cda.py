@@ -141,7 +141,7 @@ def test_before_the_curriculum_only_statistics_see_the_target():
     a, b = build("cda", batch_norm="both"), build("cda", batch_norm="both")
     for seed, method in ((2, a), (3, b)):
         scalars = method.step(batch(1), batch(seed, labelled=False), START)
-        assert scalars["loss_global"] == scalars["loss_superpixel"] == 0
+        assert "loss_global" not in scalars
     for name, value in parameters(a).items():
         assert torch.equal(value, parameters(b)[name])
 

@@ -58,10 +58,10 @@ class ClassDraw:
         pixels = counts.sum(axis=0)
         if not pixels.any():
             raise DataError("source images cannot be drawn by class: none has a labelled pixel")
-        shown = pixels > 0
+        shown, shares = pixels > 0, pixels / pixels.sum()
         # the greatest exponent is 0: a low temperature must not overflow
-        least = (pixels[shown] / pixels.sum()).min()
-        chances = np.where(shown, np.exp((least - pixels / pixels.sum()) / temperature), 0.0)
+        above = np.maximum(shares - shares[shown].min(), 0)
+        chances = np.where(shown, np.exp(-above / temperature), 0.0)
         return cls(
             chances / chances.sum(),
             tuple(np.flatnonzero(column) for column in counts.T),

@@ -44,6 +44,7 @@ from clan.models.segmenter import Segmenter
 from clan.optim import OptimOptions
 from clan.pseudo_labels import (
     balanced_labels,
+    class_diversity,
     confidence_counts,
     confidence_thresholds,
     pseudo_label_loss,
@@ -108,7 +109,6 @@ class CBST(LabelledTarget):
             return min(self.portion + (number - 1) * self.portion_step, self.portion_max)
 
     options: Options
-    terms = ("loss_target", "pseudo_share")
     thresholds: Tensor
     rare: Tensor
     prior: Tensor
@@ -197,6 +197,7 @@ class CBST(LabelledTarget):
             loss = pseudo_label_loss(logits, label, uniform=uniform)
         self.backward(options.lambda_target * loss)
         self.note(loss_target=loss, pseudo_share=(label != IGNORE).float().mean())
+        self.note(target_diversity=class_diversity(logits.detach().softmax(dim=1)))
 
     def _soft_labels(self, labeller: Segmenter, image: Tensor) -> Tensor:
         with torch.no_grad(), self.fabric.autocast():

@@ -79,7 +79,6 @@ class CDA(LabelledTarget):
             return (*before, Stage("curriculum", left, prepared=True))
 
     options: Options
-    terms = ("loss_global", "loss_superpixel", "pseudo_share")
     distributions: Tensor
 
     def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:

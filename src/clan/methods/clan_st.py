@@ -21,7 +21,6 @@ labels are used nowhere. Each part is an option, so that it can be left out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -40,7 +39,12 @@ from clan.mixing import at_size, class_mask, paste, strong_view
 from clan.models.batchnorm import POLICY
 from clan.models.segmenter import Segmenter
 from clan.optim import OptimOptions
-from clan.pseudo_labels import balanced_labels, confidence_counts, confidence_thresholds
+from clan.pseudo_labels import (
+    balanced_labels,
+    class_diversity,
+    confidence_counts,
+    confidence_thresholds,
+)
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -182,7 +186,9 @@ class CLANST(CLAN):
         options, image = self.options, target["image"]
         q = self.confidence(image)
         label = balanced_labels(q, self.thresholds)
-        self.note(pseudo_share=(label != IGNORE).float().mean(), target_diversity=_diversity(q))
+        self.note(
+            pseudo_share=(label != IGNORE).float().mean(), target_diversity=class_diversity(q)
+        )
         if options.mix:
             pasted = at_size(source["image"], source["label"], image.shape[-2:])
             mask = class_mask(pasted[1], len(self.thresholds))
@@ -205,13 +211,3 @@ class CLANST(CLAN):
         self._average(own, learnt, 0)
         for kept, new in zip(self.teacher.buffers(), self.segmenter.buffers(), strict=True):
             kept.copy_(new)
-
-
-def _diversity(q: Tensor) -> Tensor:
-    """Return the entropy of a batch's class mix, 1 if all classes are predicted alike often.
-
-    It falls where self-training collapses: a few classes take all pixels.
-    """
-    mix = q.mean(dim=(0, 2, 3))
-    mix = (mix / mix.sum()).clamp(min=1e-12)
-    return -(mix * mix.log()).sum() / math.log(len(mix))

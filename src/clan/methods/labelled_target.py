@@ -16,9 +16,6 @@ SOURCE_STAGE = "source"
 class LabelledTarget(Method):
     """Source and target losses in one update; the target's only where its batch has labels."""
 
-    terms: tuple[str, ...]
-    """Names of the scalars that `learn_target` notes; 0 while there are no labels."""
-
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
         """Learn from source labels and, once there are any, from the target's given ones."""
         self.start_update(progress)
@@ -35,12 +32,11 @@ class LabelledTarget(Method):
                     self.learn_target(target_part)
             else:
                 self._show_target(target_part)
-                self.note(**dict.fromkeys(self.terms, loss.new_zeros(())))
         return self.finish_update()
 
     @abstractmethod
     def learn_target(self, batch: Batch) -> None:
-        """Backward of the target's loss; note the scalars of `terms`."""
+        """Backward of the target's loss."""
 
     def _show_target(self, batch: Batch) -> None:
         """Let the batch statistics see the target while there is nothing to learn from it."""

@@ -1,0 +1,186 @@
+"""CLAN-ST: when it is CLAN, what the teacher labels, and what G learns from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clan.losses import alignment_map
+from clan.methods import METHODS, Progress, Stage
+from clan.pseudo_labels import balanced_labels, class_diversity
+from tests.methods.helpers import batch, build, parameters
+from tests.methods.test_cbst import Two
+
+ROUND = Stage("round_1", 5, prepared=True)
+LATER = Progress(6, 10)
+Options = METHODS["clan_st"].Options
+PLAIN_VIEW = {"mix": False, "strong_jitter": 0.0, "strong_blur": 0.0}
+
+
+def begun(stage=ROUND, **options):
+    """Return a method in a round, its teacher's thresholds chosen."""
+    method = build("clan_st", **options)
+    method.segmenter.eval()
+    with torch.no_grad():
+        method.begin_stage(stage, Two())
+    return method
+
+
+def step(method, progress=LATER):
+    return method.step(batch(1), batch(2, labelled=False), progress)
+
+
+def test_the_training_is_divided_into_clan_and_rounds():
+    stages = Options(clan_steps=10, rounds=3).stages(30)
+    found = [(s.name, s.steps, s.prepared) for s in stages]
+    rounds = [("round_1", 6, True), ("round_2", 7, True), ("round_3", 7, True)]
+    assert found == [("clan", 10, False), *rounds]
+    assert [s.name for s in Options(rounds=2).stages(9)] == ["round_1", "round_2"]
+    with pytest.raises(ValueError, match=r"leaves 2 for 3 rounds after method\.clan_steps 10"):
+        Options(clan_steps=10, rounds=3).stages(12)
+
+
+def test_the_portion_grows_to_its_end():
+    portions = [Options().round_portion(r) for r in (1, 2, 5, 6)]
+    assert portions == pytest.approx([0.3, 0.4, 0.7, 0.7])
+
+
+def test_the_first_steps_are_clans():
+    ours, clan = build("clan_st", clan_steps=3), build("clan")
+    clan.load_state_dict(ours.state_dict(), strict=False)
+    for index in range(3):
+        progress = Progress(index, 10)
+        a, b = (m.step(batch(1), batch(2, labelled=False), progress) for m in (ours, clan))
+        assert a.keys() == b.keys()
+    theirs = parameters(clan)
+    own = {k: v for k, v in parameters(ours).items() if not k.startswith("teacher.")}
+    assert all(torch.equal(own[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("confidence", ["agreement", "mean", "ensemble"])
+def test_confidence(confidence):
+    method = begun(confidence=confidence)
+    image = batch(2)["image"]
+    with torch.no_grad():
+        z1, z2 = method.teacher(image)
+    p1, p2 = z1.softmax(1), z2.softmax(1)
+    expected = {
+        "agreement": (p1 + p2) / 2 * (1 - alignment_map(p1, p2)),
+        "mean": (p1 + p2) / 2,
+        "ensemble": (z1 + z2).softmax(1),
+    }[confidence]
+    assert torch.allclose(method.confidence(image), expected, atol=1e-6)
+
+
+def test_a_round_labels_its_portion_of_each_class_on_all_target_images():
+    method = begun(portion=0.4)
+    q = torch.cat([method.confidence(image["image"]) for image in Two().images])
+    best, winner = q.max(dim=1)
+    for c in range(3):
+        won = best[winner == c]
+        if len(won):
+            share = (won >= method.thresholds[c]).float().mean().item()
+            assert 0.4 <= share <= 0.4 + 0.05 + 2 / len(won)
+
+
+def test_fixed_thresholds_are_one_for_all():
+    method = begun(thresholds="fixed", threshold=0.8)
+    assert torch.allclose(method.thresholds, torch.tensor(0.8))
+
+
+def test_only_the_first_round_takes_g_for_its_teacher():
+    for number, same in ((1, True), (2, False)):
+        method = build("clan_st")
+        with torch.no_grad():
+            for parameter in method.segmenter.parameters():
+                parameter.add_(0.1)
+        method.segmenter.eval()
+        with torch.no_grad():
+            method.begin_stage(Stage(f"round_{number}", 5, prepared=True), Two())
+        pairs = zip(method.teacher.parameters(), method.segmenter.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs) == same
+
+
+def test_the_teacher_is_a_moving_average_and_has_gs_statistics():
+    method = begun(teacher_decay=0.75)
+    before = [p.clone() for p in method.teacher.parameters()]
+    step(method)
+    after = zip(before, method.segmenter.parameters(), method.teacher.parameters(), strict=True)
+    for old, new, kept in after:
+        assert torch.allclose(kept, 0.75 * old + 0.25 * new, atol=1e-6)
+    assert any((a != b).any() for a, b in zip(before, method.teacher.parameters(), strict=True))
+    for kept, new in zip(method.teacher.buffers(), method.segmenter.buffers(), strict=True):
+        assert torch.equal(kept, new)
+
+
+def test_a_plain_round_is_the_documented_equation():
+    """Without mixing, strong views and weight discrepancy: cross-entropy on both domains."""
+    method = begun(**PLAIN_VIEW, lambda_weight=0.0, lambda_target=0.5, batch_norm="frozen")
+    reference = build("clan_st", batch_norm="frozen")
+    reference.load_state_dict(method.state_dict())
+    source, target = batch(1), batch(2, labelled=False)
+    scalars = step(method)
+    labels = balanced_labels(method.confidence(target["image"]), method.thresholds)
+    # the teacher has moved by a hundredth of the step: the labels are those of before
+    labels = balanced_labels(reference.confidence(target["image"]), reference.thresholds)
+    network = reference.segmenter
+    z_s = torch.stack(reference.forward_domain("source", source["image"])).sum(0)
+    z_t = torch.stack(reference.forward_domain("target", target["image"])).sum(0)
+    loss_s = F.cross_entropy(z_s, source["label"].long())
+    loss_t = F.cross_entropy(z_t, labels.long(), ignore_index=255)
+    (loss_s + 0.5 * loss_t).backward()
+    assert scalars["loss_seg"].item() == pytest.approx(loss_s.item(), rel=1e-5)
+    assert scalars["loss_target"].item() == pytest.approx(loss_t.item(), rel=1e-5)
+    for own, p in zip(method.segmenter.parameters(), network.parameters(), strict=True):
+        assert torch.allclose(own, p.detach() - 0.1 * p.grad, atol=1e-5)
+
+
+def test_pasted_pixels_are_learnt_with_the_sources_labels():
+    """Without a single label of the teacher, what is left are the pasted classes."""
+    method = build("clan_st", thresholds="fixed", threshold=0.999, batch_norm="frozen")
+    method.thresholds.fill_(1.0)
+    torch.manual_seed(0)
+    scalars = step(method)
+    assert scalars["pseudo_share"] == 0
+    assert scalars["loss_target"] > 0
+    unmixed = build("clan_st", batch_norm="frozen", **PLAIN_VIEW)
+    assert step(unmixed)["loss_target"] == 0
+
+
+def test_statistics_are_of_plain_target_images():
+    """Strong views normalise by their own batch, and leave no trace."""
+    strong, plain = begun(batch_norm="target"), begun(batch_norm="target", **PLAIN_VIEW)
+    for method in (strong, plain):
+        step(method)
+    statistics = [
+        {k: v for k, v in m.segmenter.named_buffers() if "running" in k} for m in (strong, plain)
+    ]
+    assert statistics[0]
+    assert all(torch.equal(statistics[0][k], statistics[1][k]) for k in statistics[0])
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_adversary_rests_in_the_rounds_unless_kept(kept):
+    method = begun(keep_adversary=kept)
+    before = parameters(method)
+    scalars = step(method)
+    moved = {n.split(".")[0] for n, p in parameters(method).items() if (p != before[n]).any()}
+    assert moved == {"segmenter", "teacher"} | ({"discriminator"} if kept else set())
+    assert ("loss_adv" in scalars) == kept
+
+
+def test_the_target_may_be_of_another_size():
+    method = begun()
+    target = batch(2, labelled=False)
+    target["image"] = target["image"][..., :24, :]
+    scalars = method.step(batch(1), target, LATER)
+    assert all(torch.isfinite(value) for value in scalars.values())
+
+
+def test_diversity_falls_as_a_class_takes_all_pixels():
+    even, one = torch.full((1, 4, 2, 2), 0.25), torch.zeros(1, 4, 2, 2)
+    one[:, 2] = 1
+    assert class_diversity(even).item() == pytest.approx(1)
+    assert class_diversity(one).item() == pytest.approx(0, abs=1e-6)
+    assert 0.4 < class_diversity((even + one) / 2).item() < 0.9
