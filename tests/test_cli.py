@@ -104,6 +104,7 @@ def test_errors_go_to_standard_error(clan: Clan, tmp_path: Path) -> None:
         (["sweep", "town/clan", "sead=1,2"], "sead: unknown key; did you mean 'seed'?"),
         (["health", str(tmp_path)], f"error: {tmp_path} is not a run folder"),
         (["presets", "town/clam"], "error: unknown preset"),
+        (["presets", "no/where.yaml"], "error: no configuration file at no/where.yaml"),
         (["presets", "gta5-cityscape"], "did you mean 'gta5-cityscapes'?"),
         (["resume", str(tmp_path)], f"error: {tmp_path} is not a run folder"),
         (["evaluate", str(tmp_path)], "error: no model file at"),

@@ -24,11 +24,13 @@ def preset_names() -> list[str]:
 def matching_presets(pattern: str) -> list[str]:
     """Return the presets of a name, of a folder (``gta5-cityscapes/paper``) or of a pattern.
 
+    A configuration file's path is its own name.
+
     Raises:
         ConfigError: none is called so, naming the nearest preset or folder.
     """
     names = preset_names()
-    if pattern in names:
+    if pattern in names or is_description(pattern):
         return [pattern]
     folder = pattern.rstrip("/") + "/"
     found = [n for n in names if n.startswith(folder) or fnmatchcase(n, pattern)]

@@ -26,8 +26,14 @@ class RunError(ClanError):
     """A run folder that exists, is incomplete or cannot be written, or a training that broke."""
 
 
+_SHOWN = 20
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest valid name, else the valid names."""
+    """Return ``"; did you mean 'x'?"`` for the closest valid name, else the first valid names."""
     names = sorted(valid)
     close = get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(names)}"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"; valid: {', '.join(names[:_SHOWN])}{more}"

@@ -32,7 +32,7 @@ def presets(
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
             metavar="[PRESET] [OTHER]",
-            help="One to show, a folder or pattern to list, or two presets to compare.",
+            help="One or a file to show, a folder or pattern to list, or two to compare.",
         ),
     ] = None,
 ) -> None:
