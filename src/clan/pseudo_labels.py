@@ -65,6 +65,22 @@ def balanced_labels(confidence: Tensor, thresholds: Tensor) -> Tensor:
     return torch.where(best > 1, label, IGNORE).to(torch.uint8)
 
 
+def winner_labels(confidence: Tensor, thresholds: Tensor) -> Tensor:
+    """Label each pixel by the class that wins it, where that reaches its own threshold.
+
+    Unlike `balanced_labels`, a class with a low threshold takes no pixel from another.
+
+    Args:
+        confidence: (N, C, H, W) in 0..1.
+        thresholds: k (C,).
+
+    Returns:
+        (N, H, W) uint8 class indices, 255 where the winner is not above its threshold.
+    """
+    best, label = confidence.float().max(dim=1)
+    return torch.where(best > thresholds[label], label, IGNORE).to(torch.uint8)
+
+
 def soft_labels(p: Tensor, thresholds: Tensor, temperature: float) -> Tensor:
     """Return s_c proportional to (p_c / k_c)^(1 / temperature) (CRST, entropy of labels).
 

@@ -44,6 +44,7 @@ from clan.pseudo_labels import (
     class_diversity,
     confidence_counts,
     confidence_thresholds,
+    winner_labels,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class CLANST(CLAN):
         """Where its growth ends."""
         thresholds: Literal["class", "fixed"] = "class"
         """One for each class, by its share, or the same `threshold` for all."""
+        label: Literal["ratio", "winner"] = "ratio"
+        """Of a pixel: the class with the greatest q_c / k_c (CBST), or with the greatest q_c."""
         threshold: float = Field(0.9, gt=0, lt=1)
         """Confidence above which a pixel is labelled, if the thresholds are fixed."""
         confidence: Literal["agreement", "mean", "ensemble"] = "agreement"
@@ -185,7 +188,8 @@ class CLANST(CLAN):
         """Backward of the loss on strong views of the target, labelled by the teacher."""
         options, image = self.options, target["image"]
         q = self.confidence(image)
-        label = balanced_labels(q, self.thresholds)
+        give = balanced_labels if options.label == "ratio" else winner_labels
+        label = give(q, self.thresholds)
         self.note(
             pseudo_share=(label != IGNORE).float().mean(), target_diversity=class_diversity(q)
         )
