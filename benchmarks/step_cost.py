@@ -23,7 +23,7 @@ from results import machine
 
 import clan
 from clan.config import load_config
-from clan.dry_run import dry_run
+from clan.dry_run import UPDATES, dry_run
 
 OUT = Path(__file__).resolve().parent / "step_cost.json"
 BEGIN, END = "<!-- begin step cost -->", "<!-- end step cost -->"
@@ -34,13 +34,15 @@ KEY = ("preset", "overrides", "precision", "device")
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.measure:
-        print(json.dumps(measure(options.presets[0], options.set, options.precision[0])))
+        row = measure(options.presets[0], options.set, options.precision[0], options.updates)
+        print(json.dumps(row))
         return
     rows = read(options.out)
     for preset in options.presets:
         for precision in options.precision:
             print(f"{preset}, {precision} ...", file=sys.stderr, flush=True)
-            rows = merged(rows, _in_own_process(preset, options.set, precision))
+            row = _in_own_process(preset, options.set, precision, options.updates)
+            rows = merged(rows, row)
             options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     table = markdown(rows)
     print(table)
@@ -48,10 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         put(options.page, table)
 
 
-def measure(preset: str, overrides: Sequence[str], precision: str) -> dict[str, Any]:
-    """Do three updates in this process; return a row of the table."""
+def measure(
+    preset: str, overrides: Sequence[str], precision: str, updates: int = UPDATES
+) -> dict[str, Any]:
+    """Do updates in this process; return a row of the table."""
     config = load_config(preset, [*overrides, f"training.precision={precision}"])
-    result = dry_run(config)
+    result = dry_run(config, updates)
     return {
         "preset": preset,
         "overrides": list(overrides),
@@ -63,17 +67,22 @@ def measure(preset: str, overrides: Sequence[str], precision: str) -> dict[str, 
         "steps": config.training.steps,
         "seconds": round(result.seconds, 4),
         "processor_seconds": round(result.processor_seconds, 4),
+        "stages": {name: round(seconds, 4) for name, seconds in result.stages.items()},
         "gib": round(result.peak_bytes / 2**30, 3),
         "hours": round(result.hours, 2),
         "versions": {"clan": clan.__version__, "torch": str(torch.__version__)},
     }
 
 
-def _in_own_process(preset: str, overrides: Sequence[str], precision: str) -> dict[str, Any]:
+def _in_own_process(
+    preset: str, overrides: Sequence[str], precision: str, updates: int
+) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).resolve()), preset, "--measure"]
     command += [
         "--precision",
         precision,
+        "--updates",
+        str(updates),
         *(word for change in overrides for word in ("--set", change)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -140,6 +149,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("presets", nargs="+", help="presets or configuration files")
     parser.add_argument("--precision", nargs="+", default=["32-true"], help="such as bf16-mixed")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument(
+        "--updates",
+        type=int,
+        default=UPDATES,
+        help="of each measurement; the first counts only if alone",
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON file to add to")
     parser.add_argument("--page", type=Path, help="a Markdown page with marks for the table")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
