@@ -2,10 +2,10 @@
 
 python benchmarks/step_cost.py gta5-cityscapes/modern/resnet101/clan --precision 32-true bf16-mixed
 
-Images are generated, weights are random: no data set is needed. Each measurement has a process of
-its own, since a process never gives back its peak. What was measured is kept in a JSON file beside
-earlier measurements, on this machine or another, and `--page` puts the table of all of them between
-the marks of a Markdown page.
+Images are generated, weights are random: no data set is needed. Of a method with stages the dearest
+update counts. Each measurement has a process of its own, since a process never gives back its peak.
+What was measured is kept in a JSON file beside earlier measurements, on this machine or another;
+`--page` puts the table of all of them between the marks of a Markdown page.
 """
 
 from __future__ import annotations
@@ -116,19 +116,41 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             place,
             "",
             "| preset | images per step | precision | seconds per step | of processor time "
-            "| peak GiB | hours |",
-            "|---|---|---|---:|---:|---:|---:|",
+            "| peak GiB | x `source_only`: time, memory | hours |",
+            "|---|---|---|---:|---:|---:|---:|---:|",
         ]
         for row in (r for r in rows if r["machine"] == place):
             images = " + ".join(f"{n} of {h}x{w}" for n, h, w in row["images"].values())
             changes = "".join(f", `{change}`" for change in row["overrides"])
+            clock = (f"{row['seconds']:.2f}", f"{row['hours']:.0f}")
+            seconds, hours = ("-", "-") if _had_to_wait(row) else clock
             out.append(
                 f"| `{row['preset']}`{changes} | {images} | {row['precision']} "
-                f"| {row['seconds']:.2f} | {row['processor_seconds']:.2f} | {row['gib']:.1f} "
-                f"| {row['hours']:.0f} |"
+                f"| {seconds} | {row['processor_seconds']:.2f} | {row['gib']:.1f} "
+                f"| {_relative(row, rows)} | {hours} |"
             )
         out.append("")
     return "\n".join(out).rstrip()
+
+
+def _on_cpu(row: Mapping[str, Any]) -> bool:
+    return str(row["device"]).startswith("cpu")
+
+
+def _had_to_wait(row: Mapping[str, Any]) -> bool:
+    """Tell whether others had the processor for so long that the clock says little."""
+    return _on_cpu(row) and bool(row["processor_seconds"] < 0.9 * row["seconds"])
+
+
+def _relative(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return time and memory in those of the folder's source_only, measured alike."""
+    base = {**row, "preset": f"{row['preset'].rpartition('/')[0]}/source_only"}
+    alike = [r for r in rows if all(r[key] == base[key] for key in (*KEY, "machine"))]
+    if not alike:
+        return "-"
+    clock = "processor_seconds" if _on_cpu(row) else "seconds"
+    time, memory = (row[key] / alike[0][key] for key in (clock, "gib"))
+    return f"{time:.1f}, {memory:.1f}"
 
 
 def put(page: Path, table: str) -> None:
