@@ -2,10 +2,10 @@
 
 python benchmarks/step_cost.py gta5-cityscapes/modern/resnet101/clan --precision 32-true bf16-mixed
 
-Images are generated, weights are random: no data set is needed. Each measurement has a process of
-its own, since a process never gives back its peak. What was measured is kept in a JSON file beside
-earlier measurements, on this machine or another, and `--page` puts the table of all of them between
-the marks of a Markdown page.
+Images are generated, weights are random: no data set is needed. Of a method with stages the dearest
+update counts. Each measurement has a process of its own, since a process never gives back its peak.
+What was measured is kept in a JSON file beside earlier measurements, on this machine or another;
+`--page` puts the table of all of them between the marks of a Markdown page.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from results import machine
 
 import clan
 from clan.config import load_config
-from clan.dry_run import dry_run
+from clan.dry_run import UPDATES, dry_run
 
 OUT = Path(__file__).resolve().parent / "step_cost.json"
 BEGIN, END = "<!-- begin step cost -->", "<!-- end step cost -->"
@@ -34,13 +34,15 @@ KEY = ("preset", "overrides", "precision", "device")
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.measure:
-        print(json.dumps(measure(options.presets[0], options.set, options.precision[0])))
+        row = measure(options.presets[0], options.set, options.precision[0], options.updates)
+        print(json.dumps(row))
         return
     rows = read(options.out)
     for preset in options.presets:
         for precision in options.precision:
             print(f"{preset}, {precision} ...", file=sys.stderr, flush=True)
-            rows = merged(rows, _in_own_process(preset, options.set, precision))
+            row = _in_own_process(preset, options.set, precision, options.updates)
+            rows = merged(rows, row)
             options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     table = markdown(rows)
     print(table)
@@ -48,10 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         put(options.page, table)
 
 
-def measure(preset: str, overrides: Sequence[str], precision: str) -> dict[str, Any]:
-    """Do three updates in this process; return a row of the table."""
+def measure(
+    preset: str, overrides: Sequence[str], precision: str, updates: int = UPDATES
+) -> dict[str, Any]:
+    """Do updates in this process; return a row of the table."""
     config = load_config(preset, [*overrides, f"training.precision={precision}"])
-    result = dry_run(config)
+    result = dry_run(config, updates)
     return {
         "preset": preset,
         "overrides": list(overrides),
@@ -63,17 +67,22 @@ def measure(preset: str, overrides: Sequence[str], precision: str) -> dict[str, 
         "steps": config.training.steps,
         "seconds": round(result.seconds, 4),
         "processor_seconds": round(result.processor_seconds, 4),
+        "stages": {name: round(seconds, 4) for name, seconds in result.stages.items()},
         "gib": round(result.peak_bytes / 2**30, 3),
         "hours": round(result.hours, 2),
         "versions": {"clan": clan.__version__, "torch": str(torch.__version__)},
     }
 
 
-def _in_own_process(preset: str, overrides: Sequence[str], precision: str) -> dict[str, Any]:
+def _in_own_process(
+    preset: str, overrides: Sequence[str], precision: str, updates: int
+) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).resolve()), preset, "--measure"]
     command += [
         "--precision",
         precision,
+        "--updates",
+        str(updates),
         *(word for change in overrides for word in ("--set", change)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -107,19 +116,41 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             place,
             "",
             "| preset | images per step | precision | seconds per step | of processor time "
-            "| peak GiB | hours |",
-            "|---|---|---|---:|---:|---:|---:|",
+            "| peak GiB | x `source_only`: time, memory | hours |",
+            "|---|---|---|---:|---:|---:|---:|---:|",
         ]
         for row in (r for r in rows if r["machine"] == place):
             images = " + ".join(f"{n} of {h}x{w}" for n, h, w in row["images"].values())
             changes = "".join(f", `{change}`" for change in row["overrides"])
+            clock = (f"{row['seconds']:.2f}", f"{row['hours']:.0f}")
+            seconds, hours = ("-", "-") if _had_to_wait(row) else clock
             out.append(
                 f"| `{row['preset']}`{changes} | {images} | {row['precision']} "
-                f"| {row['seconds']:.2f} | {row['processor_seconds']:.2f} | {row['gib']:.1f} "
-                f"| {row['hours']:.0f} |"
+                f"| {seconds} | {row['processor_seconds']:.2f} | {row['gib']:.1f} "
+                f"| {_relative(row, rows)} | {hours} |"
             )
         out.append("")
     return "\n".join(out).rstrip()
+
+
+def _on_cpu(row: Mapping[str, Any]) -> bool:
+    return str(row["device"]).startswith("cpu")
+
+
+def _had_to_wait(row: Mapping[str, Any]) -> bool:
+    """Tell whether others had the processor for so long that the clock says little."""
+    return _on_cpu(row) and bool(row["processor_seconds"] < 0.9 * row["seconds"])
+
+
+def _relative(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return time and memory in those of the folder's source_only, measured alike."""
+    base = {**row, "preset": f"{row['preset'].rpartition('/')[0]}/source_only"}
+    alike = [r for r in rows if all(r[key] == base[key] for key in (*KEY, "machine"))]
+    if not alike:
+        return "-"
+    clock = "processor_seconds" if _on_cpu(row) else "seconds"
+    time, memory = (row[key] / alike[0][key] for key in (clock, "gib"))
+    return f"{time:.1f}, {memory:.1f}"
 
 
 def put(page: Path, table: str) -> None:
@@ -140,6 +171,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("presets", nargs="+", help="presets or configuration files")
     parser.add_argument("--precision", nargs="+", default=["32-true"], help="such as bf16-mixed")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument(
+        "--updates",
+        type=int,
+        default=UPDATES,
+        help="of each measurement; the first counts only if alone",
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON file to add to")
     parser.add_argument("--page", type=Path, help="a Markdown page with marks for the table")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)

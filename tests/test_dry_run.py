@@ -12,7 +12,7 @@ from clan import cli
 from clan.config import load_config
 from clan.dry_run import dry_run, print_dry_run
 from clan.errors import ConfigError, RunError
-from clan.methods import Method, Progress
+from clan.methods import METHODS, Method, Progress
 from clan.methods.clan import CLAN
 
 REFERENCE = "gta5-cityscapes/reference/resnet101/clan"
@@ -61,6 +61,46 @@ def test_three_updates_are_done(monkeypatch):
     monkeypatch.setattr(Method, "start_update", watch)
     dry_run(load_config("gta5-cityscapes/reference/resnet101/tan", SMALL))
     assert [(p.step, p.steps) for p in seen] == [(0, 250_000), (1, 250_000), (2, 250_000)]
+
+
+@pytest.mark.parametrize(
+    ("system", "stages"),
+    [
+        ("cbst", {"source": 0, "round_1": 200}),
+        ("cda", {"source": 0, "curriculum": 200}),
+        ("clan_st", {"clan": 0, "round_1": 200}),
+    ],
+)
+def test_each_kind_of_stage_is_prepared_and_tried(system, stages, monkeypatch):
+    """Updates of a round that learns from the target are what such a training costs most."""
+    seen = []
+    method = METHODS[system]
+    original = method.step
+
+    def watch(self, source, target, progress):
+        scalars = original(self, source, target, progress)
+        seen.append((progress.step, "label" in target, scalars))
+        return scalars
+
+    monkeypatch.setattr(method, "step", watch)
+    whole = ["data.target_view.crop=[32,64]", "data.evaluation_size=[32,64]"]
+    result = dry_run(load_config(f"town/{system}", [*TOWN, *whole]), updates=2)
+    starts = [start + index for start in stages.values() for index in range(2)]
+    assert [step for step, _, _ in seen] == starts
+    own_labels = system in ("cbst", "cda")
+    assert [labelled for _, labelled, _ in seen] == [False, False, own_labels, own_labels]
+    assert all(value.isfinite() for _, _, scalars in seen for value in scalars.values())
+    assert list(result.stages) == list(stages)
+    assert result.seconds == max(result.stages.values())
+    # both stages are half of the training
+    mean = sum(result.stages.values()) / 2
+    assert result.hours == pytest.approx(mean * 400 / 3600)
+
+
+def test_one_update_alone_counts():
+    result = dry_run(load_config("town/source_only", TOWN), updates=1)
+    assert result.seconds > 0
+    assert result.stages == {"training": result.seconds}
 
 
 def test_it_prints_what_matters(capsys, tmp_path, monkeypatch):

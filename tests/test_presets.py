@@ -91,14 +91,24 @@ def test_the_networks_of_a_variant_share_method_and_data() -> None:
 
 @pytest.mark.parametrize("task", ["gta5-cityscapes", "synthia-cityscapes"])
 def test_ours_compare_one_factor_at_a_time(task: str) -> None:
-    """So do the paper's, but for the second classifier that it gives to clan alone."""
+    """So do the paper's, but for the second classifier that some need; cda wants whole images."""
     for variant, free in (("modern", set()), ("paper", {"model.classifiers"})):
         for network in ("resnet101", "vgg16"):
             folder = f"{task}/{variant}/{network}"
-            for system in ("source_only", "tan"):
+            for system in {*METHODS} - ({"adabn"} if network == "vgg16" else set()):
                 keys = differences(_config(f"{folder}/{system}"), _config(f"{folder}/clan"))
                 others = {k for k, _, _ in keys if not k.startswith("method.")}
-                assert others <= {"name", "description"} | free
+                own = (
+                    {"data.target_view.scale"} if (variant, system) == ("modern", "cda") else set()
+                )
+                assert others <= {"name", "description"} | free | own
+
+
+@pytest.mark.parametrize("name", [n for n in preset_names() if n.endswith("/cda")])
+def test_curriculum_adaptation_sees_whole_target_images(name: str) -> None:
+    view = _config(name).data.target_view
+    assert view.scale == (1, 1)
+    assert view.crop in (None, view.size)
 
 
 def _flat(tree: dict[str, Any], prefix: str) -> Iterator[str]:

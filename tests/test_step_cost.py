@@ -59,7 +59,37 @@ def test_newer_measurements_replace_older_ones(step_cost: ModuleType) -> None:
     gpu = {**ROW, "device": "GPU", "machine": "Machine: y."}
     table = step_cost.markdown(step_cost.merged(rows, gpu))
     assert table.index("Machine: x.") < table.index("| bf16-mixed |") < table.index("Machine: y.")
-    assert "| 1 of 512x1024 + 1 of 512x1024 | 32-true | 50.00 | 118.50 | 10.0 | 1674 |" in table
+    assert "| 1 of 512x1024 + 1 of 512x1024 | 32-true | 50.00 | 118.50 | 10.0 | - | 1674 |" in table
+
+
+def test_costs_are_told_in_those_of_source_only(step_cost: ModuleType) -> None:
+    """On a CPU by its own time; where others had it meanwhile, the clock is left out."""
+    base = {
+        **ROW,
+        "preset": "a/source_only",
+        "gib": 5.0,
+        "seconds": 50.25,
+        "processor_seconds": 50.0,
+    }
+    waited = {**base, "preset": "a/mcd", "seconds": 900.0, "processor_seconds": 285.0, "gib": 6.0}
+    elsewhere = {**ROW, "preset": "c/tan"}
+    gpu = {"device": "GPU", "processor_seconds": 9.0}
+    rows = [
+        base,
+        waited,
+        elsewhere,
+        {**base, **gpu, "seconds": 1.0},
+        {**ROW, **gpu, "seconds": 2.0},
+    ]
+    lines = step_cost.markdown(rows).splitlines()
+    ends = [line.partition("32-true | ")[2] for line in lines if "32-true" in line]
+    assert ends == [
+        "50.25 | 50.00 | 5.0 | 1.0, 1.0 | 1674 |",
+        "- | 285.00 | 6.0 | 5.7, 1.2 | - |",
+        "60.25 | 118.50 | 10.0 | - | 1674 |",
+        "1.00 | 9.00 | 5.0 | 1.0, 1.0 | 1674 |",
+        "2.00 | 9.00 | 10.0 | 2.0, 2.0 | 1674 |",
+    ]
 
 
 def test_what_cannot_be_measured_or_written_is_said(step_cost: ModuleType, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a training will cost, before any data set is there: three updates on generated images."""
+"""What a training will cost, before any data set is there: a few updates on generated images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from lightning.fabric import Fabric
@@ -22,14 +23,21 @@ from clan.config_files import is_description
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.description import read_description
 from clan.data.labels import ClassSet, class_set
-from clan.data.loading import Batch
-from clan.data.transforms import ViewOptions, scaled_size
 from clan.errors import ConfigError, RunError
-from clan.methods import METHODS, Method, Progress
+from clan.inference import evaluating
+from clan.methods import METHODS, Method, Progress, Stage
 from clan.models.segmenter import Segmenter
 from clan.processes import launch, refuse_uneven
+from clan.trial_data import TrialData
 
-STEPS = 3
+UPDATES = 3
+
+
+class Cost(NamedTuple):
+    """Of an update, in seconds: by the clock, and of processor time over all threads."""
+
+    seconds: float
+    processor_seconds: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Group:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What three updates told.
+    """What the updates told.
 
     Attributes:
         classes: outputs of each classifier.
@@ -57,10 +65,12 @@ class DryRun:
         shapes: (N, H, W) of each domain's images, the largest that its view makes.
         device: where the updates ran.
         peak_bytes: most memory in use: of the device, or on the CPU of this process.
-        seconds: of an update, the mean of all but the first.
+        seconds: of an update, the mean of all but the first; where stages differ, of the dearest.
         processor_seconds: the same, of processor time over all threads; on a CPU that others use
             too, the steadier number.
-        hours: of the whole training at that pace, without reading images and scoring.
+        stages: seconds of an update in each kind of stage, by the name of the first of its kind.
+        hours: of the whole training at that pace, without reading images, passes over whole data
+            sets before a stage, and scoring.
     """
 
     classes: int
@@ -71,13 +81,20 @@ class DryRun:
     peak_bytes: int
     seconds: float
     processor_seconds: float
+    stages: dict[str, float]
     hours: float
 
 
-def dry_run(config: Config) -> DryRun:
-    """Build all that a training needs and do three updates; nothing is read or written.
+def dry_run(config: Config, updates: int = UPDATES) -> DryRun:
+    """Build all that a training needs and do a few updates; nothing is read or written.
 
-    Weights are not loaded: they change neither time nor memory.
+    Weights are not loaded: they change neither time nor memory. Of a method with stages each kind
+    is tried, as far as they differ in whether they are prepared and the target has labels;
+    preparing passes over two images of each domain.
+
+    Args:
+        config: of the training.
+        updates: of each kind of stage; the first also sets things up and counts only if alone.
 
     Raises:
         ConfigError: a view whose size only the data tell, a source that does not tell its classes,
@@ -85,32 +102,26 @@ def dry_run(config: Config) -> DryRun:
         RunError: not enough memory.
     """
     classes = _classes(config.data)
-    views = {"source": config.data.source_view}
-    if METHODS[config.method.name].uses_target:
-        views["target"] = config.data.target_view
-    shapes = {name: _size(name, view) for name, view in views.items()}
     fabric = launch(config.training)
     refuse_uneven(config, fabric.world_size)
-    images = config.data.batch_size // fabric.world_size
+    data = TrialData(config, fabric, len(classes))
     torch.manual_seed(config.seed)
     segmenter = Segmenter(config.model, classes, config.data.evaluation_size)
     method = METHODS[config.method.name](segmenter, config.method, config.optim)
     method.setup(fabric)
-    batches = {
-        name: fabric.to_device(_batch(images, shapes[name], view, len(classes)))
-        for name, view in views.items()
-    }
-    seconds, processor_seconds = _timed_updates(method, config, batches, fabric)
+    costs, hours = _try_stages(method, config, data, updates)
+    dearest = max(costs.values(), key=lambda cost: cost.seconds)
     return DryRun(
         classes=len(classes),
         parameters={name: _count(part) for name, part in method.named_children()},
         groups=tuple(_groups(method)),
-        shapes={name: (images, *shape) for name, shape in shapes.items()},
+        shapes=data.shapes,
         device=_device_name(fabric),
         peak_bytes=_peak_bytes(fabric),
-        seconds=seconds,
-        processor_seconds=processor_seconds,
-        hours=seconds * config.training.steps / 3600,
+        seconds=dearest.seconds,
+        processor_seconds=dearest.processor_seconds,
+        stages={name: cost.seconds for name, cost in costs.items()},
+        hours=hours,
     )
 
 
@@ -131,57 +142,62 @@ def _classes(data: DataOptions) -> ClassSet:
     return class_set(read_description(path).classes, base=path.parent)
 
 
-def _size(domain: str, view: ViewOptions) -> tuple[int, int]:
-    """Return (H, W) of the largest images that a view makes."""
-    if view.crop is not None:
-        return view.crop
-    if view.size is None:
-        raise ConfigError(
-            f"data.{domain}_view has neither size nor crop: images come as stored, and a dry run "
-            f"looks at none. Say how large they are, as in data.{domain}_view.size=[512,1024]"
-        )
-    alone = max((factor for factor, _ in view.image_scales), default=1.0)
-    return scaled_size(view.size, view.scale[1] * alone)
+def _try_stages(
+    method: Method, config: Config, data: TrialData, updates: int
+) -> tuple[dict[str, Cost], float]:
+    """Do updates in the first stage of each kind; return their costs, and the hours of all."""
+    costs: dict[str, Cost] = {}
+    first: dict[tuple[bool, bool], str] = {}
+    start, seconds = 0, 0.0
+    for stage in config.method.stages(config.training.steps):
+        kind = (stage.prepared, method.reading(stage).target_labels)
+        if kind not in first:
+            first[kind] = stage.name
+            try:
+                costs[stage.name] = _try_stage(method, config, data, stage, start, updates)
+            except torch.OutOfMemoryError as error:
+                raise _too_large(method.fabric) from error
+        seconds += stage.steps * costs[first[kind]].seconds
+        start += stage.steps
+    return costs, seconds / 3600
 
 
-def _batch(images: int, shape: tuple[int, int], view: ViewOptions, classes: int) -> Batch:
-    labelled = view.size if view.image_scales and view.size is not None else shape
-    batch = Batch(
-        image=torch.randint(0, 256, (images, 3, *shape), dtype=torch.uint8),
-        label=torch.randint(0, classes, (images, *labelled), dtype=torch.uint8),
-        name=[str(index) for index in range(images)],
-    )
-    if view.image_scales:
-        batch["size"] = labelled
-    return batch
-
-
-def _timed_updates(
-    method: Method, config: Config, batches: dict[str, Batch], fabric: Fabric
-) -> tuple[float, float]:
-    """Do the updates; return the mean seconds of all but the first, which also sets things up.
-
-    The second number counts processor time instead of the clock's.
-    """
+def _try_stage(
+    method: Method, config: Config, data: TrialData, stage: Stage, start: int, updates: int
+) -> Cost:
+    """Prepare a stage as training does and do its first updates."""
+    if stage.prepared:
+        network = method.segmenter
+        with evaluating(network), torch.inference_mode(False), torch.no_grad():
+            method.begin_stage(stage, data)
+    source, target = data.batches(method.reading(stage))
     steps = config.training.schedule_steps or config.training.steps
-    ends = []
-    try:
-        for index in range(STEPS):
-            progress = Progress(min(index, steps - 1), steps)
-            method.step(batches["source"], batches.get("target", Batch()), progress)
-            if fabric.device.type == "cuda":
-                torch.cuda.synchronize(fabric.device)
-            ends.append((time.perf_counter(), time.process_time()))
-    except torch.OutOfMemoryError as error:
-        raise RunError(
-            f"{_device_name(fabric)} has not enough memory for an update of this configuration. "
-            "Smaller are: training.precision=bf16-mixed, a crop or size of fewer pixels in "
-            "data.source_view and data.target_view, and, above one image, optim.accumulate"
-        ) from error
+    marks = [_now(method.fabric)]
+    for step in range(start, start + updates):
+        method.step(source, target, Progress(min(step, steps - 1), steps))
+        marks.append(_now(method.fabric))
+    # the first update also sets things up
+    counted = marks[1:] if updates > 1 else marks
     seconds, processor = (
-        (last - first) / (STEPS - 1) for first, last in zip(ends[0], ends[-1], strict=True)
+        (last - first) / (len(counted) - 1)
+        for first, last in zip(counted[0], counted[-1], strict=True)
     )
-    return seconds, processor
+    return Cost(seconds, processor)
+
+
+def _now(fabric: Fabric) -> tuple[float, float]:
+    """Return the clock's and the processor's time, the device having done what it was given."""
+    if fabric.device.type == "cuda":
+        torch.cuda.synchronize(fabric.device)
+    return time.perf_counter(), time.process_time()
+
+
+def _too_large(fabric: Fabric) -> RunError:
+    return RunError(
+        f"{_device_name(fabric)} has not enough memory for an update of this configuration. "
+        "Smaller are: training.precision=bf16-mixed, a crop or size of fewer pixels in "
+        "data.source_view and data.target_view, and, above one image, optim.accumulate"
+    )
 
 
 def _count(module: nn.Module) -> tuple[int, int]:
@@ -236,6 +252,8 @@ def print_dry_run(result: DryRun, config: Config, console: Console) -> None:
     console.print(_table(result.groups))
     tell(f"device: {result.device}, precision {config.training.precision}")
     tell(f"peak memory: {result.peak_bytes / 2**30:.1f} GiB")
+    for name, seconds in result.stages.items() if len(result.stages) > 1 else ():
+        tell(f"stage {name} and its like: {seconds:.2f} s an update")
     tell(
         f"time: {result.seconds:.2f} s an update, {result.hours:.1f} hours for {steps:,} steps, "
         "without reading images and scoring"

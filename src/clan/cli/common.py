@@ -38,8 +38,9 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table without lines."""
     table = Table(box=None, pad_edge=False)
     # names and values are the user's: brackets in them are no markup
-    for head in heads:
-        table.add_column(Text(head))
+    for index, head in enumerate(heads):
+        # the first column names things, and a name that is cut or wrapped cannot be copied
+        table.add_column(Text(head), no_wrap=index == 0)
     for row in rows:
         table.add_row(*(Text(value) for value in row))
     Console().print(table)

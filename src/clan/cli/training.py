@@ -45,8 +45,11 @@ def presets(
     from clan.config_files import matching_presets, preset_folders
 
     if not names:
-        folders = [(f"{name}/", "  ".join(systems)) for name, systems in preset_folders().items()]
-        print_table(("folder", "presets in it"), folders)
+        alike: dict[str, list[str]] = {}
+        for name, systems in preset_folders().items():
+            alike.setdefault("  ".join(systems), []).append(f"{name}/\n")
+        rows = [("".join(folders), systems) for systems, folders in alike.items()]
+        print_table(("folders", "presets in each"), rows)
         tell("next: clan presets FOLDER, or a pattern such as '*/clan', says what each of them is")
     elif len(names) == 1 and (found := matching_presets(names[0])) != names:
         about = [(n, load_config(n).description.partition("\n")[0]) for n in found]
@@ -55,8 +58,8 @@ def presets(
         tell(dump_config(load_config(names[0])).rstrip())
     elif len(names) == 2:
         first, second = (load_config(name) for name in names)
-        rows = [(key, str(a), str(b)) for key, a, b in differences(first, second)]
-        print_table(("key", *names), rows)
+        changes = [(key, str(a), str(b)) for key, a, b in differences(first, second)]
+        print_table(("key", *names), changes)
     else:
         raise typer.BadParameter("give at most two presets")
 

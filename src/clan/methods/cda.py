@@ -57,7 +57,7 @@ class CDA(LabelledTarget):
         lambda_global: float = Field(0.1, ge=0)
         """Weight of the images' class distributions; the published code has 0.1."""
         lambda_superpixel: float = Field(0.1, ge=0)
-        """Weight of the superpixels' labels."""
+        """Weight of the superpixels' labels; the published code has 1."""
         superpixels: int = Field(100, ge=2)
         """Superpixels that an image is divided into."""
         superpixel_portion: float = Field(0.6, gt=0, le=1)
