@@ -1,11 +1,10 @@
-"""What a training will cost, before any data set is there: three updates on generated images."""
+"""What a training will cost, before any data set is there: updates on generated images."""
 
 from __future__ import annotations
 
-import resource
-import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -23,13 +22,16 @@ from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.description import read_description
 from clan.data.labels import ClassSet, class_set
 from clan.data.loading import Batch
-from clan.data.transforms import ViewOptions, scaled_size
+from clan.environment import peak_bytes
 from clan.errors import ConfigError, RunError
-from clan.methods import METHODS, Method, Progress
+from clan.generated import GeneratedDomains, generated_batch, largest_size
+from clan.inference import evaluating
+from clan.methods import METHODS, Method, Progress, Stage
 from clan.models.segmenter import Segmenter
 from clan.processes import launch, refuse_uneven
 
 STEPS = 3
+"""Updates, at the least."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,10 @@ class Group:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What three updates told.
+    """What the updates told.
 
     Attributes:
+        stage: the last stage of the training, in which they were done.
         classes: outputs of each classifier.
         parameters: learning and all parameters of each network.
         groups: what the optimizers hold.
@@ -60,9 +63,11 @@ class DryRun:
         seconds: of an update, the mean of all but the first.
         processor_seconds: the same, of processor time over all threads; on a CPU that others use
             too, the steadier number.
-        hours: of the whole training at that pace, without reading images and scoring.
+        hours: of the whole training at that pace, without reading images, passes over data sets
+            and scoring; of a training in stages the most, since its last stage is its dearest.
     """
 
+    stage: str
     classes: int
     parameters: dict[str, tuple[int, int]]
     groups: tuple[Group, ...]
@@ -74,10 +79,15 @@ class DryRun:
     hours: float
 
 
-def dry_run(config: Config) -> DryRun:
-    """Build all that a training needs and do three updates; nothing is read or written.
+def dry_run(config: Config, patience: float = 0.0) -> DryRun:
+    """Build all that a training needs and do updates; nothing is read or kept.
 
-    Weights are not loaded: they change neither time nor memory.
+    Weights are not loaded: they change neither time nor memory. A method in stages passes over two
+    generated images of each domain before each of them, and its last stage is measured.
+
+    Args:
+        config: of the training.
+        patience: seconds to go on with updates for, beyond the three that are always done.
 
     Raises:
         ConfigError: a view whose size only the data tell, a source that does not tell its classes,
@@ -88,7 +98,7 @@ def dry_run(config: Config) -> DryRun:
     views = {"source": config.data.source_view}
     if METHODS[config.method.name].uses_target:
         views["target"] = config.data.target_view
-    shapes = {name: _size(name, view) for name, view in views.items()}
+    shapes = {name: largest_size(name, view) for name, view in views.items()}
     fabric = launch(config.training)
     refuse_uneven(config, fabric.world_size)
     images = config.data.batch_size // fabric.world_size
@@ -96,18 +106,24 @@ def dry_run(config: Config) -> DryRun:
     segmenter = Segmenter(config.model, classes, config.data.evaluation_size)
     method = METHODS[config.method.name](segmenter, config.method, config.optim)
     method.setup(fabric)
+    stages = config.method.stages(config.training.steps)
+    _prepare(method, stages, config, shapes, fabric)
     batches = {
-        name: fabric.to_device(_batch(images, shapes[name], view, len(classes)))
+        name: fabric.to_device(generated_batch(images, shapes[name], view, len(classes)))
         for name, view in views.items()
     }
-    seconds, processor_seconds = _timed_updates(method, config, batches, fabric)
+    if "target" in batches and not method.reading(stages[-1]).target_labels:
+        del batches["target"]["label"]
+    start = config.training.steps - stages[-1].steps
+    seconds, processor_seconds = _timed_updates(method, config, batches, fabric, start, patience)
     return DryRun(
+        stage=stages[-1].name,
         classes=len(classes),
         parameters={name: _count(part) for name, part in method.named_children()},
         groups=tuple(_groups(method)),
         shapes={name: (images, *shape) for name, shape in shapes.items()},
         device=_device_name(fabric),
-        peak_bytes=_peak_bytes(fabric),
+        peak_bytes=peak_bytes(fabric.device),
         seconds=seconds,
         processor_seconds=processor_seconds,
         hours=seconds * config.training.steps / 3600,
@@ -131,43 +147,46 @@ def _classes(data: DataOptions) -> ClassSet:
     return class_set(read_description(path).classes, base=path.parent)
 
 
-def _size(domain: str, view: ViewOptions) -> tuple[int, int]:
-    """Return (H, W) of the largest images that a view makes."""
-    if view.crop is not None:
-        return view.crop
-    if view.size is None:
-        raise ConfigError(
-            f"data.{domain}_view has neither size nor crop: images come as stored, and a dry run "
-            f"looks at none. Say how large they are, as in data.{domain}_view.size=[512,1024]"
-        )
-    alone = max((factor for factor, _ in view.image_scales), default=1.0)
-    return scaled_size(view.size, view.scale[1] * alone)
-
-
-def _batch(images: int, shape: tuple[int, int], view: ViewOptions, classes: int) -> Batch:
-    labelled = view.size if view.image_scales and view.size is not None else shape
-    batch = Batch(
-        image=torch.randint(0, 256, (images, 3, *shape), dtype=torch.uint8),
-        label=torch.randint(0, classes, (images, *labelled), dtype=torch.uint8),
-        name=[str(index) for index in range(images)],
-    )
-    if view.image_scales:
-        batch["size"] = labelled
-    return batch
+def _prepare(
+    method: Method,
+    stages: Sequence[Stage],
+    config: Config,
+    shapes: Mapping[str, tuple[int, int]],
+    fabric: Fabric,
+) -> None:
+    """Let the method prepare its stages, as a training would, on a few generated images."""
+    size = config.data.evaluation_size or shapes.get("target", shapes["source"])
+    classes = len(method.segmenter.classes)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        evaluating(method.segmenter),
+        torch.inference_mode(False),
+        torch.no_grad(),
+    ):
+        for stage in stages:
+            if stage.prepared:
+                domains = GeneratedDomains(Path(folder), size, classes, fabric)
+                method.begin_stage(stage, domains)
 
 
 def _timed_updates(
-    method: Method, config: Config, batches: dict[str, Batch], fabric: Fabric
+    method: Method,
+    config: Config,
+    batches: dict[str, Batch],
+    fabric: Fabric,
+    start: int,
+    patience: float,
 ) -> tuple[float, float]:
-    """Do the updates; return the mean seconds of all but the first, which also sets things up.
+    """Do the updates from ``start``; return the mean seconds of all but the first.
 
-    The second number counts processor time instead of the clock's.
+    The first also sets things up. The second number counts processor time, not the clock's.
     """
+    last = config.training.steps - 1
     steps = config.training.schedule_steps or config.training.steps
-    ends = []
+    ends: list[tuple[float, float]] = []
     try:
-        for index in range(STEPS):
-            progress = Progress(min(index, steps - 1), steps)
+        while len(ends) < STEPS or ends[-1][0] - ends[0][0] < patience:
+            progress = Progress(min(start + len(ends), last), steps)
             method.step(batches["source"], batches.get("target", Batch()), progress)
             if fabric.device.type == "cuda":
                 torch.cuda.synchronize(fabric.device)
@@ -179,7 +198,7 @@ def _timed_updates(
             "data.source_view and data.target_view, and, above one image, optim.accumulate"
         ) from error
     seconds, processor = (
-        (last - first) / (STEPS - 1) for first, last in zip(ends[0], ends[-1], strict=True)
+        (end - first) / (len(ends) - 1) for first, end in zip(ends[0], ends[-1], strict=True)
     )
     return seconds, processor
 
@@ -209,14 +228,6 @@ def _device_name(fabric: Fabric) -> str:
     return f"{fabric.device.type} ({torch.get_num_threads()} threads)"
 
 
-def _peak_bytes(fabric: Fabric) -> int:
-    if fabric.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(fabric.device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in kibibytes, macOS in bytes
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def print_dry_run(result: DryRun, config: Config, console: Console) -> None:
     """Print what a dry run told."""
 
@@ -234,6 +245,8 @@ def print_dry_run(result: DryRun, config: Config, console: Console) -> None:
     for name, (images, height, width) in result.shapes.items():
         tell(f"images: {name} {images} of {height}x{width}")
     console.print(_table(result.groups))
+    if len(config.method.stages(steps)) > 1:
+        tell(f"stage: {result.stage}, the last; an update of the first ones may cost less")
     tell(f"device: {result.device}, precision {config.training.precision}")
     tell(f"peak memory: {result.peak_bytes / 2**30:.1f} GiB")
     tell(
