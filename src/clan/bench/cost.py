@@ -144,7 +144,7 @@ def measure(preset: str, overrides: Sequence[str], patience: float) -> dict[str,
 
 def digest(config: Config) -> str:
     """Return what tells configurations of another cost apart; the seed changes none."""
-    text = content(config, (*FREE_TO_CHANGE, "name", "description", "seed"))
+    text = content(config, (*FREE_TO_CHANGE, "name", "seed"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

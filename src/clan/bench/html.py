@@ -54,6 +54,7 @@ def render(table: BenchTable, section: Section, runs: Runs) -> str:
         about=comparison.title,
         command=section.command,
         machine=machine(),
+        tinted=comparison.baseline is not None,
         heads=_heads(comparison, classes),
         headings=[measure.heading for measure in comparison.measures],
         rows=_rows(comparison),
@@ -80,6 +81,7 @@ def _rows(comparison: Comparison) -> list[dict[str, object]]:
     look = looks([row.name for row in comparison.rows], comparison.baseline)
     base = next((row for row in comparison.rows if row.name == comparison.baseline), None)
     top = max((row.miou for row in comparison.rows if row.miou == row.miou), default=1.0)
+    roles = {comparison.baseline: "baseline", comparison.oracle: "oracle"}
     measures = [measure.heading for measure in comparison.measures]
     rows: list[dict[str, object]] = []
     for index, row in enumerate(comparison.rows):
@@ -89,7 +91,7 @@ def _rows(comparison: Comparison) -> list[dict[str, object]]:
                 "name": row.name,
                 "family": row.family,
                 "slot": look[row.name][0],
-                "reference": row.name == comparison.baseline,
+                "role": roles.get(row.name, ""),
                 "miou": lines["mIoU"][0][index],
                 "best": index in lines["mIoU"][1],
                 "part": 0 if row.miou != row.miou else round(row.miou / top, 3),

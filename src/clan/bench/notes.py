@@ -20,17 +20,22 @@ def lacking(
     failed: Mapping[tuple[str, int], str],
 ) -> Iterable[str]:
     """Yield what of the comparison is not there."""
+
+    def reason(system: System, seed: int) -> str:
+        return failed.get((system.name, seed), "is not trained")
+
+    untouched: list[str] = []
     for system in systems:
         there = runs.get(system.name, {})
         absent = [seed for seed in seeds if seed not in there]
-        if absent:
-            why = ", ".join(
-                f"seed {seed} {failed.get((system.name, seed), 'is not trained')}"
-                for seed in absent
-            )
+        if not there and not any((system.name, seed) in failed for seed in absent):
+            untouched.append(system.name)
+        elif absent:
+            why = "; ".join(f"seed {seed} {reason(system, seed)}" for seed in absent)
             row = "" if there else " It has no row."
-            done = len(seeds) - len(absent)
-            yield f"{system.name}: {done} of {len(seeds)} seeds; {why}.{row}"
+            yield f"{system.name}: {len(seeds) - len(absent)} of {len(seeds)} seeds; {why}.{row}"
+    if untouched:
+        yield f"Not trained, so without a row: {', '.join(untouched)}."
 
 
 def rank_notes(
