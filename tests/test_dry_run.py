@@ -12,7 +12,7 @@ from clan import cli
 from clan.config import load_config
 from clan.dry_run import dry_run, print_dry_run
 from clan.errors import ConfigError, RunError
-from clan.methods import Method, Progress
+from clan.methods import METHODS, Method, Progress
 from clan.methods.clan import CLAN
 
 REFERENCE = "gta5-cityscapes/reference/resnet101/clan"
@@ -61,6 +61,46 @@ def test_three_updates_are_done(monkeypatch):
     monkeypatch.setattr(Method, "start_update", watch)
     dry_run(load_config("gta5-cityscapes/reference/resnet101/tan", SMALL))
     assert [(p.step, p.steps) for p in seen] == [(0, 250_000), (1, 250_000), (2, 250_000)]
+
+
+@pytest.mark.parametrize(
+    ("system", "stage"), [("cbst", "round_"), ("cda", "curriculum"), ("clan_st", "round_")]
+)
+def test_the_last_stage_is_measured(system, stage, monkeypatch):
+    """Prepared as in a training, with the labels that it gives the target."""
+    config = load_config(
+        f"town/{system}",
+        [
+            *TOWN,
+            "data.target_view.crop=[32,64]",
+            "data.batch_size=1",
+            "data.evaluation_size=[32,64]",
+        ],
+    )
+    method, seen = METHODS[system], []
+    original = method.step
+
+    def watch(self, source, target, progress):
+        found = original(self, source, target, progress)
+        seen.append((progress.step, sorted(found)))
+        return found
+
+    monkeypatch.setattr(method, "step", watch)
+    result = dry_run(config)
+    last = config.method.stages(config.training.steps)[-1]
+    assert result.stage == last.name
+    assert result.stage.startswith(stage)
+    assert [step for step, _ in seen] == [config.training.steps - last.steps + i for i in range(3)]
+    assert all("pseudo_share" in names or "loss_superpixel" in names for _, names in seen)
+
+
+def test_patience_goes_on_with_updates(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr("clan.dry_run.time.perf_counter", lambda: float(next(clock)))
+    result = dry_run(load_config("town/source_only", TOWN), patience=6.0)
+    # a second each, and on until six have passed
+    assert result.seconds == 1.0
+    assert next(clock) >= 7
 
 
 def test_it_prints_what_matters(capsys, tmp_path, monkeypatch):
