@@ -16,8 +16,9 @@ import torch
 from rich.console import Console
 
 from clan.bench import cost
-from clan.bench.run import Request, bench
+from clan.bench.run import Request, bench, draw_town
 from clan.bench.table import BenchTable
+from clan.bench.task import open_task
 from clan.config import dump_config
 from clan.errors import ClanError, ConfigError, DataError, RunError
 from clan.jobs import Job
@@ -271,6 +272,19 @@ def test_a_section_of_a_page_is_replaced_and_the_rest_stays(
     page.write_text(first.replace("<!-- end bench -->", ""))
     with pytest.raises(RunError, match="mend it, or delete both"):
         run(asked, start=None)
+
+
+def test_the_town_is_drawn_where_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[object] = []
+    monkeypatch.setattr("clan.demo.make_data", lambda *args: drawn.append(args[:2]))
+    console = Console(file=io.StringIO())
+    for root in (tmp_path, tmp_path / "new"):
+        systems = open_task("town").systems(["tan", "clan"], [f"data.root={root}"])
+        draw_town(open_task("town"), systems, console)
+    assert drawn == [("town", tmp_path / "new")]
+    paper = open_task("gta5-cityscapes/paper/vgg16")
+    draw_town(paper, paper.systems(), console)
+    assert len(drawn) == 1
 
 
 def test_the_command_says_data_and_not_where_they_are() -> None:

@@ -109,7 +109,7 @@ def cost_notes(costs: Mapping[str, Cost], baseline: str, alone: bool) -> Iterabl
     if not parts:
         return
     how = (
-        "each system measured alone on an otherwise idle machine, in its last stage"
+        "each system measured alone, one after the other, in its last stage"
         if alone
         else "medians of the trainings' own logs, which may have shared the machine"
     )

@@ -55,7 +55,7 @@ def bench_table(
         baseline: the row that gains and costs are relative to.
         oracle: the row that ends the gap; it takes no part in the test.
         control: the row that the others are tested against.
-        alone: the costs were measured one after the other on a machine of their own.
+        alone: the costs were measured one after the other, not in the trainings.
         failed: why runs that are lacking are.
 
     Raises:
