@@ -53,10 +53,11 @@ def test_a_path_with_other_yaml_files_and_a_variant() -> None:
 
 def test_a_row_is_called_what_its_file_is_called(tmp_path: Path) -> None:
     """Files that change one thing of another need no name of their own."""
-    for name in ("with", "without"):
+    for name in ("no", "with", "0.1"):
         (tmp_path / f"{name}.yaml").write_text("extends: town/clan\n")
-    with_, without = open_task(str(tmp_path)).systems()
-    assert (with_.config.name, without.config.name) == ("with", "without")
+    systems = open_task(str(tmp_path)).systems()
+    assert [system.config.name for system in systems] == ["0.1", "no", "with"]
+    with_ = systems[-1]
     assert with_.overrides == ("name=with",)
     # neither varies a system of this folder
     assert not with_.variant

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,8 @@ class Task:
         changes = list(overrides)
         if load_config(preset, changes).name != name:
             # a row is called what its file is called, so that no two rows share a name
-            changes.append(f"name={name}")
+            text = name if yaml.safe_load(name) == name else json.dumps(name)
+            changes.append(f"name={text}")
         config = anchored(load_config(preset, changes))
         return System(name, preset, tuple(changes), config, self._varies(path, config))
 
