@@ -68,7 +68,7 @@ def test_three_updates_are_done(monkeypatch):
     [
         ("cbst", {"source": 0, "round_1": 200}),
         ("cda", {"source": 0, "curriculum": 200}),
-        ("clan_st", {"clan": 0, "round_1": 200}),
+        ("clan_st", {"clan": 0, "round_1": 100}),
     ],
 )
 def test_each_kind_of_stage_is_prepared_and_tried(system, stages, monkeypatch):
@@ -92,15 +92,24 @@ def test_each_kind_of_stage_is_prepared_and_tried(system, stages, monkeypatch):
     assert all(value.isfinite() for _, _, scalars in seen for value in scalars.values())
     assert list(result.stages) == list(stages)
     assert result.seconds == max(result.stages.values())
-    # both stages are half of the training
-    mean = sum(result.stages.values()) / 2
-    assert result.hours == pytest.approx(mean * 400 / 3600)
+    first, later = result.stages.values()
+    steps = stages["round_1"] if system == "clan_st" else 200
+    assert result.hours == pytest.approx((steps * first + (400 - steps) * later) / 3600)
 
 
 def test_one_update_alone_counts():
     result = dry_run(load_config("town/source_only", TOWN), updates=1)
     assert result.seconds > 0
     assert result.stages == {"training": result.seconds}
+
+
+def test_patience_goes_on_with_updates(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr("clan.dry_run.time.perf_counter", lambda: float(next(clock)))
+    result = dry_run(load_config("town/source_only", TOWN), patience=6.0)
+    # a second each, and on until six have passed
+    assert result.seconds == 1.0
+    assert next(clock) == 8
 
 
 def test_it_prints_what_matters(capsys, tmp_path, monkeypatch):

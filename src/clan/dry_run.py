@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from clan.config_files import is_description
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.description import read_description
 from clan.data.labels import ClassSet, class_set
+from clan.environment import peak_bytes
 from clan.errors import ConfigError, RunError
 from clan.inference import evaluating
 from clan.methods import METHODS, Method, Progress, Stage
@@ -85,7 +84,7 @@ class DryRun:
     hours: float
 
 
-def dry_run(config: Config, updates: int = UPDATES) -> DryRun:
+def dry_run(config: Config, updates: int = UPDATES, patience: float = 0.0) -> DryRun:
     """Build all that a training needs and do a few updates; nothing is read or written.
 
     Weights are not loaded: they change neither time nor memory. Of a method with stages each kind
@@ -95,6 +94,7 @@ def dry_run(config: Config, updates: int = UPDATES) -> DryRun:
     Args:
         config: of the training.
         updates: of each kind of stage; the first also sets things up and counts only if alone.
+        patience: seconds to go on with updates for, beyond those.
 
     Raises:
         ConfigError: a view whose size only the data tell, a source that does not tell its classes,
@@ -109,7 +109,7 @@ def dry_run(config: Config, updates: int = UPDATES) -> DryRun:
     segmenter = Segmenter(config.model, classes, config.data.evaluation_size)
     method = METHODS[config.method.name](segmenter, config.method, config.optim)
     method.setup(fabric)
-    costs, hours = _try_stages(method, config, data, updates)
+    costs, hours = _try_stages(method, config, data, (updates, patience))
     dearest = max(costs.values(), key=lambda cost: cost.seconds)
     return DryRun(
         classes=len(classes),
@@ -117,7 +117,7 @@ def dry_run(config: Config, updates: int = UPDATES) -> DryRun:
         groups=tuple(_groups(method)),
         shapes=data.shapes,
         device=_device_name(fabric),
-        peak_bytes=_peak_bytes(fabric),
+        peak_bytes=peak_bytes(fabric.device),
         seconds=dearest.seconds,
         processor_seconds=dearest.processor_seconds,
         stages={name: cost.seconds for name, cost in costs.items()},
@@ -143,7 +143,7 @@ def _classes(data: DataOptions) -> ClassSet:
 
 
 def _try_stages(
-    method: Method, config: Config, data: TrialData, updates: int
+    method: Method, config: Config, data: TrialData, length: tuple[int, float]
 ) -> tuple[dict[str, Cost], float]:
     """Do updates in the first stage of each kind; return their costs, and the hours of all."""
     costs: dict[str, Cost] = {}
@@ -154,7 +154,7 @@ def _try_stages(
         if kind not in first:
             first[kind] = stage.name
             try:
-                costs[stage.name] = _try_stage(method, config, data, stage, start, updates)
+                costs[stage.name] = _try_stage(method, config, data, stage, start, length)
             except torch.OutOfMemoryError as error:
                 raise _too_large(method.fabric) from error
         seconds += stage.steps * costs[first[kind]].seconds
@@ -163,7 +163,12 @@ def _try_stages(
 
 
 def _try_stage(
-    method: Method, config: Config, data: TrialData, stage: Stage, start: int, updates: int
+    method: Method,
+    config: Config,
+    data: TrialData,
+    stage: Stage,
+    start: int,
+    length: tuple[int, float],
 ) -> Cost:
     """Prepare a stage as training does and do its first updates."""
     if stage.prepared:
@@ -172,9 +177,11 @@ def _try_stage(
             method.begin_stage(stage, data)
     source, target = data.batches(method.reading(stage))
     steps = config.training.schedule_steps or config.training.steps
+    updates, patience = length
     marks = [_now(method.fabric)]
-    for step in range(start, start + updates):
-        method.step(source, target, Progress(min(step, steps - 1), steps))
+    while len(marks) <= updates or marks[-1][0] - marks[1][0] < patience:
+        step = min(start + len(marks), steps) - 1
+        method.step(source, target, Progress(step, steps))
         marks.append(_now(method.fabric))
     # the first update also sets things up
     counted = marks[1:] if updates > 1 else marks
@@ -223,14 +230,6 @@ def _device_name(fabric: Fabric) -> str:
     if fabric.device.type == "cuda":
         return str(torch.cuda.get_device_name(fabric.device))
     return f"{fabric.device.type} ({torch.get_num_threads()} threads)"
-
-
-def _peak_bytes(fabric: Fabric) -> int:
-    if fabric.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(fabric.device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in kibibytes, macOS in bytes
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def print_dry_run(result: DryRun, config: Config, console: Console) -> None:
