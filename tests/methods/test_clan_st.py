@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from clan.losses import alignment_map
-from clan.methods import METHODS, Progress, Stage, clan_st
+from clan.methods import METHODS, Progress, Stage
 from clan.pseudo_labels import balanced_labels, class_diversity
 from tests.methods.helpers import batch, build, parameters
 from tests.methods.test_cbst import Two
@@ -170,23 +168,6 @@ def test_the_adversary_rests_in_the_rounds_unless_kept(kept):
     moved = {n.split(".")[0] for n, p in parameters(method).items() if (p != before[n]).any()}
     assert moved == {"segmenter", "teacher"} | ({"discriminator"} if kept else set())
     assert ("loss_adv" in scalars) == kept
-
-
-def test_each_update_of_a_step_pastes_anew_and_moves_g_and_teacher(monkeypatch):
-    method = begun(target_updates=3, teacher_decay=0.5)
-    masks, drawn = [], clan_st.class_mask
-    monkeypatch.setattr(clan_st, "class_mask", lambda *a: masks.append(drawn(*a)) or masks[-1])
-    seen = []
-    follow = method._follow
-    monkeypatch.setattr(method, "_follow", lambda: (seen.append(parameters(method)), follow()))
-    torch.manual_seed(1)
-    step(method)
-    assert len(masks) == len(seen) == 3
-    assert not all(torch.equal(masks[0], mask) for mask in masks[1:])
-    name = "segmenter.encoder.conv1.weight"
-    for before, after in itertools.pairwise(seen):
-        assert not torch.equal(before[name], after[name])
-        assert not torch.equal(before[f"teacher{name[9:]}"], after[f"teacher{name[9:]}"])
 
 
 def test_the_target_may_be_of_another_size():

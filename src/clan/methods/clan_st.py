@@ -95,9 +95,6 @@ class CLANST(CLAN):
         on Cityscapes' classes); 0: each image once an epoch."""
         lambda_target: float = Field(1.0, ge=0)
         """Weight of the loss on mixed images."""
-        target_updates: int = Field(1, ge=1)
-        """Updates on mixed images in each step of a round, each with other classes pasted and other
-        strong views (MCD's num_k is a like number); the source is learnt in the first."""
         keep_adversary: bool = False
         """Go on with CLAN's adversary during the rounds."""
 
@@ -182,19 +179,13 @@ class CLANST(CLAN):
             if self.options.keep_adversary:
                 p_t, weight = self.fool_discriminator(target_part, progress, last=False)
                 self.learn_domains(p_s, p_t, weight, last)
-            self._show_target(target_part)
-            self.learn_target(source_part, target_part, last)
+            with self.unsynchronised("segmenter", not last):
+                self.learn_target(source_part, target_part)
         scalars = self.finish_update()
         self._follow()
-        for _ in range(self.options.target_updates - 1):
-            self.start_update(progress)
-            for source_part, target_part, last in self.micro_batches(source, target):
-                self.learn_target(source_part, target_part, last)
-            self.optimizers["segmenter"].step()
-            self._follow()
         return scalars
 
-    def learn_target(self, source: Batch, target: Batch, last: bool) -> None:
+    def learn_target(self, source: Batch, target: Batch) -> None:
         """Backward of the loss on strong views of the target, labelled by the teacher."""
         options, image = self.options, target["image"]
         q = self.confidence(image)
@@ -209,18 +200,14 @@ class CLANST(CLAN):
             image, label = paste(mask, pasted, (image, label))
         image = strong_view(image, options.strong_jitter, options.strong_blur)
         remembered = POLICY[options.batch_norm]["target"].remembered
-        with self.unsynchronised("segmenter", not last):
-            logits = self.forward_domain("source" if remembered else "target", image)
-            loss = self.segmentation_loss(logits, label)
-            self.backward(options.lambda_target * loss)
-        self.note(loss_target=loss)
-
-    def _show_target(self, batch: Batch) -> None:
-        """Let the batch statistics see plain target images: evaluation's are not of mixed ones."""
-        remembered = POLICY[self.options.batch_norm]["target"].remembered
-        if remembered and not self.options.keep_adversary:
+        if remembered and not options.keep_adversary:
+            # what evaluation normalises by are statistics of plain target images, not of mixed ones
             with torch.no_grad():
-                self.forward_batch("target", batch)
+                self.forward_batch("target", target)
+        logits = self.forward_domain("source" if remembered else "target", image)
+        loss = self.segmentation_loss(logits, label)
+        self.backward(options.lambda_target * loss)
+        self.note(loss_target=loss)
 
     @torch.no_grad()
     def _follow(self) -> None:
