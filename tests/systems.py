@@ -100,11 +100,11 @@ def tensors(run: RunFolder) -> dict[str, torch.Tensor]:
 
 
 def records(run: RunFolder) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl without what depends on the clock."""
+    """Return the lines of metrics.jsonl without what depends on the machine."""
     lines = run.metrics_file.read_text().splitlines()
     found = [json.loads(line) for line in lines]
     return [
-        {k: v for k, v in record.items() if k not in ("images_per_second", "seconds")}
+        {k: v for k, v in record.items() if k not in ("images_per_second", "seconds", "memory")}
         for record in found
     ]
 

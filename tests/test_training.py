@@ -95,6 +95,8 @@ def test_lines_hold_every_term_rate_and_speed(whole: dict[str, RunFolder]) -> No
     line = json.loads(whole["clan"].metrics_file.read_text().splitlines()[0])
     assert {"step", "loss_seg", "loss_weight", "alignment", "loss_adv", "d_accuracy"} < set(line)
     assert {"lr_segmenter", "lr_discriminator", "images_per_second", "seconds"} < set(line)
+    # bytes: Python and torch alone take this much
+    assert 2**26 < line["memory"] < 2**36
     assert line["lr_segmenter"] == pytest.approx(1e-3 * (1 - 2 / 7) ** 0.9)
 
 
@@ -134,6 +136,17 @@ def test_a_target_may_be_a_folder_of_images(street: Path, tmp_path: Path, system
 def test_scores_on_the_way(street: Path, tmp_path: Path) -> None:
     run = quiet(street, tmp_path / "run", "source_only", "training.evaluate_every=2")
     assert [r["step"] for r in records(run) if "miou" in r] == [2, 4, 6, 7]
+
+
+@pytest.mark.parametrize("system", ["adabn", "clan_st"])
+def test_scores_on_the_way_change_nothing(
+    system: str, whole: dict[str, RunFolder], street: Path, tmp_path: Path
+) -> None:
+    """Which is why a resumed run may ask for other ones."""
+    run = quiet(street, tmp_path / "run", system, "training.evaluate_every=2")
+    assert same(tensors(run), tensors(whole[system]))
+    learnt = [r for r in records(run) if "miou" not in r or r["step"] == 7]
+    assert learnt == records(whole[system])
 
 
 def test_workers_change_nothing(whole: dict[str, RunFolder], street: Path, tmp_path: Path) -> None:

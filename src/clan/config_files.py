@@ -15,7 +15,7 @@ from clan.errors import ConfigError, nearest
 
 def preset_names() -> list[str]:
     """Return the names of all presets in the package, such as ``town/clan``."""
-    root = _presets()
+    root = presets_folder()
     found = (p.relative_to(root).with_suffix("") for p in root.rglob("*.yaml"))
     # parts of presets, and folders of them, begin with an underscore
     return sorted(str(n) for n in found if not any(part.startswith("_") for part in n.parts))
@@ -62,7 +62,8 @@ def is_description(dataset: str) -> bool:
     return dataset.lower().endswith((".yaml", ".yml"))
 
 
-def _presets() -> Path:
+def presets_folder() -> Path:
+    """Return the folder of the package's presets."""
     return Path(str(files("clan"))) / "presets"
 
 
@@ -75,7 +76,7 @@ def find(preset: str, beside: Path = Path()) -> Path:
         return path
     if preset not in preset_names():
         raise ConfigError(f"unknown preset {preset!r}{nearest(preset, preset_names())}")
-    return _presets() / f"{preset}.yaml"
+    return presets_folder() / f"{preset}.yaml"
 
 
 def read_tree(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from clan.data.check import check_dataset
 from clan.data.datasets import Dataset, Unpaired, open_dataset
 from clan.data.description import read_description
 from clan.data.labels import ClassSet, class_set
-from clan.errors import DataError
+from clan.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,32 @@ def open_domains(options: DataOptions) -> Domains:
                 "(data.validation=null)"
             )
     return Domains(source, target, validation)
+
+
+def check_alike(data: Mapping[str, DataOptions], what: str) -> None:
+    """Open the data of several trainings, each once, and see that all are scored on the same.
+
+    Args:
+        data: of each training, by what it is called.
+        what: they are, all together, such as "the cells of a study".
+
+    Raises:
+        DataError: data that are not there.
+        ConfigError: trainings that would not be scored alike.
+    """
+    opened: list[DataOptions] = []
+    scored: dict[str, str] = {}
+    for name, options in data.items():
+        if options in opened:
+            continue
+        opened.append(options)
+        domains = open_domains(options)
+        on = domains.validation
+        where = "nothing" if on is None else f"{on.name} {on.split}"
+        scored.setdefault(f"{', '.join(domains.classes.names)} on {where}", name)
+    if len(scored) > 1:
+        said = "\n".join(f"  {name}: {text}" for text, name in scored.items())
+        raise ConfigError(f"{what} must be scored alike; these are not:\n{said}")
 
 
 def open_domain(

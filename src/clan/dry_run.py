@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from clan.config_files import is_description
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.description import read_description
 from clan.data.labels import ClassSet, class_set
+from clan.environment import peak_bytes
 from clan.errors import ConfigError, RunError
 from clan.inference import evaluating
 from clan.methods import METHODS, Method, Progress, Stage
@@ -117,7 +116,7 @@ def dry_run(config: Config, updates: int = UPDATES) -> DryRun:
         groups=tuple(_groups(method)),
         shapes=data.shapes,
         device=_device_name(fabric),
-        peak_bytes=_peak_bytes(fabric),
+        peak_bytes=peak_bytes(fabric.device),
         seconds=dearest.seconds,
         processor_seconds=dearest.processor_seconds,
         stages={name: cost.seconds for name, cost in costs.items()},
@@ -223,14 +222,6 @@ def _device_name(fabric: Fabric) -> str:
     if fabric.device.type == "cuda":
         return str(torch.cuda.get_device_name(fabric.device))
     return f"{fabric.device.type} ({torch.get_num_threads()} threads)"
-
-
-def _peak_bytes(fabric: Fabric) -> int:
-    if fabric.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(fabric.device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in kibibytes, macOS in bytes
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def print_dry_run(result: DryRun, config: Config, console: Console) -> None:

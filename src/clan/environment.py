@@ -1,9 +1,11 @@
-"""What a training ran on: versions and machine, noted in the run's folder."""
+"""What a training runs on: versions, machine and memory, noted in the run's folder."""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from lightning import __version__ as lightning_version
 from lightning.fabric import Fabric
+from torch import device as Device
 
 import clan
 
@@ -34,6 +37,31 @@ def describe(fabric: Fabric) -> dict[str, Any]:
         "cuda": torch.version.cuda if gpu else None,
         "processes": fabric.world_size,
     }
+
+
+def machine() -> str:
+    """Return a sentence about the machine and the versions in use."""
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"{_processor()} ({os.cpu_count()} cores)"
+    return (
+        f"Machine: {device}, {torch.get_num_threads()} threads; clan {clan.__version__}, "
+        f"torch {torch.__version__}, Python {platform.python_version()}."
+    )
+
+
+def peak_bytes(device: Device) -> int:
+    """Return the most memory that was in use at a time: of a GPU by this process's tensors.
+
+    On the CPU it is the largest resident set of this process, Python and libraries included. Asking
+    does not wait for the device.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in kibibytes, macOS in bytes
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _processor() -> str:

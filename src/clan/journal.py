@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from clan.environment import describe
+from clan.environment import describe, peak_bytes
 from clan.errors import RunError
 from clan.health import Verdict, Watcher
 from clan.models.weights import LoadReport
@@ -99,7 +99,7 @@ class Journal:
         self._since = time.perf_counter() - state["seconds"]
 
     def means(self, step: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Return the means since the last log step, and the speed; all processes must call.
+        """Return the means since the last log step, speed and peak memory; all processes must call.
 
         Raises:
             RunError: a scalar is not a finite number; names the first such step and scalar.
@@ -109,6 +109,7 @@ class Journal:
         self._since = time.perf_counter()
         means = dict(zip(self._names, rows.mean(dim=0).tolist(), strict=True))
         timing = {"images_per_second": len(rows) * self.images / seconds, "seconds": seconds}
+        timing["memory"] = peak_bytes(self.fabric.device)
         self._names, self._rows = [], []
         return means, timing
 

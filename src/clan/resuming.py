@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from lightning.fabric import Fabric
+import json
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from clan.checkpoint import load_newest, set_aside
 from clan.config import Config, anchored, differences
@@ -13,6 +13,10 @@ from clan.errors import RunError
 from clan.processes import together
 from clan.runs import RunFolder
 
+if TYPE_CHECKING:
+    # for its types alone: who compares two configurations need not wait for it
+    from lightning.fabric import Fabric
+
 FREE_TO_CHANGE = (
     "description",
     "data.root",
@@ -20,11 +24,37 @@ FREE_TO_CHANGE = (
     "training.accelerator",
     "training.checkpoint_every",
     "training.devices",
+    "training.evaluate_every",
     "training.keep_checkpoints",
     "training.nodes",
     "training.snapshot_every",
 )
 """Keys that a resumed run may change: the result does not depend on them."""
+
+
+def changes(
+    old: Config, new: Config, free: Collection[str] = (*FREE_TO_CHANGE, "name")
+) -> list[str]:
+    """Return what makes two configurations different trainings, a clause each.
+
+    Args:
+        old: what a run was trained with.
+        new: what is asked for.
+        free: keys that make no difference.
+    """
+    return [f"{key} was {a!r}, now {b!r}" for key, a, b in differences(old, new) if key not in free]
+
+
+def content(config: Config, free: Collection[str] = (*FREE_TO_CHANGE, "name")) -> str:
+    """Return what two equal trainings share, as text."""
+    tree = config.model_dump(mode="json")
+    for key in free:
+        *groups, last = key.split(".")
+        inner = tree
+        for group in groups:
+            inner = inner[group]
+        del inner[last]
+    return json.dumps(tree, sort_keys=True)
 
 
 def prepare_folder(run: RunFolder, config: Config, resume: bool) -> None:
@@ -37,9 +67,7 @@ def prepare_folder(run: RunFolder, config: Config, resume: bool) -> None:
 
 def is_finished(run: RunFolder, config: Config) -> bool:
     """Tell whether there is nothing left to do; refuse another configuration than the run's."""
-    found = differences(anchored(run.config), config)
-    changed = [f"{k} was {old!r}, now {new!r}" for k, old, new in found if k not in FREE_TO_CHANGE]
-    if changed:
+    if changed := changes(anchored(run.config), config, FREE_TO_CHANGE):
         raise RunError(
             f"{run.path} cannot be resumed with another configuration: {'; '.join(changed)}. "
             f"These may change: {', '.join(FREE_TO_CHANGE)}."

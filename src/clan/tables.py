@@ -38,7 +38,7 @@ class Row:
             the two, and where the oracle is not above the baseline.
         printed: a row of a published table rather than of runs; it has no seeds and steps.
         architecture: of a printed row, as printed.
-        family: of a printed row, the kind of method, as printed.
+        family: the kind of method: AT adversarial, ST self-training.
         marks: what is printed after mIoU and after gain: signs of footnotes.
     """
 
@@ -62,6 +62,23 @@ class Row:
         return f"printed {self.architecture}" if self.printed else "runs"
 
 
+@dataclass(frozen=True)
+class Measure:
+    """A further number of each system, such as its mean rank.
+
+    Attributes:
+        heading: in a table for people.
+        key: in CSV and JSON.
+        values: one for each row, None where there is none.
+        texts: what a table shows of them.
+    """
+
+    heading: str
+    key: str
+    values: tuple[float | None, ...]
+    texts: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """A table of systems, in order of first appearance.
@@ -75,6 +92,8 @@ class Comparison:
         oracle: name of the row that is trained on target labels, None likewise.
         notes: what a reader must know beside the numbers, a sentence each.
         infrequent: classes to be marked as infrequent, with a star.
+        measures: further numbers of each row.
+        by_row: systems are lines and classes columns in every form, as in the paper's tables.
     """
 
     title: str
@@ -85,11 +104,13 @@ class Comparison:
     oracle: str | None
     notes: tuple[str, ...]
     infrequent: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    by_row: bool = False
 
     @property
     def wide(self) -> bool:
-        """Whether systems are lines and classes columns in every form: beside a paper's rows."""
-        return any(row.printed for row in self.rows)
+        """Whether systems are lines and classes columns: as asked, or beside a paper's rows."""
+        return self.by_row or any(row.printed for row in self.rows)
 
     def heading(self, name: str) -> str:
         """Return a heading, with a star if it is an infrequent class."""
@@ -103,12 +124,13 @@ class Comparison:
         lines: list[tuple[str, list[str], set[int]]] = [
             self._line("mIoU", [row.miou for row in self.rows], _mean_std(self.rows), mark=0)
         ]
-        if self.baseline is not None or self.wide:
+        if self.baseline is not None or any(row.printed for row in self.rows):
             gains = [row.gain for row in self.rows]
             lines.append(self._line("gain", gains, format_value="{:+.1f}", mark=1))
         if self.baseline is not None and self.oracle is not None:
             closed = [row.gap_closed for row in self.rows]
             lines.append(self._line("gap closed", closed, format_value="{:.0f} %"))
+        lines += [(measure.heading, list(measure.texts), set()) for measure in self.measures]
         runs = [row for row in self.rows if not row.printed]
         if runs:
             seeds = [ABSENT if row.printed else str(len(row.seeds)) for row in self.rows]
@@ -221,33 +243,7 @@ class Comparison:
         It needs ``booktabs`` and ``graphicx`` (``rotatebox``), and ``xcolor`` where infrequent
         classes are marked: they are blue, as the paper has them.
         """
-        columns = wide_tables.columns(self)
-        if not self.wide:
-            summary = len(columns) - len(self.classes)
-            columns = columns[summary:] + columns[:summary]
-        heads = [self._latex_head(heading) for heading, _, _ in columns]
-        out = [f"% {text}" for text in (self.title, *self.notes)]
-        out += [rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule"]
-        out += [" & ".join(["system", *heads]) + r" \\"]
-        for part in wide_tables.sections(self):
-            out.append(r"\midrule")
-            for i in part:
-                cells = [
-                    rf"\textbf{{{_escape_latex(texts[i])}}}"
-                    if i in best
-                    else _escape_latex(texts[i])
-                    for _, texts, best in columns
-                ]
-                out.append(" & ".join([_escape_latex(self.rows[i].name), *cells]) + r" \\")
-        return "\n".join([*out, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-    def _latex_head(self, heading: str) -> str:
-        if heading not in self.classes:
-            return heading
-        name = _escape_latex(heading)
-        if heading in self.infrequent:
-            name = rf"\textcolor{{blue}}{{{name}}}"
-        return rf"\rotatebox{{90}}{{{name}}}"
+        return wide_tables.latex(self)
 
     def to_csv(self) -> str:
         """Return one line per system, percent with four decimals, empty where there is no value.
@@ -259,8 +255,9 @@ class Comparison:
         writer = csv.writer(text, lineterminator="\n")
         head = ["system", "subset", "seeds", "steps", "checkpoint", "miou", "miou_std", "gain"]
         about = ["origin", "architecture", "family"] if self.wide else []
-        writer.writerow([*head, "gap_closed", *about, *self.classes])
-        for row in self.rows:
+        keys = [measure.key for measure in self.measures]
+        writer.writerow([*head, "gap_closed", *about, *keys, *self.classes])
+        for index, row in enumerate(self.rows):
             numbers = [row.miou, row.std, row.gain, row.gap_closed]
             origin = ["printed" if row.printed else "runs", row.architecture, row.family]
             writer.writerow(
@@ -272,6 +269,7 @@ class Comparison:
                     row.checkpoint,
                     *map(_four_decimals, numbers),
                     *(origin if self.wide else []),
+                    *(_six_digits(measure.values[index]) for measure in self.measures),
                     *map(_four_decimals, row.iou.tolist()),
                 ]
             )
@@ -296,8 +294,9 @@ class Comparison:
                     name: None if math.isnan(value) else value
                     for name, value in zip(self.classes, row.iou.tolist(), strict=True)
                 },
+                **{measure.key: measure.values[index] for measure in self.measures},
             }
-            for row in self.rows
+            for index, row in enumerate(self.rows)
         ]
         return {
             "title": self.title,
@@ -323,16 +322,13 @@ def _four_decimals(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
+def _six_digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
 def _missing(value: float | None) -> bool:
     return value is None or math.isnan(value)
 
 
 def _escape_markdown(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("_", "\\_")
-
-
-def _escape_latex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}"}
-    special |= {"†": r"$^\dagger$", "‡": r"$^\ddagger$"}
-    special |= {"^": r"\textasciicircum{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
-    return "".join(special.get(c, c) for c in text)

@@ -22,15 +22,14 @@ def sections(comparison: Comparison) -> list[list[int]]:
 
 
 def columns(comparison: Comparison) -> list[Line]:
-    """Return the columns: architecture and type of printed rows, the summary, then the classes."""
+    """Return the columns: architecture and type where known, the summary, then the classes."""
     lines = comparison.lines()
     summary = len(lines) - len(comparison.classes)
     about: list[Line] = []
     if any(row.printed for row in comparison.rows):
-        about = [
-            ("arch.", [row.architecture for row in comparison.rows], set()),
-            ("type", [row.family for row in comparison.rows], set()),
-        ]
+        about.append(("arch.", [row.architecture for row in comparison.rows], set()))
+    if any(row.family for row in comparison.rows):
+        about.append(("type", [row.family for row in comparison.rows], set()))
     return [*about, *lines[:summary], *lines[summary:]]
 
 
@@ -78,6 +77,43 @@ def markdown(comparison: Comparison, escape: Sequence[tuple[str, str]]) -> list[
         cells = [f"**{texts[i]}**" if i in best else texts[i] for _, texts, best in every]
         out.append(f"| {safe(row.name)} | {' | '.join(cells)} |")
     return out
+
+
+def latex(comparison: Comparison) -> str:
+    """Return a booktabs tabular with rotated class heads; notes as comments."""
+    every = columns(comparison)
+    if not comparison.wide:
+        summary = len(every) - len(comparison.classes)
+        every = every[summary:] + every[:summary]
+    heads = [_latex_head(comparison, heading) for heading, _, _ in every]
+    out = [f"% {text}" for text in (comparison.title, *comparison.notes)]
+    out += [rf"\begin{{tabular}}{{l{'r' * len(every)}}}", r"\toprule"]
+    out += [" & ".join(["system", *heads]) + r" \\"]
+    for part in sections(comparison):
+        out.append(r"\midrule")
+        for i in part:
+            cells = [
+                rf"\textbf{{{_escape_latex(texts[i])}}}" if i in best else _escape_latex(texts[i])
+                for _, texts, best in every
+            ]
+            out.append(" & ".join([_escape_latex(comparison.rows[i].name), *cells]) + r" \\")
+    return "\n".join([*out, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _latex_head(comparison: Comparison, heading: str) -> str:
+    if heading not in comparison.classes:
+        return heading
+    name = _escape_latex(heading)
+    if heading in comparison.infrequent:
+        name = rf"\textcolor{{blue}}{{{name}}}"
+    return rf"\rotatebox{{90}}{{{name}}}"
+
+
+def _escape_latex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}"}
+    special |= {"†": r"$^\dagger$", "‡": r"$^\ddagger$"}
+    special |= {"^": r"\textasciicircum{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
+    return "".join(special.get(c, c) for c in text)
 
 
 def _lines(comparison: Comparison, heading: str) -> list[str]:

@@ -119,7 +119,8 @@ def resume(
     """Go on with a run from its newest checkpoint.
 
     The result is the same as if it had never stopped. What it does not depend on may change:
-    device, number of processes, loader workers, `data.root`, how often and how many checkpoints.
+    device, number of processes, loader workers, `data.root`, how often it is scored, how often and
+    how many checkpoints are written.
 
     Examples:
 

@@ -95,6 +95,9 @@ class Method(nn.Module, ABC):
     uses_target: ClassVar[bool] = True
     least_classifiers: ClassVar[int] = 1
     needs_batch_norm: ClassVar[bool] = False
+    family: ClassVar[str] = ""
+    """The kind of method, as the paper's Table 1 prints it: AT (adversarial), ST (self-training);
+    empty where the target's predictions are neither judged nor learnt from."""
 
     def __init__(self, segmenter: Segmenter, options: MethodOptions, optim: OptimOptions) -> None:
         super().__init__()

@@ -109,6 +109,7 @@ class CBST(LabelledTarget):
             return min(self.portion + (number - 1) * self.portion_step, self.portion_max)
 
     options: Options
+    family = "ST"
     thresholds: Tensor
     rare: Tensor
     prior: Tensor

@@ -79,6 +79,8 @@ class CDA(LabelledTarget):
             return (*before, Stage("curriculum", left, prepared=True))
 
     options: Options
+    # as the paper's tables print it; it has no adversary
+    family = "AT"
     distributions: Tensor
 
     def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:

@@ -121,6 +121,7 @@ class CLANST(CLAN):
             return min(self.portion + (number - 1) * self.portion_step, self.portion_max)
 
     options: Options
+    family = "AT+ST"
     thresholds: Tensor
 
     def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:

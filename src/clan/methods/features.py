@@ -58,6 +58,7 @@ class FeatureAdversary(Method):
     """
 
     options: FeatureOptions
+    family = "AT"
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class MCD(Method):
         """Times that step C is repeated in each update; the published code has 4."""
 
     options: Options
+    family = "AT"
     least_classifiers = 2
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:

@@ -32,6 +32,8 @@ class MinEnt(Method):
         """Weight of the target's entropy; the paper has 0.001."""
 
     options: Options
+    # the entropy loss is cross-entropy with the prediction itself as a soft label
+    family = "ST"
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
         """Learn from source labels, then from the target's uncertainty."""

@@ -54,6 +54,7 @@ class TAN(Method):
         """The method."""
 
     options: AdversarialOptions
+    family = "AT"
 
     def __init__(
         self, segmenter: Segmenter, options: AdversarialOptions, optim: OptimOptions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +10,9 @@ from urllib.parse import quote
 
 import yaml
 
-from clan.config import Config, anchored, differences, load_config
+from clan.config import Config, anchored, load_config
 from clan.errors import ConfigError
-from clan.resuming import FREE_TO_CHANGE
+from clan.resuming import FREE_TO_CHANGE, changes, content
 
 SEED = "seed"
 NO_PARAMETER = (SEED, "name", *FREE_TO_CHANGE)
@@ -145,19 +144,10 @@ def merge(grids: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
                 f"this grid and an earlier one of the study both have {cell.folder}, and differ "
                 f"in what neither varies: {'; '.join(changed)}. Give another folder (--out)."
             )
-        by_content.setdefault(_content(cell.config), cell)
+        by_content.setdefault(content(cell.config), cell)
     return [
-        [replace(cell, folder=by_content[_content(cell.config)].folder) for cell in grid]
+        [replace(cell, folder=by_content[content(cell.config)].folder) for cell in grid]
         for grid in grids
-    ]
-
-
-def changes(old: Config, new: Config) -> list[str]:
-    """Return what makes two configurations different trainings, a clause each."""
-    return [
-        f"{key} was {a!r}, now {b!r}"
-        for key, a, b in differences(old, new)
-        if key not in FREE_TO_CHANGE and key != "name"
     ]
 
 
@@ -184,15 +174,3 @@ def lookup(config: Config, key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
-
-
-def _content(config: Config) -> str:
-    """Return what two equal trainings share, as text."""
-    tree = config.model_dump(mode="json")
-    for key in (*FREE_TO_CHANGE, "name"):
-        *groups, last = key.split(".")
-        inner = tree
-        for group in groups:
-            inner = inner[group]
-        del inner[last]
-    return json.dumps(tree, sort_keys=True)

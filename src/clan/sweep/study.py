@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from clan.config import DataOptions, anchored, load_config
-from clan.domains import open_domains
-from clan.errors import ConfigError, RunError
+from clan.config import anchored, load_config
+from clan.domains import check_alike
+from clan.errors import RunError
 from clan.figures.study import draw_study
 from clan.figures.style import save_figure
 from clan.files import write_whole
@@ -26,9 +26,9 @@ from clan.jobs import (
     start_process,
     was_stopped,
 )
-from clan.resuming import FREE_TO_CHANGE
+from clan.resuming import FREE_TO_CHANGE, changes
 from clan.runs import RunFolder
-from clan.sweep.grid import Axis, Cell, changes, expand, lookup, merge, parameters, parse_grid
+from clan.sweep.grid import Axis, Cell, expand, lookup, merge, parameters, parse_grid
 from clan.sweep.results import Table, record, scored_on, write_table
 from clan.sweep.settings import rich_table
 from clan.training import Interrupted
@@ -114,23 +114,8 @@ class Study:
                     f"{run.path} was trained with another configuration: {'; '.join(changed)}. "
                     "Give another folder (--out), or delete the run."
                 )
-        self._check_data()
-
-    def _check_data(self) -> None:
-        """Open the data of every cell that is asked for, each once."""
-        opened: list[DataOptions] = []
-        scored: dict[str, str] = {}
-        for cell in self.chosen:
-            if cell.config.data in opened:
-                continue
-            opened.append(cell.config.data)
-            domains = open_domains(cell.config.data)
-            on = domains.validation
-            where = "nothing" if on is None else f"{on.name} {on.split}"
-            scored.setdefault(f"{', '.join(domains.classes.names)} on {where}", cell.folder)
-        if len(scored) > 1:
-            said = "\n".join(f"  {folder}: {text}" for text, folder in scored.items())
-            raise ConfigError(f"the cells of a study must be scored alike; these are not:\n{said}")
+        data = {cell.folder: cell.config.data for cell in self.chosen}
+        check_alike(data, "the cells of a study")
 
     def write_grids(self) -> None:
         """Write ``sweep.yaml``."""
