@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import SYSTEMS
 from PIL import Image
 
 from clan.analysis.ccd import CCDOptions, analyse_ccd
@@ -25,6 +24,7 @@ from clan.analysis.tsne import TSNEOptions, analyse_tsne
 from clan.figures.kinds import FigureOptions, draw_figure
 from clan.runs import RunFolder
 
+SYSTEMS = ("source_only", "adabn", "tan", "clan", "oracle")
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ADVERSARIAL = ("tan", "clan")
 COMPARED = ("source_only", *ADVERSARIAL)

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from results import machine
 
 import clan
+from clan.bench.cost import had_to_wait, measure_apart, on_cpu
 from clan.config import load_config
-from clan.dry_run import UPDATES, dry_run
+from clan.dry_run import UPDATES
+from clan.environment import machine
+from clan.errors import ClanError
 
 OUT = Path(__file__).resolve().parent / "step_cost.json"
 BEGIN, END = "<!-- begin step cost -->", "<!-- end step cost -->"
@@ -33,15 +34,11 @@ KEY = ("preset", "overrides", "precision", "device")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    if options.measure:
-        row = measure(options.presets[0], options.set, options.precision[0], options.updates)
-        print(json.dumps(row))
-        return
     rows = read(options.out)
     for preset in options.presets:
         for precision in options.precision:
             print(f"{preset}, {precision} ...", file=sys.stderr, flush=True)
-            row = _in_own_process(preset, options.set, precision, options.updates)
+            row = measure(preset, options.set, precision, options.updates)
             rows = merged(rows, row)
             options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     table = markdown(rows)
@@ -53,45 +50,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(
     preset: str, overrides: Sequence[str], precision: str, updates: int = UPDATES
 ) -> dict[str, Any]:
-    """Do updates in this process; return a row of the table."""
-    config = load_config(preset, [*overrides, f"training.precision={precision}"])
-    result = dry_run(config, updates)
+    """Measure a configuration in a process of its own; return a row of the table."""
+    changes = [*overrides, f"training.precision={precision}"]
+    try:
+        config = load_config(preset, changes)
+        found = measure_apart(preset, changes, updates)
+    except ClanError as error:
+        raise SystemExit(f"{preset}, {precision}: failed: {error}") from None
     return {
         "preset": preset,
         "overrides": list(overrides),
         "precision": precision,
-        "device": result.device,
+        "device": found["device"],
         "machine": machine(),
-        "images": {name: list(shape) for name, shape in result.shapes.items()},
-        "parameters": sum(total for _, total in result.parameters.values()),
+        "images": found["images"],
+        "parameters": found["parameters"],
         "steps": config.training.steps,
-        "seconds": round(result.seconds, 4),
-        "processor_seconds": round(result.processor_seconds, 4),
-        "stages": {name: round(seconds, 4) for name, seconds in result.stages.items()},
-        "gib": round(result.peak_bytes / 2**30, 3),
-        "hours": round(result.hours, 2),
+        "seconds": found["seconds"],
+        "processor_seconds": found["processor_seconds"],
+        "stages": found["stages"],
+        "gib": round(found["memory"] / 2**30, 3),
+        "hours": found["hours"],
         "versions": {"clan": clan.__version__, "torch": str(torch.__version__)},
     }
-
-
-def _in_own_process(
-    preset: str, overrides: Sequence[str], precision: str, updates: int
-) -> dict[str, Any]:
-    command = [sys.executable, str(Path(__file__).resolve()), preset, "--measure"]
-    command += [
-        "--precision",
-        precision,
-        "--updates",
-        str(updates),
-        *(word for change in overrides for word in ("--set", change)),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        killed = " (killed; out of memory?)" if done.returncode == -9 else ""
-        raise SystemExit(f"{preset}, {precision}: failed{killed}: {last}")
-    row: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return row
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -123,7 +104,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             images = " + ".join(f"{n} of {h}x{w}" for n, h, w in row["images"].values())
             changes = "".join(f", `{change}`" for change in row["overrides"])
             clock = (f"{row['seconds']:.2f}", f"{row['hours']:.0f}")
-            seconds, hours = ("-", "-") if _had_to_wait(row) else clock
+            seconds, hours = ("-", "-") if had_to_wait(row) else clock
             out.append(
                 f"| `{row['preset']}`{changes} | {images} | {row['precision']} "
                 f"| {seconds} | {row['processor_seconds']:.2f} | {row['gib']:.1f} "
@@ -133,22 +114,13 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(out).rstrip()
 
 
-def _on_cpu(row: Mapping[str, Any]) -> bool:
-    return str(row["device"]).startswith("cpu")
-
-
-def _had_to_wait(row: Mapping[str, Any]) -> bool:
-    """Tell whether others had the processor for so long that the clock says little."""
-    return _on_cpu(row) and bool(row["processor_seconds"] < 0.9 * row["seconds"])
-
-
 def _relative(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """Return time and memory in those of the folder's source_only, measured alike."""
     base = {**row, "preset": f"{row['preset'].rpartition('/')[0]}/source_only"}
     alike = [r for r in rows if all(r[key] == base[key] for key in (*KEY, "machine"))]
     if not alike:
         return "-"
-    clock = "processor_seconds" if _on_cpu(row) else "seconds"
+    clock = "processor_seconds" if on_cpu(row) else "seconds"
     time, memory = (row[key] / alike[0][key] for key in (clock, "gib"))
     return f"{time:.1f}, {memory:.1f}"
 
@@ -179,7 +151,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON file to add to")
     parser.add_argument("--page", type=Path, help="a Markdown page with marks for the table")
-    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 

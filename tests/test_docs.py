@@ -14,6 +14,7 @@ import typer.main
 import yaml
 
 import clan
+from clan.bench.task import open_task
 from clan.cli import app
 from clan.config import Config, load_config, preset_names
 from clan.config_files import matching_presets
@@ -111,6 +112,18 @@ def _check_configuration(preset: str, overrides: list[str]) -> None:
         assert own, f"{preset} is neither a preset nor a configuration file"
 
 
+def _check_bench(parameters: dict[str, Any]) -> None:
+    task = parameters["task"]
+    if task.endswith("/") or PLACEHOLDER.fullmatch(task):
+        return
+    folder = ROOT / task
+    systems = [name for each in parameters["systems"] or () for name in each.split(",")]
+    overrides = [o for o in parameters["overrides"] or () if "KEY=" not in o]
+    opened = open_task(str(folder) if folder.is_dir() else task)
+    assert opened.systems(systems, overrides)
+    assert parameters["notes"] is None or (ROOT / parameters["notes"]).is_file()
+
+
 @pytest.fixture(params=PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def page(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
@@ -151,6 +164,8 @@ def test_commands_are_ones_that_exist(page: Path) -> None:
             described = name == "data check" and not parameters["overrides"]
             if not (described and first.endswith("/")):
                 _check_configuration(first, parameters["overrides"] or [])
+        if name == "bench":
+            _check_bench(parameters)
         if name == "sweep" and not PLACEHOLDER.fullmatch(parameters["preset"]):
             expand(parameters["preset"], parse_grid(parameters["grid"]))
         for preset in parameters.get("names") or []:

@@ -4,31 +4,29 @@
 
 CLAN with lambda_local in 10, 20, 40, 80 at epsilon 0.4, and epsilon in 0.1, 0.2, 0.4, 0.8 at
 lambda_local 40; TAN beside it. Draws the town first if it is not there. A second call goes on where
-the first one stopped, and TAN's runs of `benchmarks/town/run.py` are not trained again.
+the first one stopped, and TAN's runs of `clan bench town` are not trained again.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
+from clan import make_town
+from clan.bench.run import Request, prepare
+from clan.environment import machine
+from clan.errors import ClanError, RunError
+from clan.figures.study import draw_study, read_reference
+from clan.figures.style import save_figure
+from clan.jobs import start_process
+from clan.sweep.results import Table, read_table
+from clan.sweep.settings import markdown_table
+from clan.sweep.study import sweep
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from jobs import run_all  # noqa: E402
-from results import machine  # noqa: E402
-
-from clan import make_town  # noqa: E402
-from clan.errors import ClanError  # noqa: E402
-from clan.figures.study import draw_study, read_reference  # noqa: E402
-from clan.figures.style import save_figure  # noqa: E402
-from clan.jobs import Job  # noqa: E402
-from clan.sweep.results import Table, read_table  # noqa: E402
-from clan.sweep.settings import markdown_table  # noqa: E402
-from clan.sweep.study import sweep  # noqa: E402
-
 DOCS = HERE.parent.parent / "docs"
 AXES = ("method.lambda_local=10,20,40,80", "method.epsilon=0.1,0.2,0.4,0.8")
 
@@ -37,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/town-study"))
     parser.add_argument("--town", type=Path, default=Path("data/town"))
-    parser.add_argument("--tan", type=Path, default=Path("runs/town/tan"), help="TAN's runs")
+    parser.add_argument("--tan", type=Path, default=Path("runs/town"), help="holds TAN's runs")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
     parser.add_argument("--page", type=Path, default=DOCS / "parameter-study.md")
@@ -47,15 +45,26 @@ def main() -> None:
     try:
         for axis in AXES:
             sweep("town/clan", [root, axis, seeds], options.out, jobs=options.jobs)
+        train_tan(options, root)
     except ClanError as error:
         raise SystemExit(str(error)) from None
-    tan = [
-        Job("town/tan", (root, f"seed={seed}"), options.tan / f"seed{seed}")
-        for seed in options.seeds
-    ]
-    run_all(tan, options.jobs)
+    tan = [options.tan / "tan" / f"seed{seed}" for seed in options.seeds]
     command = f"python benchmarks/town/study.py --seeds {' '.join(map(str, options.seeds))}"
-    write_page(options.page, command, read_table(options.out), [job.out for job in tan])
+    write_page(options.page, command, read_table(options.out), tan)
+
+
+def train_tan(options: argparse.Namespace, root: str) -> None:
+    """Train what stands beside the study, where it is not there."""
+    request = Request(
+        "town",
+        systems=("tan",),
+        seeds=tuple(options.seeds),
+        overrides=(root,),
+        out=options.tan,
+        jobs=options.jobs,
+    )
+    if failed := prepare(request, Console(stderr=True)).train(start_process):
+        raise RunError("\n".join(f"{run}: {said}" for run, said in failed.items()))
 
 
 def write_page(page: Path, command: str, table: Table, tan: Sequence[Path]) -> None:

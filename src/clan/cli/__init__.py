@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from clan.cli import analysis, data, networks, scoring, training
+from clan.cli import analysis, bench, data, networks, scoring, training
 from clan.cli.common import CANNOT, INTERRUPTED, complain
 from clan.errors import ClanError
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 for command in (
     *(training.demo, training.presets, training.train, training.resume, training.sweep),
+    bench.bench,
     *(scoring.evaluate, scoring.compare, scoring.health, scoring.report),
     *(analysis.figure, networks.predict, networks.convert),
 ):

@@ -1,0 +1,141 @@
+"""The folder of a comparison: whose runs lie in it, and whether they are the ones asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clan.bench.task import System
+from clan.config import Config, anchored, flat
+from clan.errors import RunError
+from clan.jobs import Job
+from clan.resuming import FREE_TO_CHANGE, changes
+from clan.runs import RunFolder
+from clan.scores import FILE as SCORES
+
+NO_MATTER = (*FREE_TO_CHANGE, "training.log_every")
+"""Keys that a network and its scores do not depend on."""
+FILES = (
+    *("data.source.dataset", "data.target.dataset", "data.validation.dataset"),
+    *("data.classes", "weights"),
+)
+"""Keys that may name a file, which is the same wherever it lies."""
+TABLES = ("bench.md", "bench.csv", "bench.json", "bench.html")
+
+
+@dataclass(frozen=True)
+class BenchFolder:
+    """Runs by system and seed: ``ROOT/<system>/seed<N>``.
+
+    Attributes:
+        root: the folder.
+        systems: that are compared.
+        seeds: of each.
+    """
+
+    root: Path
+    systems: Sequence[System]
+    seeds: Sequence[int]
+
+    def run(self, system: System, seed: int) -> RunFolder:
+        """Return the folder of a run, whether it is there or not."""
+        return RunFolder(self.root / system.name / f"seed{seed}")
+
+    def jobs(self) -> list[Job]:
+        """Return what trains all runs, whole seeds first: a stopped comparison has a table."""
+        return [
+            Job(
+                system.preset,
+                (*system.overrides, f"seed={seed}"),
+                self.run(system, seed).path,
+            )
+            for seed in self.seeds
+            for system in self.systems
+        ]
+
+    def finished(self) -> dict[str, dict[int, RunFolder]]:
+        """Return the runs that are finished and scored, by system and seed."""
+        found: dict[str, dict[int, RunFolder]] = {}
+        for system in self.systems:
+            runs = {seed: self.run(system, seed) for seed in self.seeds}
+            done = {s: r for s, r in runs.items() if r.finished and r.evaluation_file.is_file()}
+            if done:
+                found[system.name] = done
+        return found
+
+    def check(self) -> None:
+        """See that what lies here is of this comparison.
+
+        Raises:
+            RunError: the folder holds something else, or a run of another configuration; names
+                what differs.
+        """
+        self._refuse_strangers()
+        for seed in self.seeds:
+            for system in self.systems:
+                run = self.run(system, seed)
+                if not run.config_file.is_file():
+                    run.refuse_existing()
+                    continue
+                wanted = system.config.model_copy(update={"seed": seed})
+                if differing := run_changes(anchored(run.config), wanted):
+                    raise RunError(
+                        f"{run.path} was trained with another configuration: "
+                        f"{'; '.join(differing)}. Give another folder (--out), change the "
+                        "configuration back, or delete the run."
+                    )
+                if run.finished and not run.evaluation_file.is_file():
+                    raise RunError(
+                        f"{run.path} is finished and has no {SCORES}: it was trained without "
+                        f"data.validation. Score it with `clan evaluate {run.path} --dataset "
+                        f"DATASET --out {run.evaluation_file}`, or delete the run."
+                    )
+
+    def _refuse_strangers(self) -> None:
+        if not self.root.exists():
+            return
+        if not self.root.is_dir():
+            raise RunError(f"{self.root} is a file; expected a folder for the runs (--out)")
+        names = {path.name for path in self.root.iterdir()}
+        own = {*(system.name for system in self.systems), *TABLES}
+        if names and not names & own:
+            raise RunError(
+                f"{self.root} holds something else ({', '.join(sorted(names)[:3])}); expected a "
+                "folder for each system in it, or nothing. Give another folder (--out)."
+            )
+
+
+def run_changes(old: Config, new: Config) -> list[str]:
+    """Return what makes a run another than the one asked for, a clause each.
+
+    Files of the same content are the same file, wherever they lie.
+    """
+    before, after = flat(old), flat(new)
+    same = [key for key in FILES if _same_file(before.get(key), after.get(key))]
+    return changes(old, new, (*NO_MATTER, "description", *same))
+
+
+def _same_file(a: object, b: object) -> bool:
+    files = [Path(name) for name in (a, b) if isinstance(name, str)]
+    if len(files) < 2 or not all(file.is_file() for file in files):
+        return False
+    return files[0].read_bytes() == files[1].read_bytes()
+
+
+def unfinished(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs that are still to be done."""
+    return [job for job in jobs if not job.finished]
+
+
+def lacking_reasons(folder: BenchFolder, failed: Mapping[Path, str]) -> dict[tuple[str, int], str]:
+    """Return why runs are lacking: failed in this call, unfinished, or not begun."""
+    reasons: dict[tuple[str, int], str] = {}
+    for system in folder.systems:
+        for seed in folder.seeds:
+            run = folder.run(system, seed)
+            if run.path in failed:
+                reasons[system.name, seed] = f"failed ({failed[run.path]})"
+            elif run.config_file.is_file() and not run.finished:
+                reasons[system.name, seed] = "is not finished"
+    return reasons
