@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import clan
-from clan.bench.cost import measure_apart
+from clan.bench.cost import had_to_wait, measure_apart, on_cpu
 from clan.config import load_config
 from clan.dry_run import UPDATES
 from clan.environment import machine
@@ -50,17 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(
     preset: str, overrides: Sequence[str], precision: str, updates: int = UPDATES
 ) -> dict[str, Any]:
-    """Measure a configuration in a process of its own; return a row of the table.
-
-    Raises:
-        SystemExit: it failed.
-    """
+    """Measure a configuration in a process of its own; return a row of the table."""
     changes = [*overrides, f"training.precision={precision}"]
     try:
         config = load_config(preset, changes)
-        found = measure_apart(preset, changes, patience=0.0, updates=updates)
+        found = measure_apart(preset, changes, updates)
     except ClanError as error:
-        raise SystemExit(f"{preset}, {precision}: {error}") from None
+        raise SystemExit(f"{preset}, {precision}: failed: {error}") from None
     return {
         "preset": preset,
         "overrides": list(overrides),
@@ -108,7 +104,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             images = " + ".join(f"{n} of {h}x{w}" for n, h, w in row["images"].values())
             changes = "".join(f", `{change}`" for change in row["overrides"])
             clock = (f"{row['seconds']:.2f}", f"{row['hours']:.0f}")
-            seconds, hours = ("-", "-") if _had_to_wait(row) else clock
+            seconds, hours = ("-", "-") if had_to_wait(row) else clock
             out.append(
                 f"| `{row['preset']}`{changes} | {images} | {row['precision']} "
                 f"| {seconds} | {row['processor_seconds']:.2f} | {row['gib']:.1f} "
@@ -118,22 +114,13 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(out).rstrip()
 
 
-def _on_cpu(row: Mapping[str, Any]) -> bool:
-    return str(row["device"]).startswith("cpu")
-
-
-def _had_to_wait(row: Mapping[str, Any]) -> bool:
-    """Tell whether others had the processor for so long that the clock says little."""
-    return _on_cpu(row) and bool(row["processor_seconds"] < 0.9 * row["seconds"])
-
-
 def _relative(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """Return time and memory in those of the folder's source_only, measured alike."""
     base = {**row, "preset": f"{row['preset'].rpartition('/')[0]}/source_only"}
     alike = [r for r in rows if all(r[key] == base[key] for key in (*KEY, "machine"))]
     if not alike:
         return "-"
-    clock = "processor_seconds" if _on_cpu(row) else "seconds"
+    clock = "processor_seconds" if on_cpu(row) else "seconds"
     time, memory = (row[key] / alike[0][key] for key in (clock, "gib"))
     return f"{time:.1f}, {memory:.1f}"
 

@@ -84,7 +84,7 @@ class DryRun:
     hours: float
 
 
-def dry_run(config: Config, updates: int = UPDATES, patience: float = 0.0) -> DryRun:
+def dry_run(config: Config, updates: int = UPDATES) -> DryRun:
     """Build all that a training needs and do a few updates; nothing is read or written.
 
     Weights are not loaded: they change neither time nor memory. Of a method with stages each kind
@@ -94,7 +94,6 @@ def dry_run(config: Config, updates: int = UPDATES, patience: float = 0.0) -> Dr
     Args:
         config: of the training.
         updates: of each kind of stage; the first also sets things up and counts only if alone.
-        patience: seconds to go on with updates for, beyond those.
 
     Raises:
         ConfigError: a view whose size only the data tell, a source that does not tell its classes,
@@ -109,7 +108,7 @@ def dry_run(config: Config, updates: int = UPDATES, patience: float = 0.0) -> Dr
     segmenter = Segmenter(config.model, classes, config.data.evaluation_size)
     method = METHODS[config.method.name](segmenter, config.method, config.optim)
     method.setup(fabric)
-    costs, hours = _try_stages(method, config, data, (updates, patience))
+    costs, hours = _try_stages(method, config, data, updates)
     dearest = max(costs.values(), key=lambda cost: cost.seconds)
     return DryRun(
         classes=len(classes),
@@ -143,7 +142,7 @@ def _classes(data: DataOptions) -> ClassSet:
 
 
 def _try_stages(
-    method: Method, config: Config, data: TrialData, length: tuple[int, float]
+    method: Method, config: Config, data: TrialData, updates: int
 ) -> tuple[dict[str, Cost], float]:
     """Do updates in the first stage of each kind; return their costs, and the hours of all."""
     costs: dict[str, Cost] = {}
@@ -154,7 +153,7 @@ def _try_stages(
         if kind not in first:
             first[kind] = stage.name
             try:
-                costs[stage.name] = _try_stage(method, config, data, stage, start, length)
+                costs[stage.name] = _try_stage(method, config, data, stage, start, updates)
             except torch.OutOfMemoryError as error:
                 raise _too_large(method.fabric) from error
         seconds += stage.steps * costs[first[kind]].seconds
@@ -163,12 +162,7 @@ def _try_stages(
 
 
 def _try_stage(
-    method: Method,
-    config: Config,
-    data: TrialData,
-    stage: Stage,
-    start: int,
-    length: tuple[int, float],
+    method: Method, config: Config, data: TrialData, stage: Stage, start: int, updates: int
 ) -> Cost:
     """Prepare a stage as training does and do its first updates."""
     if stage.prepared:
@@ -177,11 +171,9 @@ def _try_stage(
             method.begin_stage(stage, data)
     source, target = data.batches(method.reading(stage))
     steps = config.training.schedule_steps or config.training.steps
-    updates, patience = length
     marks = [_now(method.fabric)]
-    while len(marks) <= updates or marks[-1][0] - marks[1][0] < patience:
-        step = min(start + len(marks), steps) - 1
-        method.step(source, target, Progress(step, steps))
+    for step in range(start, start + updates):
+        method.step(source, target, Progress(min(step, steps - 1), steps))
         marks.append(_now(method.fabric))
     # the first update also sets things up
     counted = marks[1:] if updates > 1 else marks

@@ -27,8 +27,10 @@ from clan.resuming import FREE_TO_CHANGE, content
 from clan.runs import RunFolder
 
 FILE = "cost.json"
-PATIENCE, UPDATES = 20.0, 3
-"""Seconds of updates that are measured in each kind of stage, and how many at the least."""
+UPDATES = 9
+"""Of each kind of stage; the first also sets things up and does not count."""
+LOGGED = "medians of the trainings' own logs, which may have shared the machine"
+"""How costs were found that trainings logged."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,38 @@ def recorded(runs: Iterable[RunFolder]) -> Cost:
     )
 
 
-def measured(folder: Path, systems: Sequence[System]) -> dict[str, Cost] | None:
-    """Return what `measure_all` kept of these systems; None if it never ran, or of none of them."""
+def measured(folder: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], str] | None:
+    """Return what `measure_all` kept of these systems, and how it was found.
+
+    Returns:
+        None if it has measured none of them. Where others had the processor meanwhile, times are
+        of the processor, which the clock then says little about.
+    """
     kept = _read(folder / FILE)
     found = {
-        system.name: Cost(entry["seconds"], entry["memory"] / MIB)
+        system.name: entry
         for system in systems
         if (entry := kept.get(system.name)) and entry["of"] == digest(system.config)
     }
-    return found or None
+    if not found:
+        return None
+    busy = any(had_to_wait(entry) for entry in found.values())
+    clock = "processor_seconds" if busy else "seconds"
+    how = "each system measured alone, one after the other, in its dearest stage"
+    if busy:
+        how += "; the machine had other work, so time is the processor's, over all threads"
+    costs = {n: Cost(entry[clock], entry["memory"] / MIB) for n, entry in found.items()}
+    return costs, how
+
+
+def on_cpu(entry: Mapping[str, Any]) -> bool:
+    """Tell whether something was measured on a CPU."""
+    return str(entry["device"]).startswith("cpu")
+
+
+def had_to_wait(entry: Mapping[str, Any]) -> bool:
+    """Tell whether others had the processor for so long that the clock says little."""
+    return on_cpu(entry) and bool(entry["processor_seconds"] < 0.9 * entry["seconds"])
 
 
 def measure_all(folder: Path, systems: Sequence[System], tell: Any) -> list[str]:
@@ -107,16 +132,13 @@ def measure_all(folder: Path, systems: Sequence[System], tell: Any) -> list[str]
     return failures
 
 
-def measure_apart(
-    preset: str, overrides: Sequence[str], patience: float = PATIENCE, updates: int = UPDATES
-) -> dict[str, Any]:
+def measure_apart(preset: str, overrides: Sequence[str], updates: int = UPDATES) -> dict[str, Any]:
     """Measure a configuration in a process of its own; the keys are those of `measure`.
 
     Raises:
         RunError: it failed; says what its last line was.
     """
-    length = [str(updates), str(patience)]
-    command = [sys.executable, "-m", "clan.bench.cost", *length, preset, *overrides]
+    command = [sys.executable, "-m", "clan.bench.cost", str(updates), preset, *overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -126,11 +148,11 @@ def measure_apart(
     return found
 
 
-def measure(preset: str, overrides: Sequence[str], updates: int, patience: float) -> dict[str, Any]:
-    """Do updates in this process, in the dearest stage if there are several; JSON-able."""
+def measure(preset: str, overrides: Sequence[str], updates: int) -> dict[str, Any]:
+    """Do updates in this process, of each kind of stage; the dearest counts. JSON-able."""
     from clan.dry_run import dry_run
 
-    result = dry_run(load_config(preset, overrides), updates, patience)
+    result = dry_run(load_config(preset, overrides), updates)
     return {
         "seconds": round(result.seconds, 5),
         "processor_seconds": round(result.processor_seconds, 5),
@@ -175,8 +197,8 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     """Measure what the command line names."""
-    updates, patience, preset, *overrides = sys.argv[1:]
-    print(json.dumps(measure(preset, overrides, int(updates), float(patience))))
+    updates, preset, *overrides = sys.argv[1:]
+    print(json.dumps(measure(preset, overrides, int(updates))))
 
 
 if __name__ == "__main__":

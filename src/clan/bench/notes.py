@@ -98,7 +98,7 @@ def _reach(test: RankTest) -> str:
     )
 
 
-def cost_notes(costs: Mapping[str, Cost], baseline: str, alone: bool) -> Iterable[str]:
+def cost_notes(costs: Mapping[str, Cost], baseline: str, how: str) -> Iterable[str]:
     """Yield what time and memory are relative to, and how they were found."""
     base = costs.get(baseline)
     parts = []
@@ -108,9 +108,4 @@ def cost_notes(costs: Mapping[str, Cost], baseline: str, alone: bool) -> Iterabl
         parts.append(f"memory {TIMES}1 is {base.memory:.0f} MiB")
     if not parts:
         return
-    how = (
-        "each system measured alone, one after the other, in its last stage"
-        if alone
-        else "medians of the trainings' own logs, which may have shared the machine"
-    )
     yield f"{' and '.join(parts)} ({baseline}); {how}."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from clan.bench.cost import measure_all, measured, recorded
+from clan.bench.cost import LOGGED, measure_all, measured, recorded
 from clan.bench.folder import BenchFolder, lacking_reasons, unfinished
 from clan.bench.html import write_html
 from clan.bench.page import Section, write_section
@@ -142,8 +142,8 @@ class Bench:
                 f"no run below {self.folder.root} is finished, so there is no table; train with "
                 f"`{self.request.command()}`"
             )
-        alone = measured(self.folder.root, self.systems)
-        costs = alone or {name: recorded(by_seed.values()) for name, by_seed in runs.items()}
+        logged = {name: recorded(by_seed.values()) for name, by_seed in runs.items()}
+        costs, how = measured(self.folder.root, self.systems) or (logged, LOGGED)
         baseline, oracle, control = self.roles
         return bench_table(
             self.systems,
@@ -153,7 +153,7 @@ class Bench:
             baseline=baseline,
             oracle=oracle,
             control=control,
-            alone=alone is not None,
+            how=how,
             failed=lacking_reasons(self.folder, failed),
         )
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from clan.bench.cost import UNKNOWN, Cost
+from clan.bench.cost import LOGGED, UNKNOWN, Cost
 from clan.bench.notes import TIMES, cost_notes, lacking, p_text, rank_notes
 from clan.bench.task import System
 from clan.comparison import compare
@@ -42,7 +42,7 @@ def bench_table(
     baseline: str,
     oracle: str,
     control: str,
-    alone: bool = False,
+    how: str = LOGGED,
     failed: Mapping[tuple[str, int], str] | None = None,
 ) -> BenchTable:
     """Compare the finished runs.
@@ -55,7 +55,7 @@ def bench_table(
         baseline: the row that gains and costs are relative to.
         oracle: the row that ends the gap; it takes no part in the test.
         control: the row that the others are tested against.
-        alone: the costs were measured one after the other, not in the trainings.
+        how: the costs were found.
         failed: why runs that are lacking are.
 
     Raises:
@@ -80,7 +80,7 @@ def bench_table(
         *lacking(systems, seeds, runs, failed or {}),
         *comparison.notes,
         *rank_notes(test, scored, control),
-        *cost_notes(costs, baseline, alone),
+        *cost_notes(costs, baseline, how),
     ]
     comparison = replace(
         comparison, rows=rows, measures=tuple(measures), notes=tuple(notes), by_row=True
