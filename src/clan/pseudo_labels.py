@@ -122,16 +122,19 @@ def pseudo_label_loss(
 
 
 def class_diversity(p: Tensor) -> Tensor:
-    """Return the entropy of a batch's class mix, from 0 (one class) to 1 (all alike often).
+    """Return the entropy of an image's class mix, from 0 (one class) to 1 (all alike often).
 
     It falls where self-training collapses: a few classes take all pixels. No label is needed.
 
     Args:
         p: (N, C, H, W), at least 0, such as softmax maps.
+
+    Returns:
+        The mean over images, so that parts of a batch add up to the whole.
     """
-    mix = p.float().mean(dim=(0, 2, 3))
-    mix = (mix / mix.sum().clamp(min=1e-12)).clamp(min=1e-12)
-    return -(mix * mix.log()).sum() / math.log(max(2, len(mix)))
+    mix = p.float().mean(dim=(2, 3))
+    mix = (mix / mix.sum(dim=1, keepdim=True).clamp(min=1e-12)).clamp(min=1e-12)
+    return -(mix * mix.log()).sum(dim=1).mean() / math.log(max(2, mix.shape[1]))
 
 
 def _bin(confidence: Tensor) -> Tensor:

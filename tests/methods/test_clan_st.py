@@ -184,3 +184,5 @@ def test_diversity_falls_as_a_class_takes_all_pixels():
     assert class_diversity(even).item() == pytest.approx(1)
     assert class_diversity(one).item() == pytest.approx(0, abs=1e-6)
     assert 0.4 < class_diversity((even + one) / 2).item() < 0.9
+    # of images, not of the batch: parts add up
+    assert class_diversity(torch.cat([even, one])).item() == pytest.approx(0.5)
