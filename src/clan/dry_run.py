@@ -109,7 +109,12 @@ def dry_run(config: Config, updates: int = UPDATES) -> DryRun:
     method = METHODS[config.method.name](segmenter, config.method, config.optim)
     method.setup(fabric)
     costs, hours = _try_stages(method, config, data, updates)
-    dearest = max(costs.values(), key=lambda cost: cost.seconds)
+    on_cpu = fabric.device.type == "cpu"
+    dearest = max(
+        costs.values(),
+        # others may use a CPU meanwhile: its own time tells which costs more
+        key=lambda cost: cost.processor_seconds if on_cpu else cost.seconds,
+    )
     return DryRun(
         classes=len(classes),
         parameters={name: _count(part) for name, part in method.named_children()},
