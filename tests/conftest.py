@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -121,6 +122,26 @@ def cityscapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def camvid_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A described data set of three classes, 7 + 5 frames; read only."""
     return write_camvid(tmp_path_factory.mktemp("camvid"))
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny two-domain street with a configuration for each system."""
+    # imported here: it imports torch, and this file
+    from tests.systems import write_street
+
+    return write_street(tmp_path_factory.mktemp("street"))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Train as forked processes do, in one thread: sums over several round differently."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from clan import cli
 from clan.config import load_config, preset_names
 from clan.runs import RunFolder
 from clan.sweep.study import sweep as study_sweep
-from tests.systems import SETTINGS, Fork, records, write_street
+from tests.systems import SETTINGS, Fork, records
 
 COMMANDS = (
     "demo",
@@ -33,11 +33,6 @@ COMMANDS = (
     "data make",
     "data check",
 )
-
-
-@pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_street(tmp_path_factory.mktemp("street"))
 
 
 class Clan:

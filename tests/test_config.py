@@ -8,12 +8,7 @@ import yaml
 
 from clan.config import anchored, differences, dump_config, is_configuration, load_config
 from clan.errors import ConfigError
-from tests.systems import tiny, write_street
-
-
-@pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_street(tmp_path_factory.mktemp("street"))
+from tests.systems import tiny
 
 
 def refused(preset: str | Path, *changes: str) -> str:

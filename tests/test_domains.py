@@ -13,11 +13,6 @@ from tests.conftest import write_cityscapes, write_gta5
 from tests.systems import tiny, write_street
 
 
-@pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_street(tmp_path_factory.mktemp("street"))
-
-
 def data(**options: object) -> DataOptions:
     return DataOptions.model_validate(options)
 

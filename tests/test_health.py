@@ -16,7 +16,7 @@ from clan.methods import Method
 from clan.methods.tan import TAN
 from clan.runs import RunFolder
 from clan.training import train
-from tests.systems import at_step, tiny, write_street
+from tests.systems import at_step, tiny
 
 HEALTHY: dict[str, float] = {
     "loss_d_source": 0.5,
@@ -187,11 +187,6 @@ class Spy(Silent):
 
     def message(self, text: str) -> None:
         self.messages.append(text)
-
-
-@pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_street(tmp_path_factory.mktemp("street"))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from clan.pseudo_labels import (
     confidence_thresholds,
     pseudo_label_loss,
     soft_labels,
+    winner_labels,
 )
 
 
@@ -71,6 +72,14 @@ def test_a_label_is_the_class_that_is_most_above_its_own_threshold():
     labels = balanced_labels(p, torch.tensor([0.8, 0.45]))
     # 0.75 and 0.89; 0.63 and 1.11; 1.13 and 0.22
     assert labels.flatten().tolist() == [255, 1, 0]
+
+
+def test_a_winner_keeps_its_pixel_or_nobody_has_it():
+    p = torch.tensor([[0.6, 0.4], [0.85, 0.15], [0.4, 0.6]]).T.view(1, 2, 1, 3)
+    thresholds = torch.tensor([0.8, 0.35])
+    # by the ratio the second class takes the first pixel, 0.4 / 0.35 against 0.6 / 0.8
+    assert balanced_labels(p, thresholds).flatten().tolist() == [1, 0, 1]
+    assert winner_labels(p, thresholds).flatten().tolist() == [255, 0, 1]
 
 
 def test_soft_labels_follow_their_formula_and_harden_as_they_cool():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,23 +24,13 @@ from clan.runs import RunFolder
 from clan.stages import RunDomains, label_path, relabelled
 from clan.stopping import StopRequest
 from clan.training import Interrupted, train
-from tests.systems import SETTINGS, records, same, tensors, tiny, write_street
+from tests.systems import SETTINGS, records, same, tensors, tiny
 
 CBST = METHODS["cbst"]
 EACH_STEP = "training.checkpoint_every=1"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_street(tmp_path_factory.mktemp("street"))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def quiet(street: Path, out: Path, *changes: str, resume: bool = False) -> RunFolder:

@@ -79,18 +79,27 @@ def find(preset: str, beside: Path = Path()) -> Path:
     return presets_folder() / f"{preset}.yaml"
 
 
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file as it is.
+
+    Raises:
+        ConfigError: it cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def read_tree(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a configuration file, laid over those that its ``extends`` names, the last on top.
 
     Raises:
         ConfigError: a file that is missing or no mapping; ``extends`` that ends nowhere.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds {type(tree).__name__}; expected `key: value` lines")
     _anchor_files(tree, path.parent)

@@ -77,10 +77,10 @@ def is_finished(run: RunFolder, config: Config) -> bool:
 
 def read_checkpoint(run: RunFolder, fabric: Fabric, display: Display) -> dict[str, Any] | None:
     """Read the newest checkpoint that is in order, setting damaged ones aside."""
-    content, damaged = load_newest(run.checkpoints)
+    found, damaged = load_newest(run.checkpoints)
     # no process may still look for what the first one renames
     fabric.barrier()
     together(fabric, lambda: set_aside(damaged))
     for problem in damaged.values():
         display.message(f"{problem}. Going on from an older checkpoint.")
-    return content
+    return found

@@ -6,13 +6,11 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from clan.bench import cost
@@ -23,28 +21,23 @@ from clan.config import dump_config
 from clan.errors import ClanError, ConfigError, DataError, RunError
 from clan.jobs import Job
 from clan.runs import RunFolder
-from tests.systems import SETTINGS, Fork, at_step, write_street
+from tests.systems import SETTINGS, Fork, at_step
 
 NAMES = ("source_only", "clan", "oracle")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = write_street(tmp_path_factory.mktemp("street"))
+def street(street: Path) -> Path:
+    """The street with an oracle beside its systems."""
     photos = {"dataset": "photos/photos.yaml"}
     data = {"source": photos, "validation": {**photos, "split": "val"}}
     method = {"name": "source_only"}
     tree = {"name": "oracle", "data": data, "method": method, "training": {"steps": 7}}
-    (root / "oracle.yaml").write_text(json.dumps(tree))
-    return root
+    (street / "oracle.yaml").write_text(json.dumps(tree))
+    return street
 
 
 def request(street: Path, out: Path, *settings: str, **changes: Any) -> Request:

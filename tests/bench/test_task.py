@@ -9,14 +9,8 @@ from clan.config_files import preset_folders
 from clan.errors import ConfigError
 from clan.methods import METHODS
 from clan.published import published_table
-from tests.systems import write_street
 
 CAMVID = Path(__file__).resolve().parents[2] / "benchmarks" / "sim_to_camvid"
-
-
-@pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_street(tmp_path_factory.mktemp("street"))
 
 
 def test_presets_by_name_in_the_order_of_a_table() -> None:

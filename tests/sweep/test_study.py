@@ -6,12 +6,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from clan.errors import ClanError, ConfigError, RunError
@@ -19,25 +18,14 @@ from clan.runs import RunFolder
 from clan.sweep.results import read_table
 from clan.sweep.study import Study, sweep
 from clan.training import Interrupted
-from tests.systems import SETTINGS, Fork, at_step, records, same, tensors, write_street
+from tests.systems import SETTINGS, Fork, at_step, records, same, tensors
 
 GRID = [*SETTINGS, "method.epsilon=0.1,0.4,0.8"]
 CELLS = [f"method.epsilon={e}/seed0" for e in (0.1, 0.4, 0.8)]
 CLOCK = ("seconds",)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Forked processes have one thread; sums over several round differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_street(tmp_path_factory.mktemp("street"))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(street: Path, out: Path, grid: list[str] = GRID, start: Any = Fork, jobs: int = 2) -> str:

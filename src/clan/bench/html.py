@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import clan
@@ -20,6 +19,7 @@ from clan.figures.style import svg_text
 from clan.files import write_whole
 from clan.report.charts import inline, looks
 from clan.report.score_table import change, color_text
+from clan.report.templates import templates
 from clan.scores import read_evaluation
 from clan.tables import Comparison
 
@@ -31,13 +31,7 @@ def write_html(path: Path, table: BenchTable, section: Section, runs: Runs) -> N
 
 def render(table: BenchTable, section: Section, runs: Runs) -> str:
     """Return the page's text."""
-    environment = Environment(
-        loader=PackageLoader("clan.bench", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("clan.bench")
     comparison, test = table.comparison, table.test
     first = next(iter(next(iter(runs.values())).values()))
     classes = read_evaluation(first.path).scores.classes

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from clan.config import Config, anchored, load_config
-from clan.config_files import preset_folders, presets_folder
+from clan.config_files import preset_folders, presets_folder, read_yaml
 from clan.errors import ConfigError, nearest
 from clan.methods import METHODS
 
@@ -185,10 +185,5 @@ def _is_system(path: Path) -> bool:
 
 
 def _tree(path: Path) -> Mapping[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    tree = read_yaml(path)
     return tree if isinstance(tree, dict) else {}

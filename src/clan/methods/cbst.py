@@ -39,13 +39,13 @@ from clan.data.loading import Batch
 from clan.losses import cell_shares
 from clan.methods.base import MethodOptions
 from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
+from clan.methods.rounds import count_confidences, divide, round_number
 from clan.methods.stages import Reading, Stage, StageDomains
 from clan.models.segmenter import Segmenter
 from clan.optim import OptimOptions
 from clan.pseudo_labels import (
     balanced_labels,
     class_diversity,
-    confidence_counts,
     confidence_thresholds,
     pseudo_label_loss,
     soft_labels,
@@ -91,18 +91,8 @@ class CBST(LabelledTarget):
 
         def stages(self, steps: int) -> tuple[Stage, ...]:
             """Divide the steps into source training and rounds."""
-            left = steps - self.source_steps
-            if left < self.rounds:
-                raise ValueError(
-                    f"training.steps {steps} leaves {left} for {self.rounds} rounds after "
-                    f"method.source_steps {self.source_steps}; each round needs at least one"
-                )
-            before = (Stage(SOURCE_STAGE, self.source_steps),) if self.source_steps else ()
-            ends = [left * r // self.rounds for r in range(self.rounds + 1)]
-            return before + tuple(
-                Stage(f"round_{r}", ends[r] - ends[r - 1], prepared=True)
-                for r in range(1, self.rounds + 1)
-            )
+            first = Stage(SOURCE_STAGE, self.source_steps)
+            return divide(steps, first, "source_steps", self.rounds)
 
         def round_portion(self, number: int) -> float:
             """Return P_r of a round, counted from 1."""
@@ -142,11 +132,8 @@ class CBST(LabelledTarget):
         if self.options.spatial_prior:
             self.prior.copy_(self._prior(domains))
         C = len(self.segmenter.classes)
-        counts = torch.zeros_like(confidence_counts(self.prior[None, :, :1, :1], C))
-        for batch in domains.target():
-            counts += confidence_counts(self.confidence(batch["image"]), C)
-        counts = cast(Tensor, self.fabric.all_reduce(counts, reduce_op="sum"))
-        portion = self.options.round_portion(int(stage.name.removeprefix("round_")))
+        counts = count_confidences(domains, self.confidence, C, self.fabric)
+        portion = self.options.round_portion(round_number(stage))
         self.thresholds.copy_(confidence_thresholds(counts, portion))
         # classes that no pixel was given have no label to be mined for
         pixels = counts.sum(dim=1)

@@ -22,7 +22,7 @@ labels are used nowhere. Each part is an option, so that it can be left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
@@ -34,6 +34,7 @@ from clan.data.loading import Batch
 from clan.losses import alignment_map
 from clan.methods.base import Progress
 from clan.methods.clan import CLAN
+from clan.methods.rounds import count_confidences, divide, round_number
 from clan.methods.stages import Reading, Stage, StageDomains
 from clan.mixing import at_size, class_mask, paste, strong_view
 from clan.models.batchnorm import POLICY
@@ -42,7 +43,6 @@ from clan.optim import OptimOptions
 from clan.pseudo_labels import (
     balanced_labels,
     class_diversity,
-    confidence_counts,
     confidence_thresholds,
     winner_labels,
 )
@@ -100,18 +100,7 @@ class CLANST(CLAN):
 
         def stages(self, steps: int) -> tuple[Stage, ...]:
             """Divide the steps into CLAN's and rounds."""
-            left = steps - self.clan_steps
-            if left < self.rounds:
-                raise ValueError(
-                    f"training.steps {steps} leaves {left} for {self.rounds} rounds after "
-                    f"method.clan_steps {self.clan_steps}; each round needs at least one"
-                )
-            before = (Stage(CLAN_STAGE, self.clan_steps),) if self.clan_steps else ()
-            ends = [left * r // self.rounds for r in range(self.rounds + 1)]
-            return before + tuple(
-                Stage(f"round_{r}", ends[r] - ends[r - 1], prepared=True)
-                for r in range(1, self.rounds + 1)
-            )
+            return divide(steps, Stage(CLAN_STAGE, self.clan_steps), "clan_steps", self.rounds)
 
         def round_portion(self, number: int) -> float:
             """Return P_r of a round, counted from 1."""
@@ -139,17 +128,14 @@ class CLANST(CLAN):
 
     def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
         """Choose the round's thresholds; before the first one the teacher is what CLAN learnt."""
-        options, number = self.options, int(stage.name.removeprefix("round_"))
+        options, number = self.options, round_number(stage)
         if number == 1:
             self.teacher.load_state_dict(self.segmenter.state_dict())
         if options.thresholds == "fixed":
             self.thresholds.fill_(options.threshold)
             return
         C = len(self.thresholds)
-        counts = torch.zeros_like(confidence_counts(self.thresholds.view(1, C, 1, 1), C))
-        for batch in domains.target():
-            counts += confidence_counts(self.confidence(batch["image"]), C)
-        counts = cast(Tensor, self.fabric.all_reduce(counts, reduce_op="sum"))
+        counts = count_confidences(domains, self.confidence, C, self.fabric)
         self.thresholds.copy_(confidence_thresholds(counts, options.round_portion(number)))
 
     def reading(self, stage: Stage) -> Reading:

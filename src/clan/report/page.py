@@ -8,7 +8,6 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import clan
@@ -22,6 +21,7 @@ from clan.report.curves import Chart
 from clan.report.gather import System, shown_domain
 from clan.report.panels import HEAT_LEVELS, Scene, encode_scenes, heat_colors, heat_top
 from clan.report.score_table import color_text, score_table
+from clan.report.templates import templates
 from clan.tables import ABSENT, Comparison
 
 WIDE, NARROW = (7.6, 2.7), (3.6, 2.3)
@@ -55,13 +55,7 @@ class Page:
 
 def render(page: Page) -> str:
     """Return the page as HTML that needs no other file."""
-    environment = Environment(
-        loader=PackageLoader("clan.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("clan.report")
     names = [system.name for system in page.systems]
     environment.filters["breakable"] = _breakable
     look = looks(names, page.baseline)
