@@ -1,0 +1,52 @@
+"""The first table of docs/methods.md stands beside what was measured and printed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(DOCS)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import make_overview
+
+    return make_overview
+
+
+def test_the_page_is_up_to_date(program: ModuleType) -> None:
+    content = program.PAGE.read_text()
+    assert program.updated(content) == content, "run python docs/make_overview.py"
+
+
+def test_a_published_score_comes_with_the_source_only_of_its_own_network(
+    program: ModuleType,
+) -> None:
+    """Table 1 has three source-only lines for VGG16, one above each group of rows."""
+    assert program._published("cbst", "gta5", "V") == "36.1 (24.3)"
+    assert program._published("mcd", "gta5", "V") == "28.8 (24.9)"
+    assert program._published("clan", "gta5", "R") == "43.2 (36.6)"
+    assert program._published("clan_st", "gta5", "R") == "-"
+
+
+def test_costs_are_relative_to_the_same_networks_source_only(program: ModuleType) -> None:
+    def row(system: str, seconds: float, gib: float, device: str = "cpu (1 threads)") -> dict:  # type: ignore[type-arg]
+        preset = f"gta5-cityscapes/paper/vgg16/{system}"
+        return {"preset": preset, "processor_seconds": seconds, "gib": gib, "device": device}
+
+    costs = [row("source_only", 2, 4), row("clan", 5, 6), row("clan", 1, 1, "a GPU")]
+    assert program._relative("clan", "vgg16", costs) == "2.5, 1.5"
+    assert program._relative("clan", "resnet101", costs) == "-"
+    assert program._relative("tan", "vgg16", costs) == "-"
+
+
+def test_a_line_that_only_names_its_method_keeps_what_it_says(program: ModuleType) -> None:
+    page = f"{program.BEGIN}\n| [`clan`](clan.py) | a weight | 9 |\n{program.END}"
+    line = next(x for x in program.updated(page).splitlines() if x.startswith("| [`clan`]"))
+    assert line.startswith("| [`clan`](clan.py) | a weight | 2.")
