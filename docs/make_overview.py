@@ -2,8 +2,8 @@
 
     python docs/make_overview.py
 
-The first two cells of each line, the method and what it adds, stay as they are. The others come from
-`benchmarks/step_cost.json` and from the paper's tables in the package.
+The first two cells of each line, the method and what it adds, stay as they are. The others come
+from `benchmarks/step_cost.json` and from the paper's tables in the package.
 """
 
 from __future__ import annotations
