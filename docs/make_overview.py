@@ -9,7 +9,7 @@ from `benchmarks/step_cost.json` and from the paper's tables in the package.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ BEGIN = "<!-- overview: cells from the third on are written by docs/make_overvie
 END = "<!-- end of overview -->"
 NETWORKS = {"resnet101": "R", "vgg16": "V"}
 """Folder of presets -> letter of the network in the paper's tables."""
+ALIKE = ("overrides", "precision", "device", "machine")
+"""What two measurements share that are set against each other."""
 TASKS = ("gta5", "synthia")
 HEAD = """\
 | method | what it adds | x time, memory: R | V | GTA5: R | V | SYNTHIA: R | V |
@@ -80,13 +82,12 @@ def _numbers(name: str, costs: list[dict[str, Any]]) -> list[str]:
 def _relative(name: str, network: str, costs: list[dict[str, Any]]) -> str:
     """Return time and memory of an update at full size in those of source_only."""
     folder = f"gta5-cityscapes/paper/{network}"
-    on_cpu: Mapping[str, Any] = {
-        row["preset"]: row for row in costs if row["device"].startswith("cpu")
-    }
-    row, base = on_cpu.get(f"{folder}/{name}"), on_cpu.get(f"{folder}/source_only")
-    if row is None or base is None:
-        return "-"
-    return ", ".join(f"{row[key] / base[key]:.1f}" for key in ("processor_seconds", "gib"))
+    for row, base in product(costs, costs):
+        if (row["preset"], base["preset"]) != (f"{folder}/{name}", f"{folder}/source_only"):
+            continue
+        if row["device"].startswith("cpu") and all(row[key] == base[key] for key in ALIKE):
+            return ", ".join(f"{row[key] / base[key]:.1f}" for key in ("processor_seconds", "gib"))
+    return "-"
 
 
 def _published(name: str, task: str, letter: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -131,6 +134,14 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.systems import write_street
 
     return write_street(tmp_path_factory.mktemp("street"))
+
+
+@pytest.fixture
+def docs_program(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Import a program that writes parts of a page, by its name in docs/."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "docs")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return importlib.import_module
 
 
 @pytest.fixture(scope="module")

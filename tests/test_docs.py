@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -130,14 +131,17 @@ def page(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-def test_configuration_page_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "docs")
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    import make_configuration
+@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "docs").glob("make_*.py")))
+def test_what_programs_write_is_up_to_date(
+    docs_program: Callable[[str], ModuleType], name: str
+) -> None:
+    program = docs_program(name)
+    content = program.PAGE.read_text()
+    assert program.updated(content) == content, f"run python docs/{name}.py"
 
-    content = make_configuration.PAGE.read_text()
-    assert make_configuration.updated(content) == content, "run python docs/make_configuration.py"
-    assert "`method.epsilon`" in content
+
+def test_the_configuration_page_has_the_options_of_methods() -> None:
+    assert "`method.epsilon`" in (ROOT / "docs" / "configuration.md").read_text()
 
 
 def test_links_lead_somewhere(page: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,17 +13,8 @@ TESTS = Path(__file__).parent
 
 
 @pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(TESTS.parent / "docs")
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    import make_paper_vs_code
-
-    return make_paper_vs_code
-
-
-def test_the_page_is_up_to_date(program: ModuleType) -> None:
-    content = program.PAGE.read_text()
-    assert program.updated(content) == content, "run python docs/make_paper_vs_code.py"
+def program(docs_program: Callable[[str], ModuleType]) -> ModuleType:
+    return docs_program("make_paper_vs_code")
 
 
 def test_it_has_every_row_once(program: ModuleType) -> None:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-
 
 @pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(DOCS)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    import make_passes
-
-    return make_passes
-
-
-def test_the_page_is_up_to_date(program: ModuleType) -> None:
-    content = program.PAGE.read_text()
-    assert program.updated(content) == content, "run python docs/make_passes.py"
+def program(docs_program: Callable[[str], ModuleType]) -> ModuleType:
+    return docs_program("make_passes")
 
 
 def test_counts_follow_mcds_definition(program: ModuleType) -> None:
