@@ -512,6 +512,16 @@ def test_evaluate_model_takes_data_and_name_from_the_run(tmp_path: Path) -> None
     assert (read.dataset, read.split, read.size) == ("pairs", "val", None)
     assert scores.images == 3
     assert read.protocol.name == "own"
+    # another split of what the run is validated on
+    path = tmp_path / "set" / "pairs.yaml"
+    tree = yaml.safe_load(path.read_text())
+    tree["splits"]["tune"] = {"images": "images/1.png", "labels": "labels/1.png"}
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    assert evaluate_model(run, split="tune", device="cpu").images == 1
+    result = CliRunner().invoke(app, ["evaluate", str(run), "--split", "tune", "--device", "cpu"])
+    assert result.output.split("images")[1].split()[0] == "1"
+    with pytest.raises(DataError, match="no split 'tun'"):
+        evaluate_model(run, split="tun", device="cpu")
     # a run is scored as its configuration says, unless another protocol is named
     config["data"] = {"source": domain, "validation": domain, "evaluation_protocol": "reference"}
     (run / "config.yaml").write_text(yaml.safe_dump(config))

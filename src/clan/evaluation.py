@@ -153,7 +153,7 @@ def evaluate_model(
     *,
     dataset: str | None = None,
     root: str | Path | None = None,
-    split: str = "val",
+    split: str | None = None,
     out: Path | None = None,
     device: str = "auto",
     protocol: Protocol | None = None,
@@ -165,9 +165,9 @@ def evaluate_model(
 
     Args:
         model: a run folder, or a ``model.safetensors``.
-        dataset: built-in name or description; None for the validation split of the run.
+        dataset: built-in name or description; None for what the run is validated on.
         root: the data set's folder; for None as the description (or the run) says.
-        split: of ``dataset``; the run's own validation names its split.
+        split: of that; None for ``val``, or for the run's own.
         out: also write the evaluation to this file, fit for `compare`.
         device: ``auto``, ``cpu`` or ``cuda``.
         protocol: how images are shown and logits up-sampled; None: as the run's configuration
@@ -243,14 +243,17 @@ def _open(
     model: str | Path,
     dataset: str | None,
     root: str | Path | None,
-    split: str,
+    split: str | None,
 ) -> Dataset:
     if dataset is not None:
-        return open_dataset(dataset, root=root, split=split, classes=segmenter.classes)
+        return open_dataset(dataset, root=root, split=split or "val", classes=segmenter.classes)
     if config is None or config.data.validation is None:
         raise ConfigError(f"{model} names no validation split; name a data set (--dataset)")
     options = config.data.model_copy(update={} if root is None else {"root": str(root)})
-    return open_domain(config.data.validation, options, segmenter.classes)
+    domain = config.data.validation
+    if split is not None:
+        domain = domain.model_copy(update={"split": split})
+    return open_domain(domain, options, segmenter.classes)
 
 
 def _submission(folder: Path, dataset: Dataset, segmenter: Segmenter) -> Submission:

@@ -322,6 +322,7 @@ def test_the_command_line_refuses_what_does_not_fit(copy: RunFolder) -> None:
         (["analyse", "ccd", str(copy.path), "--distance", "cosin"], "did you mean 'cosine'"),
         (["analyse", "ccd", str(copy.path), "--steps", "a"], "whole numbers"),
         (["evaluate", str(copy.path), "--label-free", "--flip"], "--flip belongs to scores"),
+        (["evaluate", str(copy.path), "--label-free", "--split", "val"], "on its own target"),
     ):
         with pytest.raises(ConfigError, match=reason):
             CliRunner().invoke(app, arguments, catch_exceptions=False)

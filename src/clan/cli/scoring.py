@@ -19,7 +19,10 @@ def evaluate(
         typer.Option(help="Built-in name or description.  \\[default: the run's validation]"),
     ] = None,
     root: Annotated[Optional[str], typer.Option(help="The data set's folder.")] = None,  # noqa: UP045
-    split: Annotated[str, typer.Option(help="Which split.")] = "val",
+    split: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Which split.  \\[default: the run's own, or val of --dataset]"),
+    ] = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Also write the scores to this JSON file."),
@@ -211,7 +214,7 @@ def evaluate_label_free(
     model: Path,
     dataset: str | None,
     root: str | None,
-    split: str,
+    split: str | None,
     device: str,
     snapshots: bool,
     others: Mapping[str, object],
@@ -226,10 +229,14 @@ def evaluate_label_free(
         raise ConfigError(f"{', '.join(beside)} belongs to scores with labels; leave it out")
     if dataset is not None and snapshots:
         raise ConfigError("--snapshots scores a run on its own target; leave --dataset out")
+    if dataset is None and split is not None:
+        raise ConfigError(f"--split {split}: a run is scored on its own target; add --dataset")
     about: Mapping[str, Any]
     with progress() as watch:
         if dataset is not None:
-            about = score_images(model, dataset, root=root, split=split, device=device, watch=watch)
+            about = score_images(
+                model, dataset, root=root, split=split or "val", device=device, watch=watch
+            )
         else:
             run = RunFolder.open(model)
             about = label_free(
