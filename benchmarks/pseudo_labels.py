@@ -1,6 +1,6 @@
 """How right the labels are that a self-training gave its target, round by round.
 
-    python benchmarks/pseudo_labels.py runs/town/cbst/seed* [--page docs/results.md]
+    python benchmarks/pseudo_labels.py runs/town/cbst/seed? [--page docs/results.md]
 
 Reads the labels that runs have kept in their stages' folders and, for looking only, the target's
 own labels, which no training has seen.
@@ -51,7 +51,7 @@ def lines(runs: Sequence[Path]) -> Iterator[str]:
         target = open_domain(data.target, data, None)
         for stage in sorted(p for p in run.stages.iterdir() if (p / "labels").is_dir()):
             counts, pixels = confusion(stage, target)
-            name = f"{path.parent.name}, {path.name}"
+            name = "/".join(path.resolve().parts[-3:])
             yield f"| {name} | {stage.name} | {row(counts, pixels, target)} |"
 
 
