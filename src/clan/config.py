@@ -279,6 +279,18 @@ def flat(config: Config) -> dict[str, Any]:
     return dict(_flatten(config.model_dump(mode="json")))
 
 
+def unflat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tree whose values by dotted keys these are, as `Config.model_validate` reads."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, last = key.split(".")
+        inner = tree
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = value
+    return tree
+
+
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, Mapping):

@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,16 @@ import clan
 def describe(fabric: Fabric) -> dict[str, Any]:
     """Return versions, machine and processes, JSON-able; None where there is no such thing."""
     gpu = fabric.device.type == "cuda"
+    device = torch.cuda.get_device_name(fabric.device) if gpu else fabric.device.type
+    return {
+        **_here(device),
+        "cuda": torch.version.cuda if gpu else None,
+        "processes": fabric.world_size,
+    }
+
+
+def _here(device: str) -> dict[str, Any]:
+    """Return versions and machine, with the name of what networks run on, a GPU's or ``cpu``."""
     return {
         "clan": clan.__version__,
         "python": platform.python_version(),
@@ -33,21 +44,24 @@ def describe(fabric: Fabric) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(fabric.device) if gpu else fabric.device.type,
-        "cuda": torch.version.cuda if gpu else None,
-        "processes": fabric.world_size,
+        "device": device,
     }
 
 
 def machine() -> str:
     """Return a sentence about the machine and the versions in use."""
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    else:
-        device = f"{_processor()} ({os.cpu_count()} cores)"
+    gpu = torch.cuda.is_available()
+    return f"Machine: {named(_here(torch.cuda.get_device_name() if gpu else 'cpu'))}."
+
+
+def named(environment: Mapping[str, Any]) -> str:
+    """Return in words what `describe` found."""
+    device = environment["device"]
+    if device == "cpu":
+        device = f"{environment['processor']} ({environment['cores']} cores)"
     return (
-        f"Machine: {device}, {torch.get_num_threads()} threads; clan {clan.__version__}, "
-        f"torch {torch.__version__}, Python {platform.python_version()}."
+        f"{device}, {environment['threads']} threads; clan {environment['clan']}, "
+        f"torch {environment['torch']}, Python {environment['python']}"
     )
 
 

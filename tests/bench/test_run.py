@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,54 +13,16 @@ import pytest
 from rich.console import Console
 
 from clan.bench import cost
-from clan.bench.run import Request, bench, draw_town
-from clan.bench.table import BenchTable
+from clan.bench.run import Request, draw_town
 from clan.bench.task import open_task
 from clan.config import dump_config
 from clan.errors import ClanError, ConfigError, DataError, RunError
 from clan.jobs import Job
 from clan.runs import RunFolder
-from tests.systems import SETTINGS, Fork, at_step
-
-NAMES = ("source_only", "clan", "oracle")
-
+from tests.bench.conftest import NAMES, copy_of, request, run
+from tests.systems import Fork, at_step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def street(street: Path) -> Path:
-    """The street with an oracle beside its systems."""
-    photos = {"dataset": "photos/photos.yaml"}
-    data = {"source": photos, "validation": {**photos, "split": "val"}}
-    method = {"name": "source_only"}
-    tree = {"name": "oracle", "data": data, "method": method, "training": {"steps": 7}}
-    (street / "oracle.yaml").write_text(json.dumps(tree))
-    return street
-
-
-def request(street: Path, out: Path, *settings: str, **changes: Any) -> Request:
-    asked = Request(
-        str(street), systems=NAMES, seeds=(0, 1), overrides=(*SETTINGS, *settings), out=out, jobs=2
-    )
-    return replace(asked, **changes)
-
-
-def run(asked: Request, start: Any = Fork) -> tuple[BenchTable, str]:
-    console = Console(file=io.StringIO(), width=250)
-    return bench(asked, console, start), console.file.getvalue()  # type: ignore[attr-defined]
-
-
-@pytest.fixture(scope="module")
-def whole(street: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished comparison; read only."""
-    out = tmp_path_factory.mktemp("whole") / "bench"
-    run(request(street, out))
-    return out
-
-
-def copy_of(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "bench"))
 
 
 def test_the_table_has_a_row_per_system_and_what_stands_in_the_runs(whole: Path) -> None:

@@ -244,3 +244,15 @@ def test_frozen_affine_parameters_are_in_no_group():
     assert {"encoder.bn1.weight", "encoder.bn1.bias"} <= names
     grouped = {id(p) for part in network.groups().values() for p in part}
     assert grouped == {id(p) for p in network.parameters() if p.requires_grad}
+
+
+def test_the_layout_on_the_cpu_is_fast_where_it_is_safe():
+    """Channels last for MobileNetV2 alone, with the same logits as in the usual layout."""
+    last = {"memory_format": torch.channels_last}
+    assert not segmenter().encode(images()).is_contiguous(**last)
+    network = segmenter(encoder="mobilenet_v2", width=64, output_stride=8).eval()
+    features = network.encode(images())
+    assert features.is_contiguous(**last)
+    usual = network.encoder((images().float() - network.mean) / network.std)
+    assert usual.is_contiguous()
+    torch.testing.assert_close(features, usual)

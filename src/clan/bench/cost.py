@@ -31,6 +31,8 @@ UPDATES = 9
 """Of each kind of stage; the first also sets things up and does not count."""
 LOGGED = "medians of the trainings' own logs, which may have shared the machine"
 """How costs were found that trainings logged."""
+MIXED = "; they ran on several machines, so that ratios say little"
+"""What is to be added where they ran on unlike ones."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from clan.config import Config
 from clan.data.check import check_dataset
 from clan.domains import open_domains
+from clan.environment import machine, named
 from clan.errors import DataError
 from clan.runs import RunFolder
 from clan.scores import read_evaluation
@@ -36,6 +38,23 @@ class Facts:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+
+def machines(runs: Runs) -> str:
+    """Return a sentence about what the runs were trained on, the most used first."""
+    found = machine_counts(runs)
+    if len(found) < 2:
+        return f"Machine: {next(iter(found))}." if found else machine()
+    counts = [f"{text} ({count} runs)" for text, count in found.most_common()]
+    return f"Machines: {'. '.join(counts)}."
+
+
+def machine_counts(runs: Runs) -> Counter[str]:
+    """Return how many runs were trained on each machine, in words; one may be of several."""
+    folders = [run for by_seed in runs.values() for run in by_seed.values()]
+    return Counter(
+        text for run in folders for text in {named(entry) for entry in run.read_environments()}
+    )
 
 
 def settings(runs: Runs) -> str:

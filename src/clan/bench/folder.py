@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clan.bench.task import System
@@ -21,6 +21,7 @@ FILES = (
     *("data.classes", "weights"),
 )
 """Keys that may name a file, which is the same wherever it lies."""
+RECORDS = "records"
 TABLES = ("bench.md", "bench.csv", "bench.json", "bench.html")
 
 
@@ -32,18 +33,33 @@ class BenchFolder:
         root: the folder.
         systems: that are compared.
         seeds: of each.
+        recorded: runs that were trained elsewhere and have no network here, by system and seed;
+            a run that is finished here comes before one of these.
     """
 
     root: Path
     systems: Sequence[System]
     seeds: Sequence[int]
+    recorded: Mapping[tuple[str, int], RunFolder] = field(default_factory=dict)
+
+    @property
+    def records(self) -> Path:
+        """Return where recorded runs are laid out to be read."""
+        return self.root / RECORDS
+
+    def with_recorded(self, runs: Mapping[tuple[str, int], RunFolder]) -> BenchFolder:
+        """Return the folder with runs that were trained elsewhere."""
+        return replace(self, recorded=runs)
 
     def run(self, system: System, seed: int) -> RunFolder:
         """Return the folder of a run, whether it is there or not."""
         return RunFolder(self.root / system.name / f"seed{seed}")
 
     def jobs(self) -> list[Job]:
-        """Return what trains all runs, whole seeds first: a stopped comparison has a table."""
+        """Return what trains all runs, whole seeds first: a stopped comparison has a table.
+
+        Recorded runs are left out.
+        """
         return [
             Job(
                 system.preset,
@@ -52,16 +68,23 @@ class BenchFolder:
             )
             for seed in self.seeds
             for system in self.systems
+            if (system.name, seed) not in self.recorded
         ]
 
-    def finished(self) -> dict[str, dict[int, RunFolder]]:
-        """Return the runs that are finished and scored, by system and seed."""
+    def finished(self, elsewhere: bool = True) -> dict[str, dict[int, RunFolder]]:
+        """Return the runs that are finished and scored, by system and seed.
+
+        Args:
+            elsewhere: take recorded runs for what is not finished here.
+        """
         found: dict[str, dict[int, RunFolder]] = {}
         for system in self.systems:
-            runs = {seed: self.run(system, seed) for seed in self.seeds}
-            done = {s: r for s, r in runs.items() if r.finished and r.evaluation_file.is_file()}
-            if done:
-                found[system.name] = done
+            for seed in self.seeds:
+                here = self.run(system, seed)
+                done = here.finished and here.evaluation_file.is_file()
+                known = self.recorded.get((system.name, seed)) if elsewhere else None
+                if (run := here if done else known) is not None:
+                    found.setdefault(system.name, {})[seed] = run
         return found
 
     def check(self) -> None:
@@ -98,7 +121,7 @@ class BenchFolder:
         if not self.root.is_dir():
             raise RunError(f"{self.root} is a file; expected a folder for the runs (--out)")
         names = {path.name for path in self.root.iterdir()}
-        own = {*(system.name for system in self.systems), *TABLES}
+        own = {*(system.name for system in self.systems), *TABLES, RECORDS}
         if names and not names & own:
             raise RunError(
                 f"{self.root} holds something else ({', '.join(sorted(names)[:3])}); expected a "

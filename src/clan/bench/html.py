@@ -8,12 +8,11 @@ from pathlib import Path
 from markupsafe import Markup
 
 import clan
-from clan.bench.facts import Runs, class_mix, settings, trainings
+from clan.bench.facts import Runs, class_mix, machines, settings, trainings
 from clan.bench.page import Section
 from clan.bench.table import BenchTable
 from clan.comparison import changes
 from clan.data.labels import ClassSet
-from clan.environment import machine
 from clan.figures.ranks import draw_ranks
 from clan.figures.style import svg_text
 from clan.files import write_whole
@@ -47,7 +46,7 @@ def render(table: BenchTable, section: Section, runs: Runs) -> str:
         title=section.read_notes()[0],
         about=comparison.title,
         command=section.command,
-        machine=machine(),
+        machine=machines(runs),
         tinted=comparison.baseline is not None,
         heads=_heads(comparison, classes),
         headings=[measure.heading for measure in comparison.measures],

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clan.bench.facts import Facts, Runs, class_mix, settings, trainings
+from clan.bench.facts import Facts, Runs, class_mix, machines, settings, trainings
 from clan.bench.table import BenchTable
-from clan.environment import machine
 from clan.errors import RunError
 from clan.files import write_whole
 
@@ -76,7 +75,7 @@ def write_section(page: Path, section: Section, table: BenchTable, runs: Runs) -
 
 
 def _lines(section: Section, table: BenchTable, runs: Runs) -> Iterable[str]:
-    yield f"Command: `{section.command}`. {machine()}"
+    yield f"Command: `{section.command}`. {machines(runs)}"
     yield ""
     yield table.comparison.to_markdown().strip()
     yield ""

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from clan.bench.cost import LOGGED, measure_all, measured, recorded
+from clan.bench.cost import LOGGED, MIXED, measure_all, measured, recorded
+from clan.bench.facts import machine_counts
 from clan.bench.folder import BenchFolder, lacking_reasons, unfinished
 from clan.bench.html import write_html
 from clan.bench.page import Section, write_section
+from clan.bench.records import Records, use_records
 from clan.bench.table import BenchTable, bench_table
 from clan.bench.task import BASELINE, ORACLE, System, Task, open_task
 from clan.domains import check_alike
@@ -46,6 +48,7 @@ class Request:
         cost: measure time and memory of each system alone.
         page: a Markdown page with a section of this comparison.
         notes: Markdown below that section's numbers; by default notes.md beside the systems.
+        records: a file of runs that were trained before, here or elsewhere; it is added to.
     """
 
     task: str
@@ -61,6 +64,7 @@ class Request:
     cost: bool = False
     page: Path | None = None
     notes: Path | None = None
+    records: Path | None = None
 
     def command(self) -> str:
         """Return the command that asks for this; where data lie is the reader's to say."""
@@ -73,8 +77,9 @@ class Request:
             if (value := getattr(self, option)) is not None:
                 words += [f"--{option}", value]
         words += _without_places(self.overrides)
-        if self.out is not None:
-            words += ["--out", str(self.out)]
+        for option in ("out", "records"):
+            if (path := getattr(self, option)) is not None:
+                words += [f"--{option}", str(path)]
         return shlex.join(words)
 
 
@@ -88,6 +93,7 @@ class Bench:
         systems: in the order of the table.
         folder: of the runs.
         console: where it is told.
+        records: of runs that were trained before; None where none are kept.
     """
 
     request: Request
@@ -95,6 +101,7 @@ class Bench:
     systems: Sequence[System]
     folder: BenchFolder
     console: Console
+    records: Records | None = None
 
     @property
     def roles(self) -> tuple[str, str, str]:
@@ -143,7 +150,8 @@ class Bench:
                 f"`{self.request.command()}`"
             )
         logged = {name: recorded(by_seed.values()) for name, by_seed in runs.items()}
-        costs, how = measured(self.folder.root, self.systems) or (logged, LOGGED)
+        several = MIXED if len(machine_counts(runs)) > 1 else ""
+        costs, how = measured(self.folder.root, self.systems) or (logged, LOGGED + several)
         baseline, oracle, control = self.roles
         return bench_table(
             self.systems,
@@ -178,6 +186,12 @@ class Bench:
             write_section(self.request.page, section, table, self.folder.finished())
         self.tell(f"table: {root / 'bench.md'}, .csv, .json and .html")
 
+    def keep(self) -> None:
+        """Put what is finished here into the file of records, if there is to be one."""
+        if self.records is not None:
+            total = self.records.write(self.folder.finished(elsewhere=False))
+            self.tell(f"records: {total} runs in {self.records.path}")
+
     def _notes(self) -> Path | None:
         beside = self.task.folder / NOTES
         return self.request.notes or (beside if beside.is_file() else None)
@@ -208,6 +222,7 @@ def bench(
         try:
             failed = this.train(start)
         except Interrupted as error:
+            this.keep()
             raise Interrupted(f"{error}. Go on with: {request.command()}") from None
     if request.cost:
         problems = measure_all(this.folder.root, this.systems, this.tell)
@@ -215,6 +230,7 @@ def bench(
     problems += [f"{run}: {said}\n    log: {run}.log" for run, said in failed.items()]
     if failed and not this.folder.finished():
         raise RunError(_failure(problems, total))
+    this.keep()
     table = this.table(failed)
     this.write(table)
     table.comparison.write(console, "text")
@@ -241,7 +257,18 @@ def prepare(request: Request, console: Console) -> Bench:
             )
     folder = BenchFolder(request.out or Path("runs") / task.short, systems, request.seeds)
     folder.check()
-    return Bench(request, task, systems, folder, console)
+    if request.records is None:
+        return Bench(request, task, systems, folder, console)
+    records, folder, others = use_records(folder, request.records)
+    this = Bench(request, task, systems, folder, console, records)
+    if folder.recorded:
+        this.tell(f"{len(folder.recorded)} runs are trained already, by {records.path}")
+    for (name, seed), differing in others.items():
+        this.tell(
+            f"{name} seed {seed} in {records.path} is of another configuration, so not used: "
+            f"{'; '.join(differing)}"
+        )
+    return this
 
 
 def check_request(request: Request, names: Sequence[str]) -> None:

@@ -72,6 +72,13 @@ def bench(
             help="Markdown to put below it there.  \\[default: notes.md beside the systems]"
         ),
     ] = None,
+    records: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="File of runs that were trained before, here or on other machines: they are not "
+            "trained again, and what is finished here is added to it."
+        ),
+    ] = None,
 ) -> None:
     """Train all systems of a task over seeds; write the paper's Table 1 of them.
 
@@ -110,6 +117,7 @@ def bench(
         cost=cost,
         page=page,
         notes=notes,
+        records=records,
     )
     run_bench(request, Console())
 
