@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 
 from clan.pseudo_labels import (
     BINS,
+    RARE,
     REACH,
     balanced_labels,
     confidence_counts,
     confidence_thresholds,
+    keep_shares,
     pseudo_label_loss,
     soft_labels,
     winner_labels,
+    won_shares,
 )
 
 
@@ -122,3 +125,27 @@ def test_losses_are_float32(regulariser):
     label = torch.zeros(1, 2, 2, dtype=torch.uint8)
     soft = logits.softmax(1) if regulariser == "soft" else None
     assert pseudo_label_loss(logits, label, soft=soft).dtype == torch.float32
+
+
+def test_won_shares_are_counts_of_winners():
+    p = softmax_maps(5)
+    counts = confidence_counts(p, 4).sum(dim=1)
+    assert torch.allclose(won_shares(p), counts / counts.sum())
+
+
+def test_kept_shares_multiply_by_the_ratio_and_keep_the_sum():
+    q = 0.5 * softmax_maps(6)
+    wanted, found = torch.tensor([0.1, 0.3, 0.3, 0.3]), torch.tensor([0.4, 0.3, 0.15, 0.15])
+    led = keep_shares(q, wanted, found, 1.0)
+    assert torch.allclose(led.sum(dim=1), q.sum(dim=1))
+    assert torch.allclose(led[:, 2] / led[:, 0], 8 * q[:, 2] / q[:, 0], rtol=1e-4)
+    half = keep_shares(q, wanted, found, 0.5)
+    assert torch.allclose(half[:, 2] / half[:, 0], 8**0.5 * q[:, 2] / q[:, 0], rtol=1e-4)
+    assert torch.allclose(keep_shares(q, wanted, found, 0.0), q)
+    assert torch.allclose(keep_shares(q, found, found, 1.0), q)
+
+
+def test_classes_too_rare_for_a_ratio_are_left():
+    q = softmax_maps(7)
+    rare = torch.tensor([0.5, 0.5, 0.0, RARE / 2])
+    assert torch.allclose(keep_shares(q, rare, torch.tensor([0.5, 0.5, 0.0, 0.0]), 1.0), q)

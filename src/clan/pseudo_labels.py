@@ -13,6 +13,9 @@ BINS, REACH = 2048, 16.0
 """Confidences are counted by their log-odds from -16 to 16, in steps of 1/64: fine near 0 and near
 1, where a trained network's lie. 16 is as near to 1 as float32 tells apart."""
 
+RARE = 1e-3
+"""Share of the pixels below which a class has too few for a ratio of shares."""
+
 
 def confidence_counts(confidence: Tensor, classes: int) -> Tensor:
     """Count the confidences of the pixels that each class wins.
@@ -79,6 +82,34 @@ def winner_labels(confidence: Tensor, thresholds: Tensor) -> Tensor:
     """
     best, label = confidence.float().max(dim=1)
     return torch.where(best > thresholds[label], label, IGNORE).to(torch.uint8)
+
+
+def won_shares(confidence: Tensor) -> Tensor:
+    """Return the share of the pixels that each class wins, (C,) float32, of (N, C, H, W)."""
+    classes = confidence.shape[1]
+    winner = confidence.argmax(dim=1).flatten()
+    won = torch.zeros(classes, device=confidence.device)
+    won.scatter_add_(0, winner, torch.ones_like(winner, dtype=won.dtype))
+    return won / winner.numel()
+
+
+def keep_shares(confidence: Tensor, wanted: Tensor, found: Tensor, power: float) -> Tensor:
+    """Lead the classes' shares back (distribution alignment; ReMixMatch, Berthelot et al. 2020).
+
+    Args:
+        confidence: q (N, C, H, W) in 0..1.
+        wanted: (C,) shares of the pixels.
+        found: (C,) shares that the classes have.
+        power: 0 changes nothing, 1 is the whole ratio.
+
+    Returns:
+        q_c * (wanted_c / found_c)^power, scaled so that the sum over classes stays what it was.
+        Shares below `RARE` count as that much, so that the rarest classes are left in peace.
+    """
+    ratio = (wanted.clamp(min=RARE) / found.clamp(min=RARE)) ** power
+    led = confidence.float() * ratio.view(1, -1, 1, 1)
+    total = confidence.float().sum(dim=1, keepdim=True)
+    return led * (total / led.sum(dim=1, keepdim=True).clamp(min=1e-12))
 
 
 def soft_labels(p: Tensor, thresholds: Tensor, temperature: float) -> Tensor:

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from clan.losses import alignment_map
 from clan.methods import METHODS, Progress, Stage
-from clan.pseudo_labels import balanced_labels, class_diversity
+from clan.methods.clan_st import SHARES_DECAY
+from clan.pseudo_labels import balanced_labels, class_diversity, keep_shares, won_shares
 from tests.methods.helpers import batch, build, parameters
 from tests.methods.test_cbst import Two
 
@@ -87,6 +88,38 @@ def test_a_round_labels_its_portion_of_each_class_on_all_target_images():
 def test_fixed_thresholds_are_one_for_all():
     method = begun(thresholds="fixed", threshold=0.8)
     assert torch.allclose(method.thresholds, torch.tensor(0.8))
+
+
+def test_the_first_shares_are_those_of_all_target_images():
+    method = begun(keep_shares=1.0)
+    q = torch.cat([method.confidence(image["image"]) for image in Two().images])
+    expected = F.one_hot(q.argmax(dim=1), 3).float().mean(dim=(0, 1, 2))
+    assert torch.allclose(method.first_shares, expected)
+    assert torch.equal(method.shares, method.first_shares)
+    # a later round starts from the same
+    method.shares.fill_(1 / 3)
+    with torch.no_grad():
+        method.begin_stage(Stage("round_2", 5, prepared=True), Two())
+    assert torch.allclose(method.first_shares, expected)
+    assert torch.allclose(method.shares, torch.tensor(1 / 3))
+
+
+def test_shares_follow_the_target_and_lead_its_labels_back():
+    method = begun(keep_shares=1.0, thresholds="fixed", threshold=0.05, batch_norm="frozen")
+    free = begun(thresholds="fixed", threshold=0.05, batch_norm="frozen")
+    free.load_state_dict(method.state_dict())
+    image = batch(2)["image"]
+    q = method.confidence(image)
+    assert torch.equal(free.aligned_confidence(image), q)
+    # the class that wins most had little when the rounds began
+    much = int(won_shares(q).argmax())
+    method.first_shares.copy_(F.one_hot(torch.tensor(much), 3) * -0.4 + 0.45)
+    before = method.shares.clone()
+    step(method)
+    expected = before + (1 - SHARES_DECAY) * (won_shares(q) - before)
+    assert torch.allclose(method.shares, expected, atol=1e-6)
+    led = keep_shares(q, method.first_shares, method.shares, 1.0)
+    assert won_shares(led)[much] < won_shares(q)[much]
 
 
 def test_only_the_first_round_takes_g_for_its_teacher():

@@ -14,15 +14,20 @@ c wins reaches, over all target images. So no class is crowded out, and the shar
 from is chosen, not left to how sure an overconfident network is of itself. q is what CLAN's two
 classifiers are for: the mean of their predictions times their agreement, 1 - M(p1, p2).
 
+A threshold keeps a class from being crowded out, and not from growing at its neighbour's cost. With
+keep_shares = a, q is first multiplied by (s_c / r_c)^a (distribution alignment): s_c is the share
+of all target pixels that class c won when the rounds began, r_c the one of late.
+
 Ours; its parts are CBST (Zou et al. 2018), the mean teacher (Tarvainen and Valpola 2017), ClassMix
-as DACS uses it (Tranheden et al. 2021), rare-class sampling (DAFormer, Hoyer et al. 2022). Target
-labels are used nowhere. Each part is an option, so that it can be left out.
+as DACS uses it (Tranheden et al. 2021), rare-class sampling (DAFormer, Hoyer et al. 2022),
+distribution alignment (ReMixMatch, Berthelot et al. 2020). Target labels are used nowhere. Each
+part is an option, so that it can be left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from pydantic import Field
@@ -44,13 +49,17 @@ from clan.pseudo_labels import (
     balanced_labels,
     class_diversity,
     confidence_thresholds,
+    keep_shares,
     winner_labels,
+    won_shares,
 )
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 CLAN_STAGE = "clan"
+SHARES_DECAY = 0.95
+"""Of the moving average of the classes' shares: some twenty batches, as many scenes at least."""
 
 Average = Callable[[Sequence[Tensor], Sequence[Tensor], int], None]
 
@@ -82,6 +91,9 @@ class CLANST(CLAN):
         confidence: Literal["agreement", "mean", "ensemble"] = "agreement"
         """Of the teacher: the classifiers' mean softmax times 1 - M, the mean alone, or the
         ensemble prediction."""
+        keep_shares: float = Field(0.0, ge=0, le=1)
+        """Power a of what a class had of the target's pixels when the rounds began over what it has
+        of late, which the teacher's confidence is multiplied by; 0: left as it is."""
         teacher_decay: float = Field(0.99, ge=0, lt=1)
         """Of the moving average that the teacher is; 0: the teacher is G itself."""
         mix: bool = True
@@ -109,10 +121,15 @@ class CLANST(CLAN):
     options: Options
     family = "AT+ST"
     thresholds: Tensor
+    first_shares: Tensor
+    shares: Tensor
 
     def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:
         super().__init__(segmenter, options, optim)
-        self.register_buffer("thresholds", torch.ones(len(segmenter.classes)))
+        C = len(segmenter.classes)
+        self.register_buffer("thresholds", torch.ones(C))
+        self.register_buffer("first_shares", torch.full((C,), 1 / C))
+        self.register_buffer("shares", torch.full((C,), 1 / C))
         self.teacher = Segmenter(segmenter.options, segmenter.classes)
         self.teacher.load_state_dict(segmenter.state_dict())
         self.teacher.requires_grad_(False).eval()
@@ -122,7 +139,8 @@ class CLANST(CLAN):
         """Wrap G and D; take the teacher to the device."""
         super().setup(fabric)
         self.teacher.to(fabric.device)
-        self.thresholds = self.thresholds.to(fabric.device)
+        for name in ("thresholds", "first_shares", "shares"):
+            setattr(self, name, getattr(self, name).to(fabric.device))
 
     # --- between rounds ---------------------------------------------------------------------------
 
@@ -131,12 +149,20 @@ class CLANST(CLAN):
         options, number = self.options, round_number(stage)
         if number == 1:
             self.teacher.load_state_dict(self.segmenter.state_dict())
-        if options.thresholds == "fixed":
+        by_class = options.thresholds == "class"
+        if not by_class:
             self.thresholds.fill_(options.threshold)
+        if not (by_class or (options.keep_shares and number == 1)):
             return
-        C = len(self.thresholds)
-        counts = count_confidences(domains, self.confidence, C, self.fabric)
-        self.thresholds.copy_(confidence_thresholds(counts, options.round_portion(number)))
+        counts = count_confidences(
+            domains, self.aligned_confidence, len(self.thresholds), self.fabric
+        )
+        if by_class:
+            self.thresholds.copy_(confidence_thresholds(counts, options.round_portion(number)))
+        if number == 1:
+            won = counts.sum(dim=1)
+            self.first_shares.copy_(won / won.sum())
+            self.shares.copy_(self.first_shares)
 
     def reading(self, stage: Stage) -> Reading:
         """Draw source images by their classes, if asked to."""
@@ -152,6 +178,15 @@ class CLANST(CLAN):
         p1, p2 = (z.float().softmax(dim=1) for z in logits)
         q = (p1 + p2) / 2
         return q if self.options.confidence == "mean" else q * (1 - alignment_map(p1, p2))
+
+    def aligned_confidence(self, image: Tensor) -> Tensor:
+        """Return q with the classes' shares led back to what they were, as far as is asked for."""
+        return self._aligned(self.confidence(image))
+
+    def _aligned(self, q: Tensor) -> Tensor:
+        if not self.options.keep_shares:
+            return q
+        return keep_shares(q, self.first_shares, self.shares, self.options.keep_shares)
 
     # --- within a round ---------------------------------------------------------------------------
 
@@ -175,6 +210,10 @@ class CLANST(CLAN):
         """Backward of the loss on strong views of the target, labelled by the teacher."""
         options, image = self.options, target["image"]
         q = self.confidence(image)
+        if options.keep_shares:
+            won = self.fabric.all_reduce(won_shares(q), reduce_op="mean")
+            self.shares.lerp_(cast(Tensor, won), 1 - SHARES_DECAY)
+            q = self._aligned(q)
         give = balanced_labels if options.label == "ratio" else winner_labels
         label = give(q, self.thresholds)
         self.note(
