@@ -142,6 +142,11 @@ def test_the_machines_are_those_of_the_runs(street: Path, records: Path, tmp_pat
         ("[1]", "line 1 is no record of a run"),
         ('{"format": 2}', "line 1 is no record of a run"),
         ('{"format": 1, "system": "clan", "seed": 0}', "line 1 is no record"),
+        (
+            '{"format": 1, "system": "clan", "seed": 0, "config": 3, "files": {}, '
+            '"environment": [], "evaluation": {}, "log": {}}',
+            "line 1 is no record",
+        ),
     ],
 )
 def test_damaged_files_are_named_before_anything_starts(

@@ -25,7 +25,7 @@ from clan.files import write_whole
 from clan.runs import RunFolder
 
 FORMAT = 1
-PARTS = {"config", "files", "environment", "evaluation", "log"}
+PARTS = {"config": dict, "files": dict, "environment": list, "evaluation": dict, "log": dict}
 """Of a record, beside what it is of."""
 DIGITS = 5
 """Significant digits of the numbers of a log."""
@@ -67,7 +67,8 @@ class Records:
             try:
                 line = json.loads(text)
                 key = (str(line["system"]), int(line["seed"]))
-                whole = line["format"] == FORMAT and line.keys() >= PARTS
+                whole = line["format"] == FORMAT
+                whole = whole and all(isinstance(line[part], of) for part, of in PARTS.items())
             except (ValueError, KeyError, TypeError, AttributeError):
                 whole = False
             if not whole:
