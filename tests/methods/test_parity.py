@@ -255,8 +255,10 @@ def test_three_updates_are_the_restated_ones(preset: str, strength: int) -> None
     for name, found in method.named_parameters():
         torch.testing.assert_close(found, expected[name], rtol=0, atol=1e-5, msg=name)
         change, wanted = found - started[name], expected[name] - started[name]
-        assert (change - wanted).norm() <= 1e-6 * wanted.norm(), name
+        # ours rounds logits to float32 before the losses; how that adds up depends on the processor
+        assert (change - wanted).norm() <= 5e-6 * wanted.norm(), name
     # both domains' batches entered the running statistics, source first
     for name, value in players.g.named_buffers():
         if "running" in name:
-            torch.testing.assert_close(method.get_buffer(f"segmenter.{name}"), value)
+            found = method.get_buffer(f"segmenter.{name}")
+            torch.testing.assert_close(found, value, rtol=1e-6, atol=1e-7)
