@@ -105,8 +105,8 @@ def test_the_first_shares_are_those_of_all_target_images():
 
 
 def test_shares_follow_the_target_and_lead_its_labels_back():
-    method = begun(keep_shares=1.0, thresholds="fixed", threshold=0.05, batch_norm="frozen")
-    free = begun(thresholds="fixed", threshold=0.05, batch_norm="frozen")
+    plain = {"thresholds": "fixed", "threshold": 0.3, "batch_norm": "frozen", **PLAIN_VIEW}
+    method, free = begun(keep_shares=1.0, **plain), begun(**plain)
     free.load_state_dict(method.state_dict())
     image = batch(2)["image"]
     q = method.confidence(image)
@@ -115,11 +115,17 @@ def test_shares_follow_the_target_and_lead_its_labels_back():
     much = int(won_shares(q).argmax())
     method.first_shares.copy_(F.one_hot(torch.tensor(much), 3) * -0.4 + 0.45)
     before = method.shares.clone()
-    step(method)
+    # half of the pixels are labelled
+    thresholds = method.thresholds.fill_(q.amax(dim=1).median())
+    found = step(method)["pseudo_share"]
     expected = before + (1 - SHARES_DECAY) * (won_shares(q) - before)
     assert torch.allclose(method.shares, expected, atol=1e-6)
     led = keep_shares(q, method.first_shares, method.shares, 1.0)
     assert won_shares(led)[much] < won_shares(q)[much]
+    # what is learnt from are the labels of what was led back
+    labelled = [(balanced_labels(each, thresholds) != 255).float().mean() for each in (led, q)]
+    assert labelled[0] != labelled[1]
+    assert torch.isclose(found, labelled[0])
 
 
 def test_only_the_first_round_takes_g_for_its_teacher():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clan.bench.task import System
@@ -46,10 +46,6 @@ class BenchFolder:
     def records(self) -> Path:
         """Return where recorded runs are laid out to be read."""
         return self.root / RECORDS
-
-    def with_recorded(self, runs: Mapping[tuple[str, int], RunFolder]) -> BenchFolder:
-        """Return the folder with runs that were trained elsewhere."""
-        return replace(self, recorded=runs)
 
     def run(self, system: System, seed: int) -> RunFolder:
         """Return the folder of a run, whether it is there or not."""

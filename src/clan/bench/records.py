@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ def use_records(
     """
     records = Records.read(path)
     taken, others = records.restore(folder.systems, folder.seeds, folder.records)
-    return records, folder.with_recorded(taken), others
+    return records, replace(folder, recorded=taken), others
 
 
 def _record(name: str, seed: int, run: RunFolder) -> dict[str, Any]:
