@@ -74,13 +74,50 @@ def test_mean_std_gain_and_gap_closed(tmp_path: Path) -> None:
     assert rows["clan"].iou == pytest.approx([clan, clan])
     assert rows["clan"].std == pytest.approx(abs(iou(60) - iou(66)) / 2**0.5)
     assert rows["clan"].gain == pytest.approx(clan - source)
-    closed = 100 * (clan - source) / (iou(80) - source)
+    # the oracle has seed 0 only
+    closed = 100 * (iou(60) - iou(40)) / (iou(80) - iou(40))
     assert rows["clan"].gap_closed == pytest.approx(closed)
     assert rows["clan"].seeds == (0, 1)
     assert rows["tan"].std is None
     assert rows["source_only"].gain is None
-    assert rows["oracle"].gain == pytest.approx(iou(80) - source)
+    assert rows["oracle"].gain == pytest.approx(iou(80) - iou(40))
     assert rows["oracle"].gap_closed is None
+
+
+def test_gains_are_over_the_seeds_that_both_have(tmp_path: Path) -> None:
+    rights = {"source_only": (40, 44, 70), "tan": (42, 45), "oracle": (80, 82, 84)}
+    runs = [
+        add_run(tmp_path, name, seed, confusion(right))
+        for name, values in rights.items()
+        for seed, right in enumerate(values)
+    ]
+    comparison = compare(runs)
+    tan = comparison.rows[1]
+    gain = (iou(42) - iou(40) + iou(45) - iou(44)) / 2
+    assert tan.gain == pytest.approx(gain)
+    gap = (iou(80) - iou(40) + iou(82) - iou(44)) / 2
+    assert tan.gap_closed == pytest.approx(100 * gain / gap)
+    assert tan.change == pytest.approx([round(gain, 1)] * 2, abs=0.1)
+    assert (tan.change > 0).all()
+    assert not any("worse" in note for note in comparison.notes)
+    said = "Gains and losses of tan are over seeds 0, 1, which source_only has too."
+    assert said in comparison.notes
+    full = compare([run for run in runs if "-2-" not in run.name])
+    assert not any("are over seed" in note for note in full.notes)
+
+
+def test_without_a_common_seed_gains_are_between_the_means(tmp_path: Path) -> None:
+    runs = [
+        add_run(tmp_path, "source_only", 0, confusion(40)),
+        add_run(tmp_path, "source_only", 1, confusion(44)),
+        add_run(tmp_path, "tan", 2, confusion(50)),
+        add_run(tmp_path, "oracle", 0, confusion(80)),
+    ]
+    comparison = compare(runs)
+    tan, source = comparison.rows[1], (iou(40) + iou(44)) / 2
+    assert tan.gain == pytest.approx(iou(50) - source)
+    assert tan.gap_closed == pytest.approx(100 * (iou(50) - source) / (iou(80) - source))
+    assert not any("are over seed" in note for note in comparison.notes)
 
 
 def test_title_says_what_the_numbers_are_over(tmp_path: Path) -> None:
@@ -136,7 +173,7 @@ def test_without_baseline_or_oracle_their_columns_go(tmp_path: Path) -> None:
     renamed = compare(runs, baseline="tan", oracle="clan")
     assert [row.gain is None for row in renamed.rows] == [False, False, True, False]
     assert renamed.rows[0].gap_closed == pytest.approx(
-        100 * (renamed.rows[0].miou - iou(50)) / (renamed.rows[1].miou - iou(50))
+        100 * (iou(40) - iou(50)) / (iou(60) - iou(50))
     )
 
 

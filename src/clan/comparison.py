@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from clan.data.labels import CITYSCAPES, ClassSet
 from clan.errors import ConfigError, RunError
+from clan.gains import class_means, gain_notes, with_gains
 from clan.published import PublishedTable, published_table
 from clan.scores import Evaluation, read_evaluation, subset_names
 from clan.tables import Comparison, Row
 
-__all__ = ["Comparison", "Row", "changes", "compare"]
+__all__ = ["Comparison", "Row", "compare"]
 
 
 def compare(
@@ -69,7 +66,7 @@ def compare(
         _refuse(_lacking(first, table))
     subset = subset or _subset_of(first.scores.classes, names)
     rows = [_row(name, seeds, names) for name, seeds in systems.items()]
-    rows = _with_gains(rows, baseline, oracle)
+    rows = with_gains(rows, systems, names, baseline, oracle)
     own = Comparison(
         title=_title(first, subset, len(names), {row.checkpoint for row in rows}),
         subset=subset,
@@ -174,34 +171,16 @@ def _refuse(reasons: list[str]) -> None:
 
 
 def _row(name: str, seeds: list[Evaluation], classes: tuple[str, ...]) -> Row:
-    iou = np.array([[run.scores.iou[c] for c in classes] for run in seeds]) * 100
-    valid = np.isfinite(iou)
-    mean = np.where(valid.any(0), np.where(valid, iou, 0).sum(0) / valid.sum(0).clip(1), np.nan)
-    mious = np.array([run.scores.mean_iou(classes) for run in seeds]) * 100
+    iou, mious = class_means(seeds, classes)
     return Row(
         name=name,
         seeds=tuple(sorted((run.seed for run in seeds), key=_known_first)),
         steps=tuple(sorted({run.step for run in seeds}, key=_known_first)),
         checkpoint=seeds[0].checkpoint,
-        iou=mean,
+        iou=iou,
         miou=float(mious.mean()),
         std=float(mious.std(ddof=1)) if len(seeds) > 1 else None,
     )
-
-
-def _with_gains(rows: list[Row], baseline: str, oracle: str) -> list[Row]:
-    miou = {row.name: row.miou for row in rows}
-    if baseline not in miou:
-        return rows
-    gap = miou[oracle] - miou[baseline] if oracle in miou else 0.0
-    out = []
-    for row in rows:
-        gain = None if row.name == baseline else row.miou - miou[baseline]
-        closed = None
-        if gain is not None and gap > 0 and row.name != oracle:
-            closed = 100 * gain / gap
-        out.append(replace(row, gain=gain, gap_closed=closed))
-    return out
 
 
 def _notes(
@@ -235,48 +214,7 @@ def _notes(
             f"Not in the truth: {', '.join(absent)}. Such a class counts as 0 where it is "
             "predicted and is left out of the mean where it is not."
         )
-    if baseline in by_name:
-        yield from _worse(rows, classes, by_name[baseline], oracle, systems)
-
-
-def _worse(
-    rows: list[Row],
-    classes: tuple[str, ...],
-    baseline: Row,
-    oracle: str,
-    systems: Mapping[str, list[Evaluation]],
-) -> Iterable[str]:
-    """Name the classes that adaptation made worse (negative transfer), the worst first."""
-    for row in rows:
-        if row.name in (baseline.name, oracle):
-            continue
-        change = changes(row, baseline).tolist()
-        lost = sorted((d, c) for d, c in zip(change, classes, strict=True) if d < 0)
-        if lost:
-            seeds = partial(_seeds_lost, systems[row.name], systems[baseline.name])
-            listed = ", ".join(f"{name} {delta:+.1f}{seeds(name)}" for delta, name in lost)
-            yield f"{row.name} is worse than {baseline.name} on {listed}."
-
-
-def _seeds_lost(own: list[Evaluation], baseline: list[Evaluation], name: str) -> str:
-    """Return in how many seeds a class got worse; nothing where there are no two to tell."""
-    pairs = [
-        (a.scores.iou[name], b.scores.iou[name])
-        for a in own
-        for b in baseline
-        if a.seed is not None and a.seed == b.seed
-    ]
-    if len(pairs) < 2:
-        return ""
-    return f" ({sum(a < b for a, b in pairs)} of {len(pairs)} seeds)"
-
-
-def changes(row: Row, baseline: Row) -> NDArray[np.float64]:
-    """Return (C,) points that a row's IoUs are above another's; nan where either has none.
-
-    As printed: what rounds to the same tenth has not changed.
-    """
-    return np.round(np.round(row.iou, 1) - np.round(baseline.iou, 1), 1)
+    yield from gain_notes(rows, systems, classes, baseline, oracle)
 
 
 def _title(first: Evaluation, subset: str, classes: int, rules: set[str]) -> str:

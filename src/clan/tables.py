@@ -33,9 +33,13 @@ class Row:
         iou: (C,) mean IoU per class of the subset, nan where no seed has one.
         miou: mean over seeds of the mIoU.
         std: sample standard deviation over seeds of the mIoU, None for a single seed.
-        gain: mIoU minus the baseline's, in points; None without baseline and for itself.
-        gap_closed: (mIoU - baseline) / (oracle - baseline) in percent; None without the two, for
-            the two, and where the oracle is not above the baseline.
+        gain: mIoU minus the baseline's, in points, over the seeds that both have (over all where
+            they have none in common); None without baseline and for itself.
+        gap_closed: (mIoU - baseline) / (oracle - baseline) in percent, over the seeds that the
+            three have; None without the two, for the two, and where the oracle is not above the
+            baseline.
+        change: (C,) points that the IoUs, to a tenth, are above the baseline's over the seeds that
+            both have, nan where either has none; None without baseline.
         printed: a row of a published table rather than of runs; it has no seeds and steps.
         architecture: of a printed row, as printed.
         family: the kind of method: AT adversarial, ST self-training.
@@ -51,6 +55,7 @@ class Row:
     std: float | None
     gain: float | None = None
     gap_closed: float | None = None
+    change: NDArray[np.float64] | None = None
     printed: bool = False
     architecture: str = ""
     family: str = ""

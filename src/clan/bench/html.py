@@ -11,7 +11,6 @@ import clan
 from clan.bench.facts import Runs, class_mix, machines, settings, trainings
 from clan.bench.page import Section
 from clan.bench.table import BenchTable
-from clan.comparison import changes
 from clan.data.labels import ClassSet
 from clan.figures.ranks import draw_ranks
 from clan.figures.style import svg_text
@@ -72,13 +71,12 @@ def _rows(comparison: Comparison) -> list[dict[str, object]]:
     """Return a line for each system; what has a colour is what was adapted."""
     lines = {heading: (cells, best) for heading, cells, best in comparison.lines()}
     look = looks([row.name for row in comparison.rows], comparison.baseline)
-    base = next((row for row in comparison.rows if row.name == comparison.baseline), None)
     top = max((row.miou for row in comparison.rows if row.miou == row.miou), default=1.0)
     roles = {comparison.baseline: "baseline", comparison.oracle: "oracle"}
     measures = [measure.heading for measure in comparison.measures]
     rows: list[dict[str, object]] = []
     for index, row in enumerate(comparison.rows):
-        shifts = [0.0] * len(comparison.classes) if base is None else changes(row, base).tolist()
+        shifts = [0.0] * len(comparison.classes) if row.change is None else row.change.tolist()
         rows.append(
             {
                 "name": row.name,

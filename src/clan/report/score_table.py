@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clan.comparison import changes
 from clan.data.labels import ClassSet
 from clan.tables import ABSENT, Comparison, Row
 
@@ -85,16 +84,12 @@ def _lines(
     """Return mIoU and one line per class, each with a cell per system."""
     rows = comparison.rows
     texts = {heading: (cells, best) for heading, cells, best in comparison.lines()}
-    shifts = [None if baseline is None else changes(row, baseline).tolist() for row in rows]
     headings = ("mIoU", *comparison.classes)
     lines = []
     for number, heading in enumerate(headings):
         cells, best = texts[heading]
         values = [row.miou if number == 0 else float(row.iou[number - 1]) for row in rows]
-        gained: Sequence[float | None] = [
-            row.gain if number == 0 else (shift[number - 1] if shift else None)
-            for row, shift in zip(rows, shifts, strict=True)
-        ]
+        gained = [row.gain if number == 0 else _change(row, number - 1) for row in rows]
         lines.append(
             {
                 "name": heading,
@@ -113,6 +108,10 @@ def _lines(
             }
         )
     return lines
+
+
+def _change(row: Row, index: int) -> float | None:
+    return None if row.change is None else float(row.change[index])
 
 
 def color_text(classes: ClassSet, name: str) -> str:
