@@ -586,6 +586,7 @@ SHARED = (
     "cross_city",
     "cbst",
     "cda",
+    "clan_st",
 )
 
 
@@ -599,6 +600,19 @@ AT_ONCE = {
         "method.portion_max=1",
     ),
     "cda": ("method.source_steps=0", "method.superpixel_portion=1"),
+    # random views are drawn by each process; both ways of sharing gradients are in one update
+    "clan_st": (
+        "method.clan_steps=0",
+        "method.rounds=1",
+        "method.portion=1",
+        "method.portion_max=1",
+        "method.rare_temperature=0",
+        "method.mix=false",
+        "method.strong_jitter=0",
+        "method.strong_blur=0",
+        "method.keep_shares=1",
+        "method.in_turn=true",
+    ),
 }
 
 

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from clan.losses import alignment_map
 from clan.methods import METHODS, Progress, Stage
 from clan.methods.clan_st import SHARES_DECAY
+from clan.optim import OptimOptions
 from clan.pseudo_labels import balanced_labels, class_diversity, keep_shares, won_shares
-from tests.methods.helpers import batch, build, parameters
+from tests.methods.helpers import PLAIN, batch, build, parameters
 from tests.methods.test_cbst import Two
 
 ROUND = Stage("round_1", 5, prepared=True)
@@ -173,6 +174,45 @@ def test_a_plain_round_is_the_documented_equation():
     assert scalars["loss_target"].item() == pytest.approx(loss_t.item(), rel=1e-5)
     for own, p in zip(method.segmenter.parameters(), network.parameters(), strict=True):
         assert torch.allclose(own, p.detach() - 0.1 * p.grad, atol=1e-5)
+
+
+def test_in_turn_g_learns_the_target_after_the_source():
+    """Both are plain gradient steps here (SGD, rate 0.1), the second from where the first ended."""
+    options = {**PLAIN_VIEW, "lambda_weight": 0.0, "lambda_target": 0.5, "batch_norm": "frozen"}
+    method, reference = begun(in_turn=True, **options), build("clan_st", **options)
+    reference.load_state_dict(method.state_dict())
+    source, target = batch(1), batch(2, labelled=False)
+    labels = balanced_labels(reference.confidence(target["image"]), reference.thresholds)
+    scalars = step(method)
+    network = reference.segmenter
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for domain, image, label, strength in (
+        ("source", source["image"], source["label"], 1.0),
+        ("target", target["image"], labels, 0.5),
+    ):
+        logits = torch.stack(reference.forward_domain(domain, image)).sum(0)
+        loss = F.cross_entropy(logits, label.long(), ignore_index=255)
+        optimizer.zero_grad()
+        (strength * loss).backward()
+        optimizer.step()
+    assert scalars["loss_target"].item() == pytest.approx(loss.item(), rel=1e-5)
+    for own, p in zip(method.segmenter.parameters(), network.parameters(), strict=True):
+        assert torch.allclose(own, p, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_accumulated_parts_are_one_update(in_turn):
+    halves = OptimOptions(**{**dict(PLAIN), "accumulate": 2})
+    options = {**PLAIN_VIEW, "batch_norm": "frozen", "in_turn": in_turn, "thresholds": "fixed"}
+    whole, split = build("clan_st", **options), build("clan_st", halves, **options)
+    for method in (whole, split):
+        # everything is labelled, so that the parts count alike
+        method.thresholds.fill_(0.01)
+        scalars = method.step(batch(1, 4), batch(2, 4, labelled=False), LATER)
+        assert scalars["pseudo_share"] == 1
+    pairs = zip(parameters(whole).values(), parameters(split).values(), strict=True)
+    for x, y in pairs:
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-6)
 
 
 def test_pasted_pixels_are_learnt_with_the_sources_labels():

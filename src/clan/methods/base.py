@@ -164,6 +164,16 @@ class Method(nn.Module, ABC):
             optimizer.step()
         return self.noted()
 
+    def step_alone(self, player: str) -> None:
+        """Step one network within an update, by what this process and the others have not shared.
+
+        Its gradients are cleared; without one (None, not zero) a parameter is left as it is, also
+        by momentum and decay.
+        """
+        self.share_gradients(player)
+        self.optimizers[player].step()
+        self.optimizers[player].zero_grad(set_to_none=True)
+
     def noted(self) -> dict[str, Tensor]:
         """Return this update's named scalars, averaged over the micro-batches."""
         return {name: total / self.optim.accumulate for name, total in self._sums.items()}

@@ -18,6 +18,8 @@ A threshold keeps a class from being crowded out, and not from growing at its ne
 keep_shares = a, q is first multiplied by (s_c / r_c)^a (distribution alignment): s_c is the share
 of all target pixels that class c won when the rounds began, r_c the one of late.
 
+The two terms are one step of G, or with in_turn a step each: a short training has twice the steps.
+
 Ours; its parts are CBST (Zou et al. 2018), the mean teacher (Tarvainen and Valpola 2017), ClassMix
 as DACS uses it (Tranheden et al. 2021), rare-class sampling (DAFormer, Hoyer et al. 2022),
 distribution alignment (ReMixMatch, Berthelot et al. 2020). Target labels are used nowhere. Each
@@ -107,6 +109,9 @@ class CLANST(CLAN):
         on Cityscapes' classes); 0: each image once an epoch."""
         lambda_target: float = Field(1.0, ge=0)
         """Weight of the loss on mixed images."""
+        in_turn: bool = False
+        """Step G by the source's loss and then by the target's, on the same images: twice the steps
+        at the same cost; False: one step by their sum."""
         keep_adversary: bool = False
         """Go on with CLAN's adversary during the rounds."""
 
@@ -200,39 +205,49 @@ class CLANST(CLAN):
             if self.options.keep_adversary:
                 p_t, weight = self.fool_discriminator(target_part, progress, last=False)
                 self.learn_domains(p_s, p_t, weight, last)
-            with self.unsynchronised("segmenter", not last):
-                self.learn_target(source_part, target_part)
+            if not self.options.in_turn:
+                self.learn_target(source_part, target_part, last)
+        if self.options.in_turn:
+            self.step_alone("segmenter")
+            for source_part, target_part, last in self.micro_batches(source, target):
+                self.learn_target(source_part, target_part, last)
         scalars = self.finish_update()
         self._follow()
         return scalars
 
-    def learn_target(self, source: Batch, target: Batch) -> None:
+    def learn_target(self, source: Batch, target: Batch, last: bool) -> None:
         """Backward of the loss on strong views of the target, labelled by the teacher."""
         options, image = self.options, target["image"]
-        q = self.confidence(image)
-        if options.keep_shares:
-            won = self.fabric.all_reduce(won_shares(q), reduce_op="mean")
-            self.shares.lerp_(cast(Tensor, won), 1 - SHARES_DECAY)
-            q = self._aligned(q)
-        give = balanced_labels if options.label == "ratio" else winner_labels
-        label = give(q, self.thresholds)
-        self.note(
-            pseudo_share=(label != IGNORE).float().mean(), target_diversity=class_diversity(q)
-        )
+        label = self._teach(image)
         if options.mix:
             pasted = at_size(source["image"], source["label"], image.shape[-2:])
             mask = class_mask(pasted[1], len(self.thresholds))
             image, label = paste(mask, pasted, (image, label))
         image = strong_view(image, options.strong_jitter, options.strong_blur)
         remembered = POLICY[options.batch_norm]["target"].remembered
-        if remembered and not options.keep_adversary:
-            # what evaluation normalises by are statistics of plain target images, not of mixed ones
-            with torch.no_grad():
-                self.forward_batch("target", target)
-        logits = self.forward_domain("source" if remembered else "target", image)
-        loss = self.segmentation_loss(logits, label)
-        self.backward(options.lambda_target * loss)
+        with self.unsynchronised("segmenter", not last):
+            if remembered and not options.keep_adversary:
+                # evaluation normalises by statistics of plain target images, not of mixed ones
+                with torch.no_grad():
+                    self.forward_batch("target", target)
+            logits = self.forward_domain("source" if remembered else "target", image)
+            loss = self.segmentation_loss(logits, label)
+            self.backward(options.lambda_target * loss)
         self.note(loss_target=loss)
+
+    def _teach(self, image: Tensor) -> Tensor:
+        """Return the teacher's labels (N, H, W) of plain target images."""
+        q = self.confidence(image)
+        if self.options.keep_shares:
+            won = self.fabric.all_reduce(won_shares(q), reduce_op="mean")
+            self.shares.lerp_(cast(Tensor, won), 1 - SHARES_DECAY)
+            q = self._aligned(q)
+        give = balanced_labels if self.options.label == "ratio" else winner_labels
+        label = give(q, self.thresholds)
+        self.note(
+            pseudo_share=(label != IGNORE).float().mean(), target_diversity=class_diversity(q)
+        )
+        return label
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -48,16 +48,16 @@ class MCD(Method):
         self.start_update(progress)
         for source_part, _, _ in self.micro_batches(source, target):
             self.learn_source(source_part)
-        self._finish_part()
+        self.step_alone("segmenter")
         for source_part, target_part, _ in self.micro_batches(source, target):
             self.set_apart(source_part, target_part)
-        self._finish_part()
+        self.step_alone("segmenter")
         for turn in range(self.options.num_k):
             for _, target_part, _ in self.micro_batches(source, target):
                 distance = self.draw_together(target_part)
                 if turn == self.options.num_k - 1:
                     self.note(discrepancy=distance)
-            self._finish_part()
+            self.step_alone("segmenter")
         return self.noted()
 
     def learn_source(self, batch: Batch) -> None:
@@ -90,9 +90,3 @@ class MCD(Method):
     def _discrepancy(self, logits: tuple[Tensor, ...]) -> Tensor:
         p1, p2 = (z.softmax(dim=1) for z in logits)
         return classifier_discrepancy(p1, p2)
-
-    def _finish_part(self) -> None:
-        """Step what has gradients; without one (None, not zero) a parameter is left as it is."""
-        self.share_gradients("segmenter")
-        self.optimizers["segmenter"].step()
-        self.optimizers["segmenter"].zero_grad(set_to_none=True)
