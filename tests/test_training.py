@@ -611,7 +611,7 @@ AT_ONCE = {
         "method.strong_jitter=0",
         "method.strong_blur=0",
         "method.keep_shares=1",
-        "method.in_turn=true",
+        "method.turns=2",
     ),
 }
 

@@ -176,34 +176,54 @@ def test_a_plain_round_is_the_documented_equation():
         assert torch.allclose(own, p.detach() - 0.1 * p.grad, atol=1e-5)
 
 
-def test_in_turn_g_learns_the_target_after_the_source():
-    """Both are plain gradient steps here (SGD, rate 0.1), the second from where the first ended."""
+@pytest.mark.parametrize("turns", [1, 2])
+def test_in_turn_g_learns_the_target_after_the_source(turns):
+    """All are plain gradient steps here (SGD, rate 0.1), each from where the one before ended."""
     options = {**PLAIN_VIEW, "lambda_weight": 0.0, "lambda_target": 0.5, "batch_norm": "frozen"}
-    method, reference = begun(in_turn=True, **options), build("clan_st", **options)
+    method, reference = begun(turns=turns, **options), build("clan_st", **options)
     reference.load_state_dict(method.state_dict())
     source, target = batch(1), batch(2, labelled=False)
     labels = balanced_labels(reference.confidence(target["image"]), reference.thresholds)
     scalars = step(method)
     network = reference.segmenter
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    for domain, image, label, strength in (
+    both = (
         ("source", source["image"], source["label"], 1.0),
         ("target", target["image"], labels, 0.5),
-    ):
+    )
+    losses = []
+    for domain, image, label, strength in both * turns:
         logits = torch.stack(reference.forward_domain(domain, image)).sum(0)
-        loss = F.cross_entropy(logits, label.long(), ignore_index=255)
+        losses.append(F.cross_entropy(logits, label.long(), ignore_index=255))
         optimizer.zero_grad()
-        (strength * loss).backward()
+        (strength * losses[-1]).backward()
         optimizer.step()
-    assert scalars["loss_target"].item() == pytest.approx(loss.item(), rel=1e-5)
+    assert scalars["loss_seg"].item() == pytest.approx(losses[-2].item(), rel=1e-5)
+    assert scalars["loss_target"].item() == pytest.approx(losses[-1].item(), rel=1e-5)
     for own, p in zip(method.segmenter.parameters(), network.parameters(), strict=True):
         assert torch.allclose(own, p, atol=1e-5)
 
 
-@pytest.mark.parametrize("in_turn", [False, True])
-def test_accumulated_parts_are_one_update(in_turn):
+def test_an_adversary_that_stays_takes_part_in_the_last_turn(monkeypatch):
+    method, seen = begun(turns=3, keep_adversary=True, **PLAIN_VIEW), []
+    learn = method.learn_domains
+    start = parameters(method)
+
+    def watched(*arguments):
+        moved = any((p != start[n]).any() for n, p in parameters(method).items())
+        seen.append(moved)
+        learn(*arguments)
+
+    monkeypatch.setattr(method, "learn_domains", watched)
+    assert step(method)["loss_adv"] > 0
+    # once, after G's earlier turns
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+def test_accumulated_parts_are_one_update(turns):
     halves = OptimOptions(**{**dict(PLAIN), "accumulate": 2})
-    options = {**PLAIN_VIEW, "batch_norm": "frozen", "in_turn": in_turn, "thresholds": "fixed"}
+    options = {**PLAIN_VIEW, "batch_norm": "frozen", "turns": turns, "thresholds": "fixed"}
     whole, split = build("clan_st", **options), build("clan_st", halves, **options)
     for method in (whole, split):
         # everything is labelled, so that the parts count alike

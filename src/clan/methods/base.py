@@ -152,7 +152,7 @@ class Method(nn.Module, ABC):
 
     def start_update(self, progress: Progress) -> None:
         """Clear gradients and sums, set every optimizer's learning rate for this step."""
-        self._sums = {}
+        self.clear_notes()
         for name, optimizer in self.optimizers.items():
             optimizer.zero_grad(set_to_none=True)
             factor = schedule_factor(self._rules[name], progress.step, progress.steps)
@@ -250,6 +250,10 @@ class Method(nn.Module, ABC):
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view(gradient.shape))
+
+    def clear_notes(self) -> None:
+        """Forget what was noted so far in this update."""
+        self._sums = {}
 
     def note(self, **scalars: Tensor) -> None:
         """Add to this update's named scalars without leaving the device."""

@@ -18,7 +18,8 @@ A threshold keeps a class from being crowded out, and not from growing at its ne
 keep_shares = a, q is first multiplied by (s_c / r_c)^a (distribution alignment): s_c is the share
 of all target pixels that class c won when the rounds began, r_c the one of late.
 
-The two terms are one step of G, or with in_turn a step each: a short training has twice the steps.
+The two terms are one step of G; or with turns = n a step each, n times in an update, which is for
+trainings so short that every step counts. MCD repeats its step C for the same end.
 
 Ours; its parts are CBST (Zou et al. 2018), the mean teacher (Tarvainen and Valpola 2017), ClassMix
 as DACS uses it (Tranheden et al. 2021), rare-class sampling (DAFormer, Hoyer et al. 2022),
@@ -29,7 +30,7 @@ part is an option, so that it can be left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field
@@ -39,7 +40,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from clan.data.labels import IGNORE
 from clan.data.loading import Batch
 from clan.losses import alignment_map
-from clan.methods.base import Progress
+from clan.methods.base import MicroBatch, Progress
 from clan.methods.clan import CLAN
 from clan.methods.rounds import count_confidences, divide, round_number
 from clan.methods.stages import Reading, Stage, StageDomains
@@ -64,6 +65,13 @@ SHARES_DECAY = 0.95
 """Of the moving average of the classes' shares: some twenty batches, as many scenes at least."""
 
 Average = Callable[[Sequence[Tensor], Sequence[Tensor], int], None]
+
+
+class Taught(NamedTuple):
+    """The teacher's labels (N, H, W) uint8 of target images, and the diversity of their classes."""
+
+    label: Tensor
+    diversity: Tensor
 
 
 class CLANST(CLAN):
@@ -109,9 +117,9 @@ class CLANST(CLAN):
         on Cityscapes' classes); 0: each image once an epoch."""
         lambda_target: float = Field(1.0, ge=0)
         """Weight of the loss on mixed images."""
-        in_turn: bool = False
-        """Step G by the source's loss and then by the target's, on the same images: twice the steps
-        at the same cost; False: one step by their sum."""
+        turns: int = Field(0, ge=0)
+        """Times that G steps by the source's loss and then by the target's, on an update's images,
+        mixed and changed anew; 0: one step by the sum of both."""
         keep_adversary: bool = False
         """Go on with CLAN's adversary during the rounds."""
 
@@ -200,54 +208,78 @@ class CLANST(CLAN):
         if progress.step < self.options.clan_steps:
             return super().step(source, target, progress)
         self.start_update(progress)
-        for source_part, target_part, last in self.micro_batches(source, target):
-            p_s = self.learn_source(source_part, progress)
-            if self.options.keep_adversary:
-                p_t, weight = self.fool_discriminator(target_part, progress, last=False)
-                self.learn_domains(p_s, p_t, weight, last)
-            if not self.options.in_turn:
-                self.learn_target(source_part, target_part, last)
-        if self.options.in_turn:
-            self.step_alone("segmenter")
-            for source_part, target_part, last in self.micro_batches(source, target):
-                self.learn_target(source_part, target_part, last)
+        parts = list(self.micro_batches(source, target))
+        taught = [self._teach(part.target["image"]) for part in parts]
+        if self.options.turns:
+            self._learn_in_turn(parts, taught, progress)
+        else:
+            for part, labels in zip(parts, taught, strict=True):
+                self._learn_source(part, progress)
+                self.learn_target(part, labels, share=part.last)
         scalars = self.finish_update()
         self._follow()
         return scalars
 
-    def learn_target(self, source: Batch, target: Batch, last: bool) -> None:
-        """Backward of the loss on strong views of the target, labelled by the teacher."""
-        options, image = self.options, target["image"]
-        label = self._teach(image)
+    def _learn_in_turn(
+        self, parts: Sequence[MicroBatch], taught: Sequence[Taught], progress: Progress
+    ) -> None:
+        """Step G by one domain and the other, `turns` times but for the update's last step.
+
+        The log has the last turn.
+        """
+        for left in reversed(range(self.options.turns)):
+            self.clear_notes()
+            for part in parts:
+                self._learn_source(part, progress, adversary=left == 0)
+            self.step_alone("segmenter")
+            for part, labels in zip(parts, taught, strict=True):
+                self.learn_target(part, labels, share=part.last and left == 0)
+            if left:
+                self.step_alone("segmenter")
+
+    def _learn_source(self, part: MicroBatch, progress: Progress, adversary: bool = True) -> None:
+        """Backward of the source's loss, and of the adversary's if it stays."""
+        p_s = self.learn_source(part.source, progress)
+        if self.options.keep_adversary and adversary:
+            p_t, weight = self.fool_discriminator(part.target, progress, last=False)
+            self.learn_domains(p_s, p_t, weight, part.last)
+
+    def learn_target(self, part: MicroBatch, taught: Taught, share: bool) -> None:
+        """Backward of the loss on strong views of the target, labelled by the teacher.
+
+        Gradients are shared with other processes here, or later by `step_alone`.
+        """
+        options, source = self.options, part.source
+        image, label = part.target["image"], taught.label
         if options.mix:
             pasted = at_size(source["image"], source["label"], image.shape[-2:])
             mask = class_mask(pasted[1], len(self.thresholds))
             image, label = paste(mask, pasted, (image, label))
         image = strong_view(image, options.strong_jitter, options.strong_blur)
         remembered = POLICY[options.batch_norm]["target"].remembered
-        with self.unsynchronised("segmenter", not last):
+        with self.unsynchronised("segmenter", not share):
             if remembered and not options.keep_adversary:
                 # evaluation normalises by statistics of plain target images, not of mixed ones
                 with torch.no_grad():
-                    self.forward_batch("target", target)
+                    self.forward_batch("target", part.target)
             logits = self.forward_domain("source" if remembered else "target", image)
             loss = self.segmentation_loss(logits, label)
             self.backward(options.lambda_target * loss)
-        self.note(loss_target=loss)
+        self.note(
+            loss_target=loss,
+            pseudo_share=(taught.label != IGNORE).float().mean(),
+            target_diversity=taught.diversity,
+        )
 
-    def _teach(self, image: Tensor) -> Tensor:
-        """Return the teacher's labels (N, H, W) of plain target images."""
+    def _teach(self, image: Tensor) -> Taught:
+        """Label plain target images as the teacher does."""
         q = self.confidence(image)
         if self.options.keep_shares:
             won = self.fabric.all_reduce(won_shares(q), reduce_op="mean")
             self.shares.lerp_(cast(Tensor, won), 1 - SHARES_DECAY)
             q = self._aligned(q)
         give = balanced_labels if self.options.label == "ratio" else winner_labels
-        label = give(q, self.thresholds)
-        self.note(
-            pseudo_share=(label != IGNORE).float().mean(), target_diversity=class_diversity(q)
-        )
-        return label
+        return Taught(give(q, self.thresholds), class_diversity(q))
 
     @torch.no_grad()
     def _follow(self) -> None:
