@@ -30,7 +30,7 @@ def iou(right: int, pixels: int = 100) -> float:
     return 100 * right / (2 * pixels - right)
 
 
-def add_run(root: Path, name: str, seed: int, matrix: np.ndarray, **changes: object) -> Path:
+def add_run(root: Path, name: str, seed: int | None, matrix: np.ndarray, **changes: object) -> Path:
     folder = root / f"{name}-{seed}-{len(list(root.iterdir()))}"
     folder.mkdir()
     classes = changes.pop("classes", DUO)
@@ -117,7 +117,55 @@ def test_without_a_common_seed_gains_are_between_the_means(tmp_path: Path) -> No
     tan, source = comparison.rows[1], (iou(40) + iou(44)) / 2
     assert tan.gain == pytest.approx(iou(50) - source)
     assert tan.gap_closed == pytest.approx(100 * (iou(50) - source) / (iou(80) - source))
-    assert not any("are over seed" in note for note in comparison.notes)
+    assert "tan shares no seed with source_only: its gain is between their means." in (
+        comparison.notes
+    )
+    assert "Gains and losses of oracle are over seed 0, which source_only has too." in (
+        comparison.notes
+    )
+
+
+def test_the_gap_is_over_the_seeds_of_all_three(tmp_path: Path) -> None:
+    """Its seeds are named where they are not the gain's, and no gap of other seeds is taken."""
+    rights = {
+        ("source_only", 0): 40,
+        ("source_only", 1): 70,
+        ("source_only", 2): 75,
+        ("tan", 0): 45,
+        ("tan", 1): 71,
+        ("tan", 2): 76,
+        ("mcd", 1): 72,
+        ("mcd", 2): 77,
+        ("oracle", 0): 50,
+    }
+    runs = [add_run(tmp_path, n, seed, confusion(r)) for (n, seed), r in rights.items()]
+    comparison = compare(runs)
+    rows = {row.name: row for row in comparison.rows}
+    gains = (iou(45) - iou(40) + iou(71) - iou(70) + iou(76) - iou(75)) / 3
+    assert rows["tan"].gain == pytest.approx(gains)
+    closed = 100 * (iou(45) - iou(40)) / (iou(50) - iou(40))
+    assert rows["tan"].gap_closed == pytest.approx(closed)
+    assert rows["mcd"].gap_closed is None
+    assert "Gap closed of tan is over seed 0, which oracle has." in comparison.notes
+    assert "oracle has no seed of mcd: gap closed is left out." in comparison.notes
+    # below source only over all seeds, above it in the one that counts
+    assert rows["oracle"].miou < rows["source_only"].miou
+    assert not any("no gap to close" in note for note in comparison.notes)
+
+
+def test_runs_that_do_not_know_their_seed_pair_with_none(tmp_path: Path) -> None:
+    runs = [
+        add_run(tmp_path, name, seed, confusion(right))
+        for name, seed, right in (
+            ("source_only", 0, 40),
+            ("source_only", None, 60),
+            ("tan", 0, 50),
+            ("clan", None, 70),
+        )
+    ]
+    rows = {row.name: row for row in compare(runs).rows}
+    assert rows["tan"].gain == pytest.approx(iou(50) - iou(40))
+    assert rows["clan"].gain == pytest.approx(iou(70) - (iou(40) + iou(60)) / 2)
 
 
 def test_title_says_what_the_numbers_are_over(tmp_path: Path) -> None:

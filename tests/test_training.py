@@ -600,12 +600,12 @@ AT_ONCE = {
         "method.portion_max=1",
     ),
     "cda": ("method.source_steps=0", "method.superpixel_portion=1"),
-    # random views are drawn by each process; both ways of sharing gradients are in one update
+    # random views are drawn by each process
     "clan_st": (
         "method.clan_steps=0",
         "method.rounds=1",
-        "method.portion=1",
-        "method.portion_max=1",
+        "method.thresholds=fixed",
+        "method.threshold=0.001",
         "method.rare_temperature=0",
         "method.mix=false",
         "method.strong_jitter=0",

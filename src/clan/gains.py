@@ -47,17 +47,20 @@ def with_gains(
 def _with_gain(
     row: Row, systems: Systems, classes: Sequence[str], baseline: str, oracle: str
 ) -> Row:
-    own, base = _shared(systems, row.name, baseline).runs
-    (iou, miou), (base_iou, base_miou) = (class_means(runs, classes) for runs in (own, base))
-    # as printed: what rounds to the same tenth has not changed
+    pair = _shared(systems, row.name, baseline)
+    (iou, miou), (base_iou, base_miou) = (class_means(runs, classes) for runs in pair.runs)
+    # to a tenth, as tables print: what rounds to the same has not changed
     row = replace(row, change=np.round(np.round(iou, 1) - np.round(base_iou, 1), 1))
     if row.name == baseline:
         return row
     gain = float(miou.mean() - base_miou.mean())
     if oracle not in systems or row.name == oracle:
         return replace(row, gain=gain)
-    three = _shared(systems, row.name, baseline, oracle).runs
-    reached, low, high = (float(class_means(runs, classes)[1].mean()) for runs in three)
+    three = _shared(systems, row.name, baseline, oracle)
+    if pair.seeds and not three.seeds:
+        # a gap of other seeds is not the one that was closed
+        return replace(row, gain=gain)
+    reached, low, high = (float(class_means(runs, classes)[1].mean()) for runs in three.runs)
     closed = 100 * (reached - low) / (high - low) if high > low else None
     return replace(row, gain=gain, gap_closed=closed)
 
@@ -69,48 +72,76 @@ def gain_notes(
     if baseline not in systems:
         return
     adapted = [row for row in rows if row.name not in (baseline, oracle)]
-    yield from _partial(adapted, systems, baseline)
+    yield from _gain_seeds([row.name for row in rows if row.name != baseline], systems, baseline)
+    if oracle in systems:
+        yield from _gap_notes(adapted, systems, baseline, oracle)
     for row in adapted:
-        if row.change is None:
-            continue
-        lost = sorted((d, c) for d, c in zip(row.change.tolist(), classes, strict=True) if d < 0)
+        change = () if row.change is None else row.change.tolist()
+        lost = sorted((d, c) for d, c in zip(change, classes, strict=True) if d < 0)
         if lost:
-            own, base = _shared(systems, row.name, baseline).runs
-            listed = ", ".join(f"{c} {delta:+.1f}{_seeds_lost(own, base, c)}" for delta, c in lost)
+            pair = _shared(systems, row.name, baseline)
+            listed = ", ".join(f"{c} {delta:+.1f}{_seeds_lost(pair, c)}" for delta, c in lost)
             yield f"{row.name} is worse than {baseline} on {listed}."
 
 
-def _partial(adapted: Sequence[Row], systems: Systems, baseline: str) -> Iterable[str]:
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for row in adapted:
-        seeds = _shared(systems, row.name, baseline).seeds
-        if seeds and len(seeds) < max(len(row.seeds), len(systems[baseline])):
-            groups.setdefault(seeds, []).append(row.name)
-    for seeds, names in groups.items():
-        word = "seed" if len(seeds) == 1 else "seeds"
+def _gain_seeds(names: Sequence[str], systems: Systems, baseline: str) -> Iterable[str]:
+    """Say which gains are over some seeds only, or between means over different ones."""
+    partial: dict[tuple[int, ...], list[str]] = {}
+    for name in names:
+        seeds = _shared(systems, name, baseline).seeds
+        if not seeds and _known(systems[name]) and _known(systems[baseline]):
+            yield f"{name} shares no seed with {baseline}: its gain is between their means."
+        elif seeds and len(seeds) < max(len(systems[name]), len(systems[baseline])):
+            partial.setdefault(seeds, []).append(name)
+    for seeds, group in partial.items():
         yield (
-            f"Gains and losses of {', '.join(names)} are over {word} "
-            f"{', '.join(map(str, seeds))}, which {baseline} has too."
+            f"Gains and losses of {', '.join(group)} are over {_seed_text(seeds)}, "
+            f"which {baseline} has too."
         )
 
 
+def _gap_notes(
+    adapted: Sequence[Row], systems: Systems, baseline: str, oracle: str
+) -> Iterable[str]:
+    """Say which shares of the gap are over other seeds than the gains, or are not there and why."""
+    partial: dict[tuple[int, ...], list[str]] = {}
+    apart, flat = list[str](), list[str]()
+    for row in adapted:
+        pair = _shared(systems, row.name, baseline).seeds
+        three = _shared(systems, row.name, baseline, oracle).seeds
+        if pair and not three:
+            apart.append(row.name)
+        elif row.gap_closed is None:
+            flat.append(row.name)
+        elif three != pair:
+            partial.setdefault(three, []).append(row.name)
+    for seeds, group in partial.items():
+        yield f"Gap closed of {', '.join(group)} is over {_seed_text(seeds)}, which {oracle} has."
+    if apart:
+        yield f"{oracle} has no seed of {', '.join(apart)}: gap closed is left out."
+    if flat:
+        yield f"{oracle} is not above {baseline}: no gap to close for {', '.join(flat)}."
+
+
+def _known(runs: Sequence[Evaluation]) -> set[int]:
+    return {run.seed for run in runs if run.seed is not None}
+
+
+def _seed_text(seeds: Sequence[int]) -> str:
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+
+
 def _shared(systems: Systems, *names: str) -> _Shared:
-    known = [{run.seed for run in systems[name] if run.seed is not None} for name in names]
-    common = sorted(set.intersection(*known))
+    common = sorted(set.intersection(*(_known(systems[name]) for name in names)))
     if not common:
         return _Shared((), tuple(list(systems[name]) for name in names))
     by_seed = [{run.seed: run for run in systems[name]} for name in names]
     return _Shared(tuple(common), tuple([runs[seed] for seed in common] for runs in by_seed))
 
 
-def _seeds_lost(own: Sequence[Evaluation], base: Sequence[Evaluation], name: str) -> str:
+def _seeds_lost(pair: _Shared, name: str) -> str:
     """Return in how many shared seeds a class got worse; nothing where there are no two to tell."""
-    pairs = [
-        (a.scores.iou[name], b.scores.iou[name])
-        for a in own
-        for b in base
-        if a.seed is not None and a.seed == b.seed
-    ]
-    if len(pairs) < 2:
+    if len(pair.seeds) < 2:
         return ""
-    return f" ({sum(a < b for a, b in pairs)} of {len(pairs)} seeds)"
+    lost = sum(a.scores.iou[name] < b.scores.iou[name] for a, b in zip(*pair.runs, strict=True))
+    return f" ({lost} of {len(pair.seeds)} seeds)"

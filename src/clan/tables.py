@@ -36,8 +36,8 @@ class Row:
         gain: mIoU minus the baseline's, in points, over the seeds that both have (over all where
             they have none in common); None without baseline and for itself.
         gap_closed: (mIoU - baseline) / (oracle - baseline) in percent, over the seeds that the
-            three have; None without the two, for the two, and where the oracle is not above the
-            baseline.
+            three have; None without the two, for the two, where the oracle is not above the
+            baseline, and where it has none of the row's seeds.
         change: (C,) points that the IoUs, to a tenth, are above the baseline's over the seeds that
             both have, nan where either has none; None without baseline.
         printed: a row of a published table rather than of runs; it has no seeds and steps.

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def draw_transfer(runs: Sequence[Path], options: FigureOptions) -> Figure:
     """Draw each class's change of IoU from the baseline to each adapted system, in points.
 
-    Bars below the line are negative transfer. Means over seeds; the oracle is left out. Below each
-    class stands the baseline's IoU.
+    Bars below the line are negative transfer. Means over the seeds that both have; the oracle is
+    left out. Below each class stands the baseline's IoU.
 
     Raises:
         RunError: no run of the baseline's name, none beside it, or runs not scored alike.
@@ -55,7 +55,8 @@ def draw_transfer(runs: Sequence[Path], options: FigureOptions) -> Figure:
         width = 0.8 / len(names)
         places = np.arange(len(base))
         for number, name in enumerate(names):
-            change = rows[name].iou - base
+            change = rows[name].change
+            assert change is not None, "there is a baseline"
             shift = -0.4 + width * (number + 0.5)
             axes.bar(places + shift, change, width, color=colors[name], label=system_label(name))
         axes.axhline(0, color=INK, linewidth=0.6)

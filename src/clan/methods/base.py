@@ -165,10 +165,10 @@ class Method(nn.Module, ABC):
         return self.noted()
 
     def step_alone(self, player: str) -> None:
-        """Step one network within an update, by what this process and the others have not shared.
+        """Step one network within an update.
 
-        Its gradients are cleared; without one (None, not zero) a parameter is left as it is, also
-        by momentum and decay.
+        Its gradients, which nobody has shared yet, are shared first and cleared after. A parameter
+        without one (None, not zero) is left as it is, also by momentum and decay.
         """
         self.share_gradients(player)
         self.optimizers[player].step()
@@ -239,7 +239,7 @@ class Method(nn.Module, ABC):
         """Average a player's gradients over the processes, all at once.
 
         For updates that do not run a whole network through its wrapper (E without its classifiers,
-        or with frozen parts), whose gradients therefore nobody has shared yet.
+        or with frozen parts), or step it more than once, whose gradients nobody has shared yet.
         """
         if self.fabric.world_size == 1:
             return

@@ -19,7 +19,7 @@ keep_shares = a, q is first multiplied by (s_c / r_c)^a (distribution alignment)
 of all target pixels that class c won when the rounds began, r_c the one of late.
 
 The two terms are one step of G; or with turns = n a step each, n times in an update, which is for
-trainings so short that every step counts. MCD repeats its step C for the same end.
+trainings so short that every step counts.
 
 Ours; its parts are CBST (Zou et al. 2018), the mean teacher (Tarvainen and Valpola 2017), ClassMix
 as DACS uses it (Tranheden et al. 2021), rare-class sampling (DAFormer, Hoyer et al. 2022),
@@ -121,7 +121,8 @@ class CLANST(CLAN):
         """Times that G steps by the source's loss and then by the target's, on an update's images,
         mixed and changed anew; 0: one step by the sum of both."""
         keep_adversary: bool = False
-        """Go on with CLAN's adversary during the rounds."""
+        """Go on with CLAN's adversary during the rounds; in the last turn of an update, if it has
+        some."""
 
         def stages(self, steps: int) -> tuple[Stage, ...]:
             """Divide the steps into CLAN's and rounds."""
@@ -214,7 +215,7 @@ class CLANST(CLAN):
             self._learn_in_turn(parts, taught, progress)
         else:
             for part, labels in zip(parts, taught, strict=True):
-                self._learn_source(part, progress)
+                self._hear_source(part, progress)
                 self.learn_target(part, labels, share=part.last)
         scalars = self.finish_update()
         self._follow()
@@ -223,21 +224,17 @@ class CLANST(CLAN):
     def _learn_in_turn(
         self, parts: Sequence[MicroBatch], taught: Sequence[Taught], progress: Progress
     ) -> None:
-        """Step G by one domain and the other, `turns` times but for the update's last step.
-
-        The log has the last turn.
-        """
+        """Step G by one domain and the other, `turns` times; the log has the last turn."""
         for left in reversed(range(self.options.turns)):
             self.clear_notes()
             for part in parts:
-                self._learn_source(part, progress, adversary=left == 0)
+                self._hear_source(part, progress, adversary=left == 0)
             self.step_alone("segmenter")
             for part, labels in zip(parts, taught, strict=True):
-                self.learn_target(part, labels, share=part.last and left == 0)
-            if left:
-                self.step_alone("segmenter")
+                self.learn_target(part, labels, share=False)
+            self.step_alone("segmenter")
 
-    def _learn_source(self, part: MicroBatch, progress: Progress, adversary: bool = True) -> None:
+    def _hear_source(self, part: MicroBatch, progress: Progress, adversary: bool = True) -> None:
         """Backward of the source's loss, and of the adversary's if it stays."""
         p_s = self.learn_source(part.source, progress)
         if self.options.keep_adversary and adversary:
