@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import shutil
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,18 +196,53 @@ def test_costs_are_measured_once_and_then_shown(
     out = copy_of(whole, tmp_path)
     asked = request(street, out, table_only=True, cost=True, systems=("source_only", "clan"))
     table, shown = run(asked, start=None)
-    assert "measuring clan" in shown
+    assert "measuring clan, round 3 of 3" in shown
     kept = json.loads((out / "cost.json").read_text())
     # images come as they are stored: their size is looked up
-    assert kept["clan"]["images"] == {"source": [2, 32, 64], "target": [2, 32, 64]}
+    rounds = {name: entry["rounds"] for name, entry in kept.items()}
+    assert [len(of) for of in rounds.values()] == [3, 3]
+    assert rounds["clan"][0]["images"] == {"source": [2, 32, 64], "target": [2, 32, 64]}
     seconds = next(m for m in table.comparison.measures if m.heading == "time").values
-    busy = any(cost.had_to_wait(entry) for entry in kept.values())
+    busy = any(cost.had_to_wait(one) for of in rounds.values() for one in of)
     clock = "processor_seconds" if busy else "seconds"
-    assert seconds == (kept["source_only"][clock], kept["clan"][clock])
+    assert seconds == tuple(
+        statistics.median(one[clock] for one in rounds[name]) for name in ("source_only", "clan")
+    )
     assert any("measured alone" in note for note in table.comparison.notes)
     again, shown = run(asked, start=None)
     assert "measuring" not in shown
     assert again.comparison.measures == table.comparison.measures
+
+
+def test_costs_are_measured_in_rounds_and_go_on_where_they_broke_off(
+    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["source_only", "tan", "clan"]
+    systems = open_task(str(street)).systems(names)
+    asked: list[str] = []
+
+    def measure(preset: str, overrides: Sequence[str]) -> dict[str, Any]:
+        name = Path(preset).stem
+        asked.append(name)
+        if name == "tan":
+            raise RunError("failed: out of memory")
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+        seconds = len(asked)
+        return {"seconds": seconds, "processor_seconds": seconds, "memory": 1, "device": "cpu"}
+
+    monkeypatch.setattr(cost, "measure_apart", measure)
+    with pytest.raises(KeyboardInterrupt):
+        cost.measure_all(tmp_path, systems, tell=lambda line: None)
+    # what failed is not tried in the next round
+    assert asked == ["source_only", "tan", "clan", "source_only", "clan"]
+    failures = cost.measure_all(tmp_path, systems, tell=lambda line: None)
+    assert failures == ["cost of tan: failed: out of memory"]
+    # goes on where it broke off
+    assert asked[5:] == ["tan", "clan", "source_only", "clan"]
+    costs, how = cost.measured(tmp_path, systems) or ({}, "")
+    assert "medians of 3 rounds" in how
+    assert {name: of.time for name, of in costs.items()} == {"source_only": 4, "clan": 7}
 
 
 def test_a_section_of_a_page_is_replaced_and_the_rest_stays(

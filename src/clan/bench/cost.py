@@ -29,6 +29,9 @@ from clan.runs import RunFolder
 FILE = "cost.json"
 UPDATES = 9
 """Of each kind of stage; the first also sets things up and does not count."""
+ROUNDS = 3
+"""Times that each system is measured. A machine's clock drifts over minutes, which rounds over all
+systems meet alike, where one system after the other would not."""
 LOGGED = "medians of the trainings' own logs, which may have shared the machine"
 """How costs were found that trainings logged."""
 MIXED = "; they ran on several machines, so that ratios say little"
@@ -76,18 +79,27 @@ def measured(folder: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], 
     """
     kept = _read(folder / FILE)
     found = {
-        system.name: entry
+        system.name: entry["rounds"]
         for system in systems
-        if (entry := kept.get(system.name)) and entry["of"] == digest(system.config)
+        if (entry := kept.get(system.name, {})).get("rounds")
+        and entry["of"] == digest(system.config)
     }
     if not found:
         return None
-    busy = any(had_to_wait(entry) for entry in found.values())
+    busy = any(had_to_wait(one) for rounds in found.values() for one in rounds)
     clock = "processor_seconds" if busy else "seconds"
-    how = "each system measured alone, one after the other, in its dearest stage"
+    most = max(len(rounds) for rounds in found.values())
+    how = f"medians of {most} rounds" if most > 1 else "one round"
+    how += " over the systems, each measured alone, in its dearest stage"
     if busy:
         how += "; the machine had other work, so time is the processor's, over all threads"
-    costs = {n: Cost(entry[clock], entry["memory"] / MIB) for n, entry in found.items()}
+    costs = {
+        name: Cost(
+            statistics.median(one[clock] for one in rounds),
+            statistics.median(one["memory"] for one in rounds) / MIB,
+        )
+        for name, rounds in found.items()
+    }
     return costs, how
 
 
@@ -102,9 +114,10 @@ def had_to_wait(entry: Mapping[str, Any]) -> bool:
 
 
 def measure_all(folder: Path, systems: Sequence[System], tell: Any) -> list[str]:
-    """Measure each system alone, one after the other; keep the figures in ``cost.json``.
+    """Measure each system alone, in rounds over all of them; keep the figures in ``cost.json``.
 
-    What is kept of the same configuration and machine is not measured again.
+    What is kept of the same configuration and machine is not measured again. A system that fails is
+    not tried in the rounds after.
 
     Args:
         folder: of the comparison.
@@ -117,21 +130,25 @@ def measure_all(folder: Path, systems: Sequence[System], tell: Any) -> list[str]
     # imported here: it imports torch's compiler, and a table needs none of it
     from clan.environment import machine
 
-    path, place, failures = folder / FILE, machine(), []
+    path, place = folder / FILE, machine()
     kept = _read(path)
-    for system in systems:
-        key = {"of": digest(system.config), "machine": place}
-        if key.items() <= kept.get(system.name, {}).items():
-            continue
-        tell(f"measuring {system.name}")
-        try:
-            found = measure_apart(system.preset, [*system.overrides, *_sizes(system.config)])
-        except RunError as error:
-            failures.append(f"cost of {system.name}: {error}")
-            continue
-        kept[system.name] = {**key, **found}
-        write_whole(path, (json.dumps(kept, indent=1) + "\n").encode())
-    return failures
+    failures: dict[str, str] = {}
+    for turn in range(ROUNDS):
+        for system in systems:
+            key = {"of": digest(system.config), "machine": place}
+            entry = kept.get(system.name, {})
+            rounds = entry.get("rounds", []) if key.items() <= entry.items() else []
+            if len(rounds) > turn or system.name in failures:
+                continue
+            tell(f"measuring {system.name}, round {turn + 1} of {ROUNDS}")
+            try:
+                found = measure_apart(system.preset, [*system.overrides, *_sizes(system.config)])
+            except RunError as error:
+                failures[system.name] = f"cost of {system.name}: {error}"
+                continue
+            kept[system.name] = {**key, "rounds": [*rounds, found]}
+            write_whole(path, (json.dumps(kept, indent=1) + "\n").encode())
+    return list(failures.values())
 
 
 def measure_apart(preset: str, overrides: Sequence[str], updates: int = UPDATES) -> dict[str, Any]:

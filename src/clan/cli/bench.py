@@ -58,7 +58,7 @@ def bench(
         bool,
         typer.Option(
             "--cost",
-            help="Measure time and memory of an update of each system, one after the other; for a "
+            help="Measure time and memory of an update of each system, in three rounds; for a "
             "machine that does nothing else.",
         ),
     ] = False,
