@@ -259,12 +259,32 @@ def test_a_section_of_a_page_is_replaced_and_the_rest_stays(
     assert first.rstrip().endswith("They are **tiny**.\n<!-- end bench -->")
     assert "| class | source labels | target labels | source_only | clan | oracle |" in first
     assert "| system | batch norm | lambda_adv | steps | minutes per run |" in first
+    assert "| system | is | but |" not in first
     page.write_text(first.replace("## Streets", "## Old") + "\n## More\n")
     run(asked, start=None)
     assert page.read_text() == first + "\n## More\n"
     page.write_text(first.replace("<!-- end bench -->", ""))
     with pytest.raises(RunError, match="mend it, or delete both"):
         run(asked, start=None)
+
+
+def test_what_a_variant_changes_stands_on_the_page(street: Path, tmp_path: Path) -> None:
+    """One table for the researcher who changes one factor at a time."""
+    folder = Path(shutil.copytree(street, tmp_path / "ablation"))
+    tree = json.loads((folder / "clan.yaml").read_text())
+    tree["method"] |= {"epsilon": 0.5, "detach_map": False}
+    (folder / "clan_free.yaml").write_text(json.dumps(tree))
+    page, out = tmp_path / "results.md", tmp_path / "out"
+    names = ("source_only", "clan", "clan_free", "oracle")
+    run(request(folder, out, seeds=(0,), page=page, systems=names))
+    text = page.read_text()
+    heads = "| system | is | but |\n|---|---|---|\n"
+    changed = "method.epsilon 0.5, not 0.4; method.detach_map false, not true"
+    # the oracle is source_only with other data, which is no variant
+    assert f"{heads}| clan_free | clan | {changed} |\n\n" in text
+    html = (out / "bench.html").read_text()
+    assert f'<th scope="row">clan_free</th><td>clan</td><td>{changed}</td>' in html
+    assert "Variants" in html
 
 
 def test_the_town_is_drawn_where_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

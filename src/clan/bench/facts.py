@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from clan.config import Config
+from clan.config import Config, differences
 from clan.data.check import check_dataset
 from clan.domains import open_domains
 from clan.environment import machine, named
 from clan.errors import DataError
+from clan.resuming import FREE_TO_CHANGE
 from clan.runs import RunFolder
 from clan.scores import read_evaluation
 
@@ -33,11 +35,19 @@ SCALARS = {
 
 @dataclass(frozen=True)
 class Facts:
-    """A table of text: a heading for each column, then the rows; what it means, in a sentence."""
+    """A table of text.
+
+    Attributes:
+        heads: a heading for each column.
+        rows: a text for each column.
+        note: what it means, in a sentence.
+        numbers: columns from the second on hold numbers.
+    """
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    numbers: bool = True
 
 
 def machines(runs: Runs) -> str:
@@ -100,6 +110,26 @@ def trainings(runs: Runs) -> Facts:
     return Facts(tuple(heads), tuple(rows), note)
 
 
+def variants(runs: Runs) -> Facts | None:
+    """Return what each system changes of the first one with its method; data do not count.
+
+    Returns:
+        None if there are no such systems.
+    """
+    firsts: dict[str, tuple[str, Config]] = {}
+    rows = []
+    for name, config in _firsts(runs).items():
+        like, first = firsts.setdefault(config.method.name, (name, config))
+        found = [
+            f"{key} {_shown(new)}, not {_shown(old)}"
+            for key, old, new in differences(first, config)
+            if key not in (*FREE_TO_CHANGE, "name", "seed") and not key.startswith("data.")
+        ]
+        if found:
+            rows.append((name, like, "; ".join(found)))
+    return Facts(("system", "is", "but"), tuple(rows), numbers=False) if rows else None
+
+
 def class_mix(runs: Runs, with_source: bool = False) -> Facts:
     """Return the share of the scored pixels that each class has: in the labels, and as predicted.
 
@@ -127,6 +157,11 @@ def class_mix(runs: Runs, with_source: bool = False) -> Facts:
         for index, name in enumerate(names)
     )
     return Facts(("class", *shares), rows, note)
+
+
+def _shown(value: Any) -> str:
+    """Return a setting as YAML has it."""
+    return json.dumps(value) if isinstance(value, bool | None) else str(value)
 
 
 def _firsts(runs: Runs) -> dict[str, Config]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
 import clan
-from clan.bench.facts import Runs, class_mix, machines, settings, trainings
+from clan.bench.facts import Runs, class_mix, machines, settings, trainings, variants
 from clan.bench.page import Section
 from clan.bench.table import BenchTable
 from clan.data.labels import ClassSet
@@ -54,13 +56,18 @@ def render(table: BenchTable, section: Section, runs: Runs) -> str:
         worse=worse,
         diagram=diagram,
         test=test,
-        settings=settings(runs),
-        facts=[
-            {"title": "Trainings", "table": trainings(runs)},
-            {"title": "Class mix", "table": class_mix(runs)},
-        ],
+        facts=list(_facts(runs)),
         style=Markup((files("clan.report") / "style.css").read_text(encoding="utf-8")),
     )
+
+
+def _facts(runs: Runs) -> Iterator[dict[str, Any]]:
+    if (varied := variants(runs)) is not None:
+        about = "Settings in which systems of one method differ."
+        yield {"title": "Variants", "about": about, "table": varied}
+    yield {"title": "Trainings", "about": settings(runs), "table": trainings(runs)}
+    about = "Percent of the scored pixels, in the labels and as predicted."
+    yield {"title": "Class mix", "about": about, "table": class_mix(runs)}
 
 
 def _heads(comparison: Comparison, classes: ClassSet) -> list[dict[str, str]]:

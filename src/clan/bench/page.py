@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clan.bench.facts import Facts, Runs, class_mix, machines, settings, trainings
+from clan.bench.facts import Facts, Runs, class_mix, machines, settings, trainings, variants
 from clan.bench.table import BenchTable
 from clan.errors import RunError
 from clan.files import write_whole
@@ -81,6 +81,8 @@ def _lines(section: Section, table: BenchTable, runs: Runs) -> Iterable[str]:
     yield ""
     yield settings(runs)
     yield ""
+    if (varied := variants(runs)) is not None:
+        yield from markdown(varied)
     yield from markdown(trainings(runs))
     yield "### Class mix: percent of the scored pixels"
     yield ""
@@ -90,7 +92,8 @@ def _lines(section: Section, table: BenchTable, runs: Runs) -> Iterable[str]:
 def markdown(facts: Facts) -> Iterable[str]:
     """Yield a table's lines, its note below, an empty line behind each."""
     yield f"| {' | '.join(facts.heads)} |"
-    yield "|---|" + "---:|" * (len(facts.heads) - 1)
+    side = "---:" if facts.numbers else "---"
+    yield f"|---|{f'{side}|' * (len(facts.heads) - 1)}"
     for row in facts.rows:
         yield f"| {' | '.join(row)} |"
     yield ""
