@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from clan.bench import cost
@@ -43,7 +44,12 @@ def test_the_table_has_a_row_per_system_and_what_stands_in_the_runs(whole: Path)
     assert text.startswith("IoU in percent, mIoU over street (3 classes), on photos val (3 images")
     assert "| system | type | mIoU | gain | gap closed | rank | p | time | memory | seeds |" in text
     assert "No difference, however large, could be told at 5 %" in text
-    assert json.loads((whole / "bench.json").read_text())["rows"][1]["family"] == "AT"
+    kept = json.loads((whole / "bench.json").read_text())
+    assert kept["rows"][1]["family"] == "AT"
+    for row in kept["rows"]:
+        scores = list(kept["scores"][row["name"]].values())
+        assert len(scores) == 2
+        assert statistics.fmean(scores) == pytest.approx(row["miou"])
     html = (whole / "bench.html").read_text()
     assert '<svg role="img" aria-label="Mean ranks: ' in html
     # nothing from elsewhere
@@ -260,6 +266,9 @@ def test_a_section_of_a_page_is_replaced_and_the_rest_stays(
     assert "| class | source labels | target labels | source_only | clan | oracle |" in first
     assert "| system | batch norm | lambda_adv | steps | minutes per run |" in first
     assert "| system | is | but |" not in first
+    assert "![mIoU of each system and seed](images/bench-scores.png)\n" in first
+    with Image.open(tmp_path / "images" / "bench-scores.png") as picture:
+        assert picture.width > 1000
     page.write_text(first.replace("## Streets", "## Old") + "\n## More\n")
     run(asked, start=None)
     assert page.read_text() == first + "\n## More\n"

@@ -36,6 +36,7 @@ def render(table: BenchTable, section: Section, runs: Runs) -> str:
     first = next(iter(next(iter(runs.values())).values()))
     classes = read_evaluation(first.path).scores.classes
     worse = [note for note in comparison.notes if " is worse than " in note]
+    means = ", ".join(f"{row.name} {row.miou:.1f}" for row in comparison.rows)
     diagram = Markup()
     if test is not None:
         spoken = ", ".join(
@@ -54,6 +55,7 @@ def render(table: BenchTable, section: Section, runs: Runs) -> str:
         rows=_rows(comparison),
         notes=[note for note in comparison.notes if note not in worse],
         worse=worse,
+        scores=inline(svg_text(table.draw(), "scores"), f"mIoU: {means}"),
         diagram=diagram,
         test=test,
         facts=list(_facts(runs)),

@@ -9,6 +9,7 @@ from pathlib import Path
 from clan.bench.facts import Facts, Runs, class_mix, machines, settings, trainings, variants
 from clan.bench.table import BenchTable
 from clan.errors import RunError
+from clan.figures.style import save_figure
 from clan.files import write_whole
 
 HEADER = """# Results
@@ -53,6 +54,8 @@ class Section:
 def write_section(page: Path, section: Section, table: BenchTable, runs: Runs) -> None:
     """Replace the comparison's section of a page, or add it; the page need not be there.
 
+    The picture of the scores goes into the folder ``images`` beside the page.
+
     Raises:
         RunError: the page has one mark and not the other, or cannot be read or written.
     """
@@ -71,13 +74,20 @@ def write_section(page: Path, section: Section, table: BenchTable, runs: Runs) -
         text = before + body + rest.split(end, 1)[1]
     else:
         text = f"{text.rstrip()}\n\n{body}\n"
+    save_figure(table.draw(), page.parent / _picture(section), dpi=200)
     write_whole(page, text.encode())
+
+
+def _picture(section: Section) -> Path:
+    return Path("images") / f"{section.key}-scores.png"
 
 
 def _lines(section: Section, table: BenchTable, runs: Runs) -> Iterable[str]:
     yield f"Command: `{section.command}`. {machines(runs)}"
     yield ""
     yield table.comparison.to_markdown().strip()
+    yield ""
+    yield f"![mIoU of each system and seed]({_picture(section).as_posix()})"
     yield ""
     yield settings(runs)
     yield ""

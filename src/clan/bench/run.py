@@ -177,7 +177,7 @@ class Bench:
         forms = {
             "md": comparison.to_markdown(),
             "csv": comparison.to_csv(),
-            "json": json.dumps(comparison.to_dict(), indent=1) + "\n",
+            "json": json.dumps(table.to_dict(), indent=1) + "\n",
         }
         for suffix, text in forms.items():
             write_whole(root / f"bench.{suffix}", text.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +13,14 @@ from clan.bench.cost import LOGGED, UNKNOWN, Cost
 from clan.bench.notes import TIMES, cost_notes, lacking, p_text, rank_notes
 from clan.bench.task import System
 from clan.comparison import compare
+from clan.figures.scores import draw_scores
 from clan.ranks import RankTest, compare_ranks
 from clan.runs import RunFolder
 from clan.scores import read_evaluation
 from clan.tables import ABSENT, Comparison, Measure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,16 @@ class BenchTable:
     comparison: Comparison
     test: RankTest | None
     scored: Mapping[str, Mapping[int, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of the table, and the mIoU of each seed, for JSON."""
+        seeds = {name: dict(sorted(by_seed.items())) for name, by_seed in self.scored.items()}
+        return {**self.comparison.to_dict(), "scores": seeds}
+
+    def draw(self) -> Figure:
+        """Draw the mIoU of each seed."""
+        families = {row.name: row.family for row in self.comparison.rows}
+        return draw_scores(self.scored, families, self.comparison.baseline, self.comparison.oracle)
 
 
 def bench_table(
