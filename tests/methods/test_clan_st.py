@@ -246,9 +246,12 @@ def test_pasted_pixels_are_learnt_with_the_sources_labels():
     assert step(unmixed)["loss_target"] == 0
 
 
-def test_statistics_are_of_plain_target_images():
+@pytest.mark.parametrize("mode", ["target", "both"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_statistics_are_of_plain_target_images(mode, kept):
     """Strong views normalise by their own batch, and leave no trace."""
-    strong, plain = begun(batch_norm="target"), begun(batch_norm="target", **PLAIN_VIEW)
+    options = {"batch_norm": mode, "keep_adversary": kept}
+    strong, plain = begun(**options), begun(**options, **PLAIN_VIEW)
     for method in (strong, plain):
         step(method)
     statistics = [

@@ -187,13 +187,21 @@ class Method(nn.Module, ABC):
             )
 
     def forward_domain(
-        self, domain: Domain, image: Tensor, size: Sequence[int] | None = None
+        self,
+        domain: Domain,
+        image: Tensor,
+        size: Sequence[int] | None = None,
+        remember: bool = True,
     ) -> tuple[Tensor, ...]:
         """Run G on images of one domain, normalised as the batch-norm mode says.
 
-        The logits come at ``size`` (H, W), without one at the images' own.
+        The logits come at ``size`` (H, W), without one at the images' own. With ``remember`` False
+        the batch's statistics never enter the running ones, which evaluation uses.
         """
-        set_statistics(self.segmenter, POLICY[self.options.batch_norm][domain])
+        statistics = POLICY[self.options.batch_norm][domain]
+        if not remember:
+            statistics = statistics._replace(remembered=False)
+        set_statistics(self.segmenter, statistics)
         return cast("tuple[Tensor, ...]", self._wrapped["segmenter"](image, size))
 
     def forward_batch(self, domain: Domain, batch: Batch) -> tuple[Tensor, ...]:

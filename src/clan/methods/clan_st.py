@@ -259,7 +259,7 @@ class CLANST(CLAN):
                 # evaluation normalises by statistics of plain target images, not of mixed ones
                 with torch.no_grad():
                     self.forward_batch("target", part.target)
-            logits = self.forward_domain("source" if remembered else "target", image)
+            logits = self.forward_domain("target", image, remember=False)
             loss = self.segmentation_loss(logits, label)
             self.backward(options.lambda_target * loss)
         self.note(
