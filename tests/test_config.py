@@ -217,6 +217,67 @@ def test_relative_paths_become_absolute(
     assert anchored(anchored(config)) == anchored(config)
 
 
+def test_a_run_folder_stands_for_its_model(
+    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    config = tiny(street, "clan", "weights=run", "weights_for=network")
+    assert anchored(config).weights == str(tmp_path / "run" / "model.safetensors")
+
+
+def test_a_network_cannot_start_from_an_encoders_weights() -> None:
+    for changes in (["weights_for=network"], ["weights_for=network", "weights=imagenet"]):
+        with pytest.raises(ConfigError, match=r"and weights=(none|imagenet) has none"):
+            load_config("town/clan", changes)
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (["crop=[96,192]"], r"crops \[128, 256\] to \[96, 192\]"),
+        (["crop=[128,256]", "scale=[0.5,2]"], r"crops \[256, 512\] to \[128, 256\]"),
+        (["size=null", "crop=[96,192]"], r"has a crop \[96, 192\] of images of any size"),
+    ],
+)
+def test_class_distributions_of_whole_images_need_whole_images(view: list[str], words: str) -> None:
+    changes = [f"data.target_view.{change}" for change in ("size=[128,256]", *view)]
+    with pytest.raises(ConfigError, match=rf"cda compares .* whole target images, .*{words}: set"):
+        load_config("town/cda", changes)
+    load_config("town/cda", [*changes, "method.lambda_global=0"])
+    load_config("town/clan", changes)
+    whole = ["size=[128,256]", "scale=[0.5,1]", "crop=[128,256]"]
+    load_config("town/cda", [f"data.target_view.{change}" for change in whole])
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "message"),
+    [
+        (
+            "cross_city",
+            ["source_steps=400"],
+            r"training\.steps 400 leaves 0 after",
+        ),
+        (
+            "fcns_wild",
+            ["source_steps=900"],
+            r"after method\.source_steps 900; at least",
+        ),
+        ("cycada_feature", ["source_steps=400"], "at least one step must learn from the target"),
+        ("cbst", ["portion=0.8"], r"portion 0\.8 is above portion_max 0\.5"),
+        ("clan_st", ["portion=0.9"], r"portion 0\.9 is above portion_max 0\.7.*raise portion_max"),
+        ("clan_st", ["threshold=0.5"], r"threshold 0\.5 is for all classes.*thresholds=fixed"),
+        ("cbst", ["alpha=0.25"], r"alpha 0\.25 belongs to a regulariser, and there is none"),
+        ("cbst", ["regulariser=lrent", "spatial_prior=true"], "leave one of the two out"),
+    ],
+)
+def test_options_that_nothing_would_read_are_refused(
+    preset: str, changes: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(f"town/{preset}", [f"method.{change}" for change in changes])
+
+
 def test_roots_of_domains_start_from_the_data_root(
     street: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -590,6 +590,26 @@ SHARED = (
 )
 
 
+def test_self_training_goes_on_from_a_finished_training(street: Path, tmp_path: Path) -> None:
+    """Classifiers too: without them the first round would be labelled by chance."""
+    before = quiet(street, tmp_path / "clan", "clan", "training.steps=4")
+    changes = ("method.clan_steps=0", "method.rounds=1", "training.steps=1", "seed=7")
+    # so small a step shows what it starts from
+    changes = (*changes, "optim.segmenter.lr=1e-9", f"weights={before.path}")
+    whole, encoder = Spy(), Spy()
+    config = tiny(street, "clan_st", *changes, "weights_for=network")
+    own = tensors(train(config, tmp_path / "whole", display=whole))
+    drawn = tensors(train(tiny(street, "clan_st", *changes), tmp_path / "drawn", display=encoder))
+    for key, value in tensors(before).items():
+        if "running" not in key and "num_batches" not in key:
+            torch.testing.assert_close(own[key], value, rtol=0, atol=1e-6, msg=key)
+            same_encoder = key.startswith("encoder.")
+            assert torch.allclose(drawn[key], value, rtol=0, atol=1e-6) == same_encoder, key
+    nothing = "its classifiers have learnt nothing yet"
+    assert not any(nothing in text for text in whole.messages)
+    assert any(nothing in text for text in encoder.messages)
+
+
 # a pass before the first step, when all processes have the very same network, and labels for all
 # pixels: means over the labelled ones of each process are then those over all
 AT_ONCE = {

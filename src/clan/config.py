@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
+from clan.config_errors import explain
 from clan.config_files import (
     domain_tree,
     find,
@@ -21,9 +21,10 @@ from clan.config_files import (
 )
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.transforms import ViewOptions
-from clan.errors import ConfigError, nearest
+from clan.errors import ConfigError
 from clan.methods import METHODS, MethodOptions
 from clan.models.segmenter import ModelOptions
+from clan.models.weights import model_file
 from clan.optim import OptimOptions
 from clan.options import Options
 
@@ -152,7 +153,10 @@ class Config(Options):
     model: ModelOptions = ModelOptions()
     """The network."""
     weights: Annotated[str | None, BeforeValidator(_none)] = None
-    """Encoder weights to start from: a file, imagenet (downloads), or none."""
+    """Weights to start from: a file, imagenet (downloads), or none."""
+    weights_for: Literal["encoder", "network"] = "encoder"
+    """What starts from them: the encoder, or with network the classifiers too, for which the file
+    has to be a model of such a network and such classes (a finished run's)."""
     method: AnyMethod
     """How to learn."""
     optim: OptimOptions = OptimOptions()
@@ -176,10 +180,22 @@ class Config(Options):
                 "optim.segmenter.listings=published is how the published codes list a ResNet; "
                 f"{self.model.encoder} is listed once"
             )
+        if self.method.whole_target and (cut := self.data.target_view.cuts()):
+            raise ValueError(
+                f"method {self.method.name} compares class distributions of whole target images, "
+                f"and data.target_view {cut}: set data.target_view.crop=null (or "
+                "method.lambda_global=0)"
+            )
         if method.needs_batch_norm and self.model.encoder == "vgg16":
             raise ValueError(
                 f"method {self.method.name} adapts batch norm, and vgg16 has none: it would be "
                 "source_only"
+            )
+        if self.weights_for == "network" and self.weights in (None, "imagenet"):
+            found = self.weights or "none"
+            raise ValueError(
+                f"weights_for=network starts the classifiers too, and weights={found} has none: "
+                "give the model.safetensors of a finished run"
             )
         if self.data.batch_size % self.optim.accumulate:
             raise ValueError(
@@ -205,7 +221,7 @@ def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         # the branches of a union fail one by one, each with the same words
-        lines = dict.fromkeys(f"  {_explain(details)}" for details in error.errors())
+        lines = dict.fromkeys(f"  {explain(details, Config)}" for details in error.errors())
         changes = f" with {' '.join(overrides)}" if overrides else ""
         raise ConfigError(f"{preset}{changes} is not valid:\n" + "\n".join(lines)) from error
 
@@ -214,7 +230,8 @@ def anchored(config: Config) -> Config:
     """Return the configuration with absolute paths: it means the same from any folder.
 
     Roots of domains stay relative to ``data.root`` where there is one. A folder of images is
-    looked for in the working folder, then in its domain's root.
+    looked for in the working folder, then in its domain's root. Of a run folder, weights are its
+    model.
     """
     data = config.data
     base = None if data.root is None else _absolute(data.root)
@@ -228,7 +245,7 @@ def anchored(config: Config) -> Config:
         classes = _absolute(classes)
     weights = config.weights
     if weights not in (None, "imagenet"):
-        weights = _absolute(str(weights))
+        weights = str(model_file(Path(_absolute(str(weights)))))
     data = data.model_copy(update={"root": base, "classes": classes, **domains})
     return config.model_copy(update={"data": data, "weights": weights})
 
@@ -297,47 +314,3 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def _explain(details: ErrorDetails) -> str:
-    """Turn one of pydantic's errors into a sentence about a key that the user wrote."""
-    key, group = _place(details)
-    if details["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(key.split('.')[-1], group.model_fields)}"
-    if details["type"] == "union_tag_invalid":
-        name = str(details["input"].get("name"))
-        return f"method.name: unknown method {name!r}{nearest(name, METHODS)}"
-    if details["type"] == "union_tag_not_found":
-        return f"method.name: missing; valid: {', '.join(METHODS)}"
-    message = details["msg"].removeprefix("Value error, ")
-    if details["type"] == "missing" or not key:
-        return f"{key}: {message}" if key else message
-    return f"{key}: {message} (found {details['input']!r})"
-
-
-def _place(details: ErrorDetails) -> tuple[str, type[Options]]:
-    """Return the key that an error is about, and the group of options that has or lacks it."""
-    group: type[Options] = Config
-    inner: type[Options] | None = Config
-    key: list[str] = []
-    for part in details["loc"]:
-        if key == ["method"] and part in METHODS:
-            # the union of methods adds its tag to the location: method.clan.epsilon
-            inner = METHODS[str(part)].Options
-        elif isinstance(part, int):
-            key.append(str(part))
-        elif inner is not None:
-            key.append(part)
-            group, inner = inner, _options_of(inner, part)
-        # else: the branch of a union that was tried, no key
-    return ".".join(key), group
-
-
-def _options_of(group: type[Options], name: str) -> type[Options] | None:
-    """Return the options below a field, None for a plain value."""
-    field = group.model_fields.get(name)
-    annotation = field.annotation if field is not None else None
-    candidates = [annotation, *get_args(annotation)]
-    candidates += [inner for candidate in candidates for inner in get_args(candidate)]
-    options = (c for c in candidates if isinstance(c, type) and issubclass(c, Options))
-    return next(options, None)

@@ -29,7 +29,8 @@ from clan.evaluation import Scores, evaluating, score, write_evaluation
 from clan.journal import Journal, broken_run
 from clan.methods import METHODS, Method, Progress, Stage
 from clan.models.segmenter import Segmenter
-from clan.models.weights import LoadReport, load_encoder_weights, save_model
+from clan.models.start import start_from
+from clan.models.weights import save_model
 from clan.processes import launch, refuse_uneven, together
 from clan.protocol import choose_protocol
 from clan.resuming import is_finished, prepare_folder, read_checkpoint
@@ -96,10 +97,10 @@ class Trainer:
         self.batches = StageBatches(config, domains, fabric)
         content = read_checkpoint(run, fabric, display)
         torch.manual_seed(config.seed)
-        self.loaded: LoadReport | None = None
         segmenter = Segmenter(config.model, domains.classes, config.data.evaluation_size)
-        if config.weights is not None and content is None:
-            self.loaded = load_encoder_weights(segmenter, config.weights)
+        weights = config.weights if content is None else None
+        self.loaded = start_from(segmenter, weights, config.weights_for)
+        if self.loaded is not None:
             display.message(f"weights: {self.loaded}")
         self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
         self.method.setup(fabric)
@@ -164,6 +165,11 @@ class Trainer:
     def _prepare(self, stage: Stage) -> None:
         began = time.perf_counter()
         self.display.message(f"{self.config.name}: step {self.step}, preparing stage {stage.name}")
+        if self.step == 0 and self.config.weights_for == "encoder":
+            self.display.message(
+                f"{self.config.name}: its classifiers have learnt nothing yet. Give the method "
+                "first steps, or start from a finished training by weights_for=network"
+            )
         key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STAGE_STREAM)
         torch.manual_seed(int(key.integers(2**63)))
         domains = RunDomains(

@@ -10,7 +10,13 @@ from clan.losses import alignment_map
 from clan.methods import METHODS, Progress, Stage
 from clan.methods.clan_st import SHARES_DECAY
 from clan.optim import OptimOptions
-from clan.pseudo_labels import balanced_labels, class_diversity, keep_shares, won_shares
+from clan.pseudo_labels import (
+    balanced_labels,
+    class_diversity,
+    keep_shares,
+    winner_labels,
+    won_shares,
+)
 from tests.methods.helpers import PLAIN, batch, build, parameters
 from tests.methods.test_cbst import Two
 
@@ -84,6 +90,22 @@ def test_a_round_labels_its_portion_of_each_class_on_all_target_images():
         if len(won):
             share = (won >= method.thresholds[c]).float().mean().item()
             assert 0.4 <= share <= 0.4 + 0.05 + 2 / len(won)
+
+
+@pytest.mark.parametrize(("label", "give"), [("ratio", balanced_labels), ("winner", winner_labels)])
+def test_labels_are_given_as_asked(label, give, monkeypatch):
+    method = begun(label=label, batch_norm="frozen", **PLAIN_VIEW)
+    method.thresholds.copy_(torch.tensor([0.6, 0.3, 0.05]))
+    target = batch(2, labelled=False)
+    learnt = []
+    loss = method.segmentation_loss
+    monkeypatch.setattr(
+        method, "segmentation_loss", lambda z, y: (learnt.append(y.clone()), loss(z, y))[1]
+    )
+    expected = give(method.confidence(target["image"]), method.thresholds)
+    method.step(batch(1), target, LATER)
+    # the source's labels first
+    assert torch.equal(learnt[1], expected)
 
 
 def test_fixed_thresholds_are_one_for_all():

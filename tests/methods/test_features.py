@@ -138,11 +138,28 @@ def test_in_the_first_source_steps_only_d_listens_to_the_target(name):
     assert (a.strength(Progress(2, 9)), a.strength(Progress(3, 9))) == (0.0, 1.0)
 
 
+def stepped_as(method, restated, g_loss, d_loss):
+    """See that a step moved G and D down the gradients of the restated losses."""
+    start, g, d = parameters(restated), restated.segmenter, restated.discriminator
+    gradients = {}
+    for prefix, network, loss in (("segmenter", g, g_loss), ("discriminator", d, d_loss)):
+        names, learners = zip(*network.named_parameters(prefix=prefix), strict=True)
+        found = torch.autograd.grad(loss, learners, retain_graph=True, allow_unused=True)
+        gradients |= dict(zip(names, found, strict=True))
+    for name, value in parameters(method).items():
+        expected = start[name] - 0.1 * (0.0 if gradients[name] is None else gradients[name])
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def against(z, domain, weight=1.0):
+    """Return BCE against a domain, 0 source or 1 target, in plain words."""
+    return -(weight * torch.log(torch.sigmoid(z if domain else -z))).mean()
+
+
 def test_an_fcns_wild_step_is_its_formula():
     options = {"lambda_adv": 0.3, "lambda_size": 0.2, "presence": 0, "batch_norm": "frozen"}
     method, restated = build("fcns_wild", **options), build("fcns_wild", **options)
     source, target = batch(1), batch(2)
-    start = parameters(restated)
     restated.eval()
     g, d = restated.segmenter, restated.discriminator
     (z1, z2), (t1, t2) = g(source["image"]), g(target["image"])
@@ -159,16 +176,10 @@ def test_an_fcns_wild_step_is_its_formula():
                 excess.append(F.relu(math.log(low) - log) + F.relu(log - math.log(high)))
         size = size + sum(excess) / len(excess) / 2
     loss = F.cross_entropy(z1 + z2, source["label"].long()) + 0.3 * sum(confused) + 0.2 * size
-    names, learners = zip(*g.named_parameters(prefix="segmenter"), strict=True)
-    gradients = dict(zip(names, torch.autograd.grad(loss, learners), strict=True))
     d_s, d_t = d(f_s.detach()), d(f_t.detach())
     l_d = BCE(d_s, torch.zeros_like(d_s)) / 2 + BCE(d_t, torch.ones_like(d_t)) / 2
-    names, learners = zip(*d.named_parameters(prefix="discriminator"), strict=True)
-    gradients |= dict(zip(names, torch.autograd.grad(l_d, learners), strict=True))
     method.step(source, target, START)
-    for name, value in parameters(method).items():
-        expected = start[name] - 0.1 * gradients[name]
-        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6, msg=name)
+    stepped_as(method, restated, loss, l_d)
 
 
 def test_sizes_are_those_of_the_newest_source_images():
@@ -179,6 +190,50 @@ def test_sizes_are_those_of_the_newest_source_images():
     # 0 1 | 2 0 | 1 were seen: images 3, 4 and 2 of them fill the ring
     torch.testing.assert_close(method.sizes, torch.eye(3)[[0, 1, 2]])
     assert method.seen.item() == 5
+
+
+@pytest.mark.parametrize("discriminate", ["features", "scores"])
+def test_a_cycada_step_is_its_formula(discriminate):
+    options = {"lambda_adv": 0.3, "batch_norm": "frozen", "discriminate": discriminate}
+    method, restated = (build("cycada_feature", **options) for _ in range(2))
+    # a D that has been right so far
+    method.accuracies.fill_(0.9)
+    restated.eval()
+    g, d = restated.segmenter, restated.discriminator
+    source, target = batch(1), batch(2)
+    z_s, z_t = sum(g(source["image"])), sum(g(target["image"]))
+    of_features = discriminate == "features"
+    x_s = g.encode(source["image"]) if of_features else z_s
+    x_t = g.encode(target["image"]) if of_features else z_t
+    # G wants the target to be taken for the source
+    g_loss = F.cross_entropy(z_s, source["label"].long()) + 0.3 * against(d(x_t), 0)
+    d_loss = against(d(x_s.detach()), 0) / 2 + against(d(x_t.detach()), 1) / 2
+    method.step(source, target, Progress(5, 10))
+    stepped_as(method, restated, g_loss, d_loss)
+
+
+def test_a_cross_city_step_is_its_formula():
+    options = {"lambda_adv": 0.3, "lambda_class": 0.7, "batch_norm": "frozen"}
+    method, restated = (build("cross_city", **options) for _ in range(2))
+    restated.eval()
+    g, d = restated.segmenter, restated.discriminator
+    source, target = batch(1), batch(2)
+    z_s, z_t = sum(g(source["image"])), sum(g(target["image"]))
+    f_s, f_t = g.encode(source["image"]), g.encode(target["image"])
+    shares = [cell_shares(y, 3, f_s.shape[-2:]) for y in (source["label"], z_t.argmax(1))]
+
+    def by_class(z, domain, share):
+        return sum(against(z[:, 1 + c], domain, share[:, c]) for c in range(3))
+
+    d_t = d(f_t)
+    fooled = 0.3 * against(d_t[:, 0], 0) + 0.7 * by_class(d_t, 0, shares[1])
+    g_loss = F.cross_entropy(z_s, source["label"].long()) + fooled
+    d_loss = 0.0
+    for f, domain, share in ((f_s, 0, shares[0]), (f_t, 1, shares[1])):
+        z = d(f.detach())
+        d_loss = d_loss + (against(z[:, 0], domain) + by_class(z, domain, share)) / 2
+    method.step(source, target, START)
+    stepped_as(method, restated, g_loss, d_loss)
 
 
 @pytest.mark.parametrize("discriminate", ["features", "scores"])

@@ -13,7 +13,8 @@ from clan.errors import WeightsError
 from clan.models.convert import convert
 from clan.models.convert_layouts import LAYOUTS, PUBLISHED
 from clan.models.segmenter import ModelOptions, Segmenter
-from clan.models.weights import load_encoder_weights, load_segmenter, save_model
+from clan.models.start import load_encoder_weights
+from clan.models.weights import load_segmenter, save_model
 from tests.models import published
 
 # head modules and how many of their four stored branches the published code runs to predict

@@ -42,39 +42,6 @@ def test_a_run_folder_stands_for_its_model(segmenter, tmp_path):
     assert weights.load_segmenter(tmp_path).classes == CITYSCAPES
 
 
-def test_encoder_weights_are_reported_key_by_key(segmenter, tmp_path):
-    tensors = {k: v + 1 for k, v in segmenter.encoder.state_dict().items()}
-    del tensors["bn1.bias"]
-    tensors["conv1.weight"] = torch.zeros(1)
-    tensors["fc.weight"] = torch.zeros(2, 2)
-    torch.save(tensors, tmp_path / "w.pth")
-    report = weights.load_encoder_weights(segmenter, tmp_path / "w.pth")
-    assert report.missing == ("bn1.bias",)
-    assert report.left == ("fc.weight",)
-    assert report.shape_differs == ("conv1.weight",)
-    assert "layer4.1.conv2.weight" in report.loaded
-    torch.testing.assert_close(
-        segmenter.encoder.layer1[0].conv1.weight, tensors["layer1.0.conv1.weight"]
-    )
-    assert "1 missing (bn1.bias)" in str(report)
-    lines = report.listing().splitlines()
-    assert lines[0] == str(tmp_path / "w.pth")
-    assert {"missing        bn1.bias", "left           fc.weight"} <= set(lines)
-    assert sum(line.startswith("loaded ") for line in lines) == len(report.loaded)
-
-
-def test_torchvisions_older_files_lack_the_step_counter(segmenter, tmp_path):
-    tensors = {k: v for k, v in segmenter.encoder.state_dict().items() if "num_batches" not in k}
-    torch.save(tensors, tmp_path / "w.pth")
-    assert weights.load_encoder_weights(segmenter, tmp_path / "w.pth").missing == ()
-
-
-def test_weights_of_another_encoder_are_refused(segmenter, tmp_path):
-    torch.save({"features.0.0.weight": torch.zeros(1)}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match=r"w\.pth does not fit the encoder resnet18"):
-        weights.load_encoder_weights(segmenter, tmp_path / "w.pth")
-
-
 class Bomb:
     def __reduce__(self):
         return print, ("ran code from a weight file",)
@@ -146,29 +113,3 @@ def test_a_model_whose_tensors_do_not_fit_its_classes_is_refused(segmenter, tmp_
     weights.save_model(segmenter, tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match="does not fit the architecture that it names"):
         weights.load_segmenter(tmp_path)
-
-
-def test_offline_the_message_says_where_to_put_the_file(segmenter, tmp_path, monkeypatch):
-    def offline(*args, **kwargs):
-        raise OSError("network is unreachable")
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(WeightsError, match=r"unreachable.*put it at .*resnet18-f37072fd\.pth"):
-        weights.load_encoder_weights(segmenter, "imagenet")
-
-
-def test_imagenet_weights_come_from_torchvisions_address_with_a_checksum(
-    segmenter, tmp_path, monkeypatch
-):
-    asked = []
-
-    def download(url, destination, prefix, progress):
-        asked.append((url, prefix))
-        torch.save(segmenter.encoder.state_dict(), destination)
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    for _ in range(2):
-        weights.load_encoder_weights(segmenter, "imagenet")
-    assert asked == [("https://download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd")]

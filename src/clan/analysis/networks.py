@@ -11,7 +11,8 @@ from clan.config import Config
 from clan.data.labels import ClassSet
 from clan.errors import RunError
 from clan.models.segmenter import Segmenter
-from clan.models.weights import load_encoder_weights, load_segmenter
+from clan.models.start import start_from
+from clan.models.weights import load_segmenter
 from clan.runs import RunFolder
 
 
@@ -63,8 +64,7 @@ def initial_network(config: Config, classes: ClassSet) -> Segmenter:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         segmenter = Segmenter(config.model, classes, config.data.evaluation_size)
-    if config.weights is not None:
-        load_encoder_weights(segmenter, config.weights)
+    start_from(segmenter, config.weights, config.weights_for)
     return segmenter.eval()
 
 

@@ -56,6 +56,17 @@ class ViewOptions(Options):
             raise ValueError(f"height and width must be at least 1, found {value}")
         return value
 
+    def cuts(self) -> str:
+        """Return in words how the crop cuts something off whole images; empty if it never does."""
+        if self.crop is None:
+            return ""
+        if self.size is None:
+            return f"has a crop {list(self.crop)} of images of any size"
+        largest = [round(self.scale[1] * edge) for edge in self.size]
+        if all(edge <= kept for edge, kept in zip(largest, self.crop, strict=True)):
+            return ""
+        return f"crops {largest} to {list(self.crop)}"
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         """Check the range of the scale."""

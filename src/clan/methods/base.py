@@ -57,6 +57,11 @@ class MethodOptions(Options):
         """
         return (Stage("training", steps),)
 
+    @property
+    def whole_target(self) -> bool:
+        """Whether the method asks for views of the target that cut nothing off."""
+        return False
+
 
 @dataclass(frozen=True)
 class Progress:

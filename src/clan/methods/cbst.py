@@ -27,11 +27,11 @@ labelling G sees the crops that the learning one sees.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from clan.data.labels import IGNORE
@@ -39,7 +39,7 @@ from clan.data.loading import Batch
 from clan.losses import cell_shares
 from clan.methods.base import MethodOptions
 from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
-from clan.methods.rounds import count_confidences, divide, round_number
+from clan.methods.rounds import check_portions, count_confidences, divide, round_number
 from clan.methods.stages import Reading, Stage, StageDomains
 from clan.models.segmenter import Segmenter
 from clan.optim import OptimOptions
@@ -67,7 +67,8 @@ class CBST(LabelledTarget):
         name: Literal["cbst"] = "cbst"
         """The method."""
         source_steps: int = Field(0, ge=0)
-        """First steps on the source alone; 0 if the weights are of a source training already."""
+        """First steps on the source alone; 0 if the classifiers start
+        from a source training (``weights_for: network``)."""
         rounds: int = Field(4, ge=1)
         """Rounds of labelling and learning, which share the other steps evenly."""
         portion: float = Field(0.2, gt=0, le=1)
@@ -81,7 +82,8 @@ class CBST(LabelledTarget):
         spatial_prior: bool = False
         """Weight predictions by where classes are in the source (CBST-SP)."""
         rare_classes: int = Field(3, ge=0)
-        """So many classes with the fewest target pixels are mined for."""
+        """So many classes with the fewest target pixels are mined for, by where crops lie: views
+        without a crop mine nothing."""
         rare_chance: float = Field(0.8, ge=0, le=1)
         """Probability that a crop is centred on a pixel of such a class, if the image has one."""
         regulariser: Literal["none", "mrkld", "lrent"] = "none"
@@ -93,6 +95,22 @@ class CBST(LabelledTarget):
             """Divide the steps into source training and rounds."""
             first = Stage(SOURCE_STAGE, self.source_steps)
             return divide(steps, first, "source_steps", self.rounds)
+
+        @model_validator(mode="after")
+        def _all_read(self) -> Self:
+            """Refuse what nothing would read, or read in two senses."""
+            check_portions(self.portion, self.portion_max)
+            if self.regulariser == "none" and self.alpha != 0.1:
+                raise ValueError(
+                    f"alpha {self.alpha:g} belongs to a regulariser, and there is none: set "
+                    "regulariser to mrkld or lrent, or leave alpha out"
+                )
+            if self.regulariser == "lrent" and self.spatial_prior:
+                raise ValueError(
+                    "spatial_prior weighs the labels' confidences and would not weigh lrent's soft "
+                    "labels: leave one of the two out"
+                )
+            return self
 
         def round_portion(self, number: int) -> float:
             """Return P_r of a round, counted from 1."""

@@ -13,7 +13,7 @@ it is G's own encoder, after ``source_steps`` on the source or as pretrained. q 
 nearest source images (the paper tries it beside logistic regression). Superpixels are SLIC's, with
 the features', the colours' and the position's means; a logistic regression stands for the paper's
 support vector machine. The superpixels' loss is taken pixel by pixel rather than on their mean
-prediction. q is of whole images: views of the target should not crop.
+prediction. q is of whole images, so a view of the target that crops them is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from clan.losses import class_shares
 from clan.methods.base import MethodOptions
 from clan.methods.features import deepest
 from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
-from clan.methods.stages import Reading, Stage, StageDomains
+from clan.methods.stages import Reading, Stage, StageDomains, steps_left
 from clan.models.segmenter import Segmenter
 from clan.optim import OptimOptions
 from clan.pseudo_labels import pseudo_label_loss
@@ -69,14 +69,14 @@ class CDA(LabelledTarget):
 
         def stages(self, steps: int) -> tuple[Stage, ...]:
             """Divide the steps into source training and the rest."""
-            left = steps - self.source_steps
-            if left < 1:
-                raise ValueError(
-                    f"training.steps {steps} leaves {left} after method.source_steps "
-                    f"{self.source_steps}; at least one step must learn from the target"
-                )
+            left = steps_left(steps, self.source_steps, "source_steps")
             before = (Stage(SOURCE_STAGE, self.source_steps),) if self.source_steps else ()
             return (*before, Stage("curriculum", left, prepared=True))
+
+        @property
+        def whole_target(self) -> bool:
+            """Whether q is learnt from, which is of whole images."""
+            return self.lambda_global > 0
 
     options: Options
     # as the paper's tables print it; it has no adversary

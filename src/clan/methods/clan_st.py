@@ -30,10 +30,10 @@ part is an option, so that it can be left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -42,7 +42,7 @@ from clan.data.loading import Batch
 from clan.losses import alignment_map
 from clan.methods.base import MicroBatch, Progress
 from clan.methods.clan import CLAN
-from clan.methods.rounds import count_confidences, divide, round_number
+from clan.methods.rounds import check_portions, count_confidences, divide, round_number
 from clan.methods.stages import Reading, Stage, StageDomains
 from clan.mixing import at_size, class_mask, paste, strong_view
 from clan.models.batchnorm import POLICY
@@ -83,7 +83,8 @@ class CLANST(CLAN):
         name: Literal["clan_st"] = "clan_st"  # type: ignore[assignment]
         """The method."""
         clan_steps: int = Field(0, ge=0)
-        """First updates, which are CLAN's; 0 if the weights are of such a training already."""
+        """First updates, which are CLAN's; 0 if the classifiers start from such a training
+        (``weights_for: network``)."""
         rounds: int = Field(3, ge=1)
         """Times that the thresholds are chosen anew; the rounds share the other steps evenly."""
         portion: float = Field(0.3, gt=0, le=1)
@@ -127,6 +128,17 @@ class CLANST(CLAN):
         def stages(self, steps: int) -> tuple[Stage, ...]:
             """Divide the steps into CLAN's and rounds."""
             return divide(steps, Stage(CLAN_STAGE, self.clan_steps), "clan_steps", self.rounds)
+
+        @model_validator(mode="after")
+        def _all_read(self) -> Self:
+            """Refuse what nothing would read."""
+            check_portions(self.portion, self.portion_max)
+            if self.thresholds == "class" and self.threshold != 0.9:
+                raise ValueError(
+                    f"threshold {self.threshold:g} is for all classes, and each has its own: set "
+                    "thresholds=fixed, or portion for the share of pixels above the classes' own"
+                )
+            return self
 
         def round_portion(self, number: int) -> float:
             """Return P_r of a round, counted from 1."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from clan.data.loading import Batch
 from clan.losses import adversarial_loss
 from clan.methods.base import Method, MethodOptions, Progress, frozen
+from clan.methods.stages import Stage, steps_left
 from clan.models.discriminator import SOURCE, TARGET, FeatureDiscriminator
 from clan.models.segmenter import Features, Segmenter
 from clan.models.vgg import VGGFeatures
@@ -35,6 +36,11 @@ class FeatureOptions(MethodOptions):
     source_steps: int = Field(0, ge=0)
     """First steps in which G learns from the source alone while D learns already; the originals
     start from a network that is trained on the source."""
+
+    def stages(self, steps: int) -> tuple[Stage, ...]:
+        """Return one stage, if there is a step after those on the source."""
+        steps_left(steps, self.source_steps, "source_steps")
+        return super().stages(steps)
 
 
 class Judged(NamedTuple):

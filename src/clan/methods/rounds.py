@@ -39,6 +39,19 @@ def divide(steps: int, first: Stage, option: str, rounds: int) -> tuple[Stage, .
     )
 
 
+def check_portions(portion: float, most: float) -> None:
+    """Refuse a share of labelled pixels that starts above its own end.
+
+    Raises:
+        ValueError: it does.
+    """
+    if portion > most:
+        raise ValueError(
+            f"portion {portion:g} is above portion_max {most:g}, which would hold in all rounds: "
+            "raise portion_max too"
+        )
+
+
 def round_number(stage: Stage) -> int:
     """Return which round a stage of `divide` is, from 1."""
     return int(stage.name.removeprefix("round_"))

@@ -51,6 +51,25 @@ class Stage:
     """Whether `Method.begin_stage` is called before it, with the data sets at hand."""
 
 
+def steps_left(steps: int, first: int, option: str) -> int:
+    """Return how many of a training's steps come after the first ones, which must not be all.
+
+    Args:
+        steps: of the training.
+        first: how many come before.
+        option: of the method, which says how many.
+
+    Raises:
+        ValueError: none is left.
+    """
+    if steps <= first:
+        raise ValueError(
+            f"training.steps {steps} leaves {max(0, steps - first)} after method.{option} {first}; "
+            "at least one step must learn from the target"
+        )
+    return steps - first
+
+
 @dataclass(frozen=True)
 class Reading:
     """How the training batches of a stage are read."""

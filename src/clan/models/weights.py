@@ -1,14 +1,13 @@
-"""Weights in and out: published encoder weights, and model files that carry their meaning."""
+"""Tensors into networks, key by key, and model files that carry their meaning."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from pydantic import ValidationError
@@ -18,20 +17,9 @@ from torch import Tensor, nn
 
 from clan.data.labels import ClassSet
 from clan.errors import WeightsError
-from clan.models.convert_layouts import COUNTER, LAYOUTS, candidates
+from clan.models.convert_layouts import COUNTER
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.models.tensor_files import first_line, read_tensors
-
-# torchvision's published ImageNet weights (IMAGENET1K_V1); the eight digits before the suffix
-# begin the file's SHA-256, which is checked after a download
-IMAGENET_FILES = {
-    "resnet18": "resnet18-f37072fd.pth",
-    "resnet50": "resnet50-0676ba61.pth",
-    "resnet101": "resnet101-63fe2227.pth",
-    "mobilenet_v2": "mobilenet_v2-b0353104.pth",
-    "vgg16": "vgg16-397923af.pth",
-}
-IMAGENET_URL = "https://download.pytorch.org/models/"
 
 MODEL_FORMAT = 1
 LEFT = "left."
@@ -72,70 +60,10 @@ class LoadReport:
         parts = [f"{self.file}: {len(self.loaded)} tensors loaded"]
         for title, keys in self._exceptions():
             if keys:
-                parts.append(f"{len(keys)} {title} ({_summary(keys)})")
+                parts.append(f"{len(keys)} {title} ({summary(keys)})")
         if self.note:
             parts.append(self.note)
         return ", ".join(parts)
-
-
-def load_encoder_weights(segmenter: Segmenter, source: str | Path) -> LoadReport:
-    """Start the encoder from published weights, or from a model of ours.
-
-    Args:
-        segmenter: the network; only its encoder changes.
-        source: a file (``.pth`` of tensors, or ``.safetensors``) in any layout that
-            `clan.models.convert` reads, or ``imagenet`` for torchvision's published weights of
-            this encoder, downloaded once and checked.
-
-    Raises:
-        WeightsError: no such file, not a file of tensors, trained on another ``input`` than the
-            network's, or less than half of the encoder's tensors found in it.
-    """
-    path = _download(segmenter.options.encoder) if str(source) == "imagenet" else Path(source)
-    tensors, trained_with = _encoder_tensors(path)
-    options = segmenter.options
-    if trained_with.get("input", options.input) != options.input:
-        raise WeightsError(
-            f"{path} was trained on {trained_with['input']} input, the network reads "
-            f"{options.input} input: set model.input={trained_with['input']}"
-        )
-    report = load_matching(segmenter.encoder, tensors, str(path))
-    wanted = len(report.loaded) + len(report.missing) + len(report.shape_differs)
-    if len(report.loaded) < wanted / 2:
-        raise WeightsError(
-            f"{path} does not fit the encoder {options.encoder} of width {options.width}: only "
-            f"{len(report.loaded)} of its {wanted} tensors are in the file. {report}. Give weights "
-            "of this encoder in torchvision's key layout, or one that `clan convert` reads."
-        )
-    return replace(report, note=_other_strides(trained_with, options))
-
-
-def _encoder_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return an encoder's tensors by our names, and the options they were trained with, if told."""
-    tensors = unwrapped(read_tensors(path))
-    about = read_about(path)
-    if about is not None:
-        stripped = {
-            k.removeprefix("encoder."): t
-            for k, t in tensors.items()
-            if not k.startswith((LEFT, "classifiers."))
-        }
-        return stripped, about["model"]
-    fitting = candidates(tensors)
-    layout = fitting[0] if fitting else LAYOUTS["torchvision"]
-    named = {(layout.to_ours(k) or k).removeprefix("encoder."): t for k, t in tensors.items()}
-    return named, dict(layout.options) if fitting else {}
-
-
-def _other_strides(trained_with: Mapping[str, Any], options: ModelOptions) -> str:
-    if not options.encoder.startswith("resnet"):
-        return ""
-    differing = [
-        f"{name}={trained_with[name]} (the network has {getattr(options, name)})"
-        for name in ("stride_in", "dilate_first", "ceil_mode")
-        if trained_with.get(name, getattr(options, name)) != getattr(options, name)
-    ]
-    return f"note: trained with {', '.join(differing)}" if differing else ""
 
 
 def load_matching(module: nn.Module, tensors: Mapping[str, Tensor], file: str) -> LoadReport:
@@ -223,9 +151,7 @@ def load_segmenter(path: str | Path) -> Segmenter:
     Raises:
         WeightsError: no such file, not one of ours, or tensors that do not fit.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "model.safetensors"
+    path = model_file(Path(path))
     if not path.is_file():
         raise WeightsError(f"no model file at {path}; a finished run has one")
     about = read_about(path)
@@ -255,6 +181,11 @@ def load_segmenter(path: str | Path) -> Segmenter:
     return segmenter.eval()
 
 
+def model_file(path: Path) -> Path:
+    """Return the model of a run folder, or the file itself."""
+    return path / "model.safetensors" if path.is_dir() else path
+
+
 def read_about(path: Path) -> dict[str, Any] | None:
     """Return what a model file says about itself; None if it is no safetensors file of ours."""
     if path.suffix != ".safetensors":
@@ -274,23 +205,6 @@ def read_about(path: Path) -> dict[str, Any] | None:
     return about
 
 
-def _download(encoder: str) -> Path:
-    name = IMAGENET_FILES[encoder]
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if not (folder / name).is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(
-                IMAGENET_URL + name, str(folder / name), name[-12:-4], progress=False
-            )
-        except (URLError, OSError, RuntimeError) as error:
-            raise WeightsError(
-                f"could not download {IMAGENET_URL + name} ({first_line(error)}). Offline? Fetch "
-                f"it elsewhere and put it at {folder / name}, or name a file with model weights."
-            ) from error
-    return folder / name
-
-
 def _umask() -> int:
     """Return the process's file mode mask; there is no way to read it but to set it."""
     mask = os.umask(0o022)
@@ -298,6 +212,7 @@ def _umask() -> int:
     return mask
 
 
-def _summary(keys: tuple[str, ...]) -> str:
+def summary(keys: tuple[str, ...]) -> str:
+    """Return keys in a sentence: the first few."""
     shown = ", ".join(keys[:4])
     return shown if len(keys) <= 4 else f"{shown}, ..."
