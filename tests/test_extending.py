@@ -16,7 +16,7 @@ from clan.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
-BLOCK = re.compile(r"^<!-- (from|new|change): (\S+) -->\n```\w+\n(.*?)^```", re.M | re.S)
+BLOCK = re.compile(r"^<!-- (from|added|new|change): (\S+) -->\n```\w+\n(.*?)^```", re.M | re.S)
 BLOCKS = BLOCK.findall(PAGE)
 
 FOLLOW = """
@@ -40,9 +40,14 @@ sys.exit(pytest.main(["-q", "-k", "class_share or shares", *files]))
 
 def test_the_code_shown_is_the_code_there_is() -> None:
     shown = [(path, code) for kind, path, code in BLOCKS if kind == "from"]
-    assert len(shown) == 2
+    assert len(shown) == 7
     for path, code in shown:
         assert code in (ROOT / path).read_text(), f"docs/extending.md shows an older {path}"
+    (added,) = ((path, diff) for kind, path, diff in BLOCKS if kind == "added")
+    text = (ROOT / added[0]).read_text()
+    for hunk in added[1].split("@@\n"):
+        # the lines as they are now, one after the other
+        assert "".join(f"{line[1:]}\n" for line in hunk.splitlines()) in text, hunk
 
 
 def changed(text: str, diff: str) -> str:

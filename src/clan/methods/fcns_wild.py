@@ -15,8 +15,10 @@ No code was published. Our reading, where the paper leaves open how:
 - a class is present if it wins at least ``presence`` of its lower bound of the pixels;
 - the constraint is a hinge on the logarithm of the mean probability, so that its gradient does not
   depend on the class's size (the paper weights the gradients of large classes down by 0.1);
-- sizes are of training views, source as target, so that crops are compared with crops, and the
-  percentiles are those of the last ``remembered`` source images, kept on the device;
+- the bounds are the 10 % and 90 % percentiles; the average, which the paper lists between the two,
+  is not used;
+- sizes are those of training views, and the percentiles those of the last ``remembered`` source
+  images, kept on the device: views that show unlike parts of their images are unlike in sizes too;
 - D is two 1x1 convolutions.
 """
 
