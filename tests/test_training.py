@@ -355,26 +355,28 @@ def test_a_damaged_newest_checkpoint_costs_time_only(
     assert steps_of(run) == ["step_00000005.damaged", "step_00000006.pt", "step_00000007.pt"]
 
 
-def test_a_resume_needs_no_pretrained_weights(
-    whole: dict[str, RunFolder], street: Path, tmp_path: Path
+@pytest.mark.parametrize("part", ["encoder", "network"])
+def test_a_resume_needs_no_weights_to_start_from(
+    part: str, whole: dict[str, RunFolder], street: Path, tmp_path: Path
 ) -> None:
-    encoder = {
-        name.removeprefix("encoder."): value
-        for name, value in tensors(whole["source_only"]).items()
-        if name.startswith("encoder.")
-    }
-    weights = tmp_path / "encoder.pth"
-    torch.save(encoder, weights)
-    out, changes = tmp_path / "run", f"weights={weights}"
-    arguments = ["train", str(street / "source_only.yaml"), *SETTINGS, changes, "--out", str(out)]
+    trained = tensors(whole["source_only"])
+    if part == "encoder":
+        keys = {k.removeprefix("encoder.") for k in trained if k.startswith("encoder.")}
+        weights = tmp_path / "encoder.pth"
+        torch.save({key: trained[f"encoder.{key}"] for key in keys}, weights)
+    else:
+        keys, weights = set(trained), tmp_path / "model.safetensors"
+        shutil.copy(whole["source_only"].model_file, weights)
+    out, changes = tmp_path / "run", (f"weights={weights}", f"weights_for={part}")
+    arguments = ["train", str(street / "source_only.yaml"), *SETTINGS, *changes, "--out", str(out)]
     code, said = command(arguments, tmp_path / "log", interrupt())
     assert code == 130
-    assert f"weights: {weights}: {len(encoder)} tensors loaded" in said
+    assert f"weights: {weights}: {len(keys)} tensors loaded" in said
     listed = (out / "weights.txt").read_text().splitlines()
     assert listed[0] == str(weights)
-    assert {line.split()[1] for line in listed[1:]} == set(encoder)
+    assert {line.split()[1] for line in listed[1:]} == keys
     weights.unlink()
-    assert quiet(street, out, "source_only", changes, resume=True).finished
+    assert quiet(street, out, "source_only", *changes, resume=True).finished
 
 
 def test_relative_paths_hold_when_resumed_elsewhere(
@@ -605,9 +607,14 @@ def test_self_training_goes_on_from_a_finished_training(street: Path, tmp_path: 
             torch.testing.assert_close(own[key], value, rtol=0, atol=1e-6, msg=key)
             same_encoder = key.startswith("encoder.")
             assert torch.allclose(drawn[key], value, rtol=0, atol=1e-6) == same_encoder, key
-    nothing = "its classifiers have learnt nothing yet"
+    nothing = "classifiers that have learnt nothing label the target. Set method.clan_steps, or"
     assert not any(nothing in text for text in whole.messages)
     assert any(nothing in text for text in encoder.messages)
+    # an encoder is all that curriculum adaptation prepares itself by
+    pretrained = Spy()
+    config = tiny(street, "cda", "method.source_steps=0", "training.steps=1")
+    train(config, tmp_path / "cda", display=pretrained)
+    assert not any("learnt nothing" in text for text in pretrained.messages)
 
 
 # a pass before the first step, when all processes have the very same network, and labels for all

@@ -153,7 +153,7 @@ class Config(Options):
     model: ModelOptions = ModelOptions()
     """The network."""
     weights: Annotated[str | None, BeforeValidator(_none)] = None
-    """Weights to start from: a file, imagenet (downloads), or none."""
+    """Weights to start from: a file, a run folder, imagenet (downloads), or none."""
     weights_for: Literal["encoder", "network"] = "encoder"
     """What starts from them: the encoder, or with network the classifiers too, for which the file
     has to be a model of such a network and such classes (a finished run's)."""
@@ -183,8 +183,8 @@ class Config(Options):
         if self.method.whole_target and (cut := self.data.target_view.cuts()):
             raise ValueError(
                 f"method {self.method.name} compares class distributions of whole target images, "
-                f"and data.target_view {cut}: set data.target_view.crop=null (or "
-                "method.lambda_global=0)"
+                f"and data.target_view {cut}: set data.target_view.crop=null, or a size within "
+                "the crop (or method.lambda_global=0)"
             )
         if method.needs_batch_norm and self.model.encoder == "vgg16":
             raise ValueError(

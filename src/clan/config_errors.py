@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import get_args
 
 from pydantic_core import ErrorDetails
@@ -24,6 +25,9 @@ def explain(details: ErrorDetails, whole: type[Options]) -> str:
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "missing" or not key:
         return f"{key}: {message}" if key else message
+    if isinstance(details["input"], Mapping):
+        # of a group as a whole: the message says which of its values are meant
+        return f"{key}: {message}"
     return f"{key}: {message} (found {details['input']!r})"
 
 

@@ -239,7 +239,8 @@ def print_dry_run(result: DryRun, config: Config, console: Console) -> None:
     tell(f"{config.name}: {config.description or config.method.name}")
     tell(
         f"network: {model.encoder} with {model.classifiers} x {model.head}, {result.classes} "
-        f"classes; weights {config.weights or 'none'} (not loaded here)"
+        f"classes; weights {config.weights or 'none'} for the {config.weights_for} (not loaded "
+        "here)"
     )
     for name, (learning, total) in result.parameters.items():
         tell(f"parameters: {name} {total:,}, of which {learning:,} learn")

@@ -31,13 +31,20 @@ def describe(fabric: Fabric) -> dict[str, Any]:
     }
 
 
+def versions() -> dict[str, str]:
+    """Return the versions that a checkpoint may depend on."""
+    return {
+        "clan": clan.__version__,
+        "torch": str(torch.__version__),
+        "lightning": lightning_version,
+    }
+
+
 def _here(device: str) -> dict[str, Any]:
     """Return versions and machine, with the name of what networks run on, a GPU's or ``cpu``."""
     return {
-        "clan": clan.__version__,
+        **versions(),
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "lightning": lightning_version,
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "system": platform.platform(),

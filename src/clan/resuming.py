@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clan.checkpoint import load_newest, set_aside
@@ -84,3 +84,17 @@ def read_checkpoint(run: RunFolder, fabric: Fabric, display: Display) -> dict[st
     for problem in damaged.values():
         display.message(f"{problem}. Going on from an older checkpoint.")
     return found
+
+
+def refuse_other_classes(run: RunFolder, content: Mapping[str, Any], names: Sequence[str]) -> None:
+    """See that a checkpoint is of the classes that the data have.
+
+    Raises:
+        RunError: it is of others.
+    """
+    found, expected = content["classes"]["names"], list(names)
+    if found != expected:
+        raise RunError(
+            f"the checkpoints of {run.path} are of the classes {', '.join(found)}, the data now "
+            f"have {', '.join(expected)}"
+        )

@@ -24,7 +24,7 @@ from clan.data.sampling import ClassDraw
 from clan.data.transforms import RareCrops, resize_label
 from clan.domains import Domains
 from clan.errors import RunError
-from clan.methods import METHODS, Reading
+from clan.methods import METHODS, Reading, Stage
 
 SOURCE_STREAM, TARGET_STREAM = 0, 1
 """Tell the random numbers of the domains' batches apart."""
@@ -205,4 +205,14 @@ def relabelled(target: Dataset, folder: Path) -> Dataset:
         label_map=LabelMap.identity(target.classes),
         encoding="index",
         size_mismatch="error",
+    )
+
+
+def untaught(stage: Stage, config: Config) -> str:
+    """Return what is wrong with a stage before the first step; empty if nothing is."""
+    if not stage.labelled_by or config.weights_for == "network":
+        return ""
+    return (
+        "classifiers that have learnt nothing label the target. Set "
+        f"method.{stage.labelled_by}, or start from a finished training by weights_for=network"
     )

@@ -8,22 +8,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning import __version__ as lightning_version
 from lightning.fabric import Fabric
 from safetensors import SafetensorError
 from torch import Tensor
 
-import clan
-from clan.checkpoint import (
-    broken_tensor,
-    checkpoint_path,
-    save_checkpoint,
-)
+from clan.checkpoint import broken_tensor, checkpoint_path, save_checkpoint
 from clan.config import Config, anchored
 from clan.data.loading import Batch
 from clan.data.transforms import random_generator
 from clan.display import Bar, Display, Silent
 from clan.domains import Domains, open_domains
+from clan.environment import versions
 from clan.errors import RunError
 from clan.evaluation import Scores, evaluating, score, write_evaluation
 from clan.journal import Journal, broken_run
@@ -33,9 +28,9 @@ from clan.models.start import start_from
 from clan.models.weights import save_model
 from clan.processes import launch, refuse_uneven, together
 from clan.protocol import choose_protocol
-from clan.resuming import is_finished, prepare_folder, read_checkpoint
+from clan.resuming import is_finished, prepare_folder, read_checkpoint, refuse_other_classes
 from clan.runs import RunFolder
-from clan.stages import RunDomains, StageBatches
+from clan.stages import RunDomains, StageBatches, untaught
 from clan.stopping import StopRequest
 
 STEP_STREAM, STAGE_STREAM = 2, 3
@@ -165,11 +160,8 @@ class Trainer:
     def _prepare(self, stage: Stage) -> None:
         began = time.perf_counter()
         self.display.message(f"{self.config.name}: step {self.step}, preparing stage {stage.name}")
-        if self.step == 0 and self.config.weights_for == "encoder":
-            self.display.message(
-                f"{self.config.name}: its classifiers have learnt nothing yet. Give the method "
-                "first steps, or start from a finished training by weights_for=network"
-            )
+        if self.step == 0 and (problem := untaught(stage, self.config)):
+            self.display.message(f"{self.config.name}: {problem}")
         key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STAGE_STREAM)
         torch.manual_seed(int(key.integers(2**63)))
         domains = RunDomains(
@@ -313,22 +305,13 @@ class Trainer:
             "waiting": waiting,
             "config": self.config.model_dump(mode="json"),
             "classes": self.domains.classes.to_dict(),
-            "versions": {
-                "clan": clan.__version__,
-                "torch": str(torch.__version__),
-                "lightning": lightning_version,
-            },
+            "versions": versions(),
         }
         path = checkpoint_path(self.run.checkpoints, self.step)
         save_checkpoint(path, content, self.config.training.keep_checkpoints)
 
     def _restore(self, content: dict[str, Any]) -> None:
-        found, expected = content["classes"]["names"], list(self.domains.classes.names)
-        if found != expected:
-            raise RunError(
-                f"the checkpoints of {self.run.path} are of the classes {', '.join(found)}, the "
-                f"data now have {', '.join(expected)}"
-            )
+        refuse_other_classes(self.run, content, self.domains.classes.names)
         try:
             self.method.load_state_dict(content["method"])
             for name, optimizer in self.method.optimizers.items():

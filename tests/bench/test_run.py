@@ -282,6 +282,7 @@ def test_what_a_variant_changes_stands_on_the_page(street: Path, tmp_path: Path)
     folder = Path(shutil.copytree(street, tmp_path / "ablation"))
     tree = json.loads((folder / "clan.yaml").read_text())
     tree["method"] |= {"epsilon": 0.5, "detach_map": False}
+    tree["training"]["log_every"] = 3
     (folder / "clan_free.yaml").write_text(json.dumps(tree))
     page, out = tmp_path / "results.md", tmp_path / "out"
     names = ("source_only", "clan", "clan_free", "oracle")

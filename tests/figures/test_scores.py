@@ -42,5 +42,11 @@ def test_neither_baseline_nor_oracle_need_be_there() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["adversarial"]
 
 
+def test_a_method_may_have_a_family_of_its_own() -> None:
+    figure = draw_scores({"clan": {0: 24.0}, "gan": {0: 25.0}}, {"clan": "AT", "gan": "GAN"})
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["adversarial", "GAN"]
+
+
 def test_every_family_has_a_colour() -> None:
     assert {method.family for method in METHODS.values()} <= set(KINDS)

@@ -9,7 +9,7 @@ from clan.data.labels import CITYSCAPES, ClassSet
 from clan.errors import WeightsError
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.models.start import load_encoder_weights, load_network_weights, start_from
-from clan.models.weights import save_model
+from clan.models.weights import save_model, write_tensors
 
 SMALL = ModelOptions(encoder="resnet18", width=4, aspp_rates=(1, 2))
 
@@ -108,10 +108,14 @@ def test_an_encoder_starts_alone_and_the_report_says_so(segmenter, trained):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"aspp_rates": (1,)}, r"another network \(model\.aspp_rates \[1, 2\], not \[1\]\)"),
-        ({"classifiers": 1}, r"another network \(model\.classifiers 2, not 1\)"),
-        ({"width": 8}, r"another network \(model\.width 4, not 8\)"),
-        ({"input": "caffe"}, r"was trained on imagenet input.*set model\.input=imagenet"),
+        ({"aspp_rates": (1,)}, r"model\.aspp_rates=\[1, 2\] \(the training has \[1\]\)"),
+        # of the same shapes, and yet another network
+        ({"aspp_rates": (6, 12)}, r"model\.aspp_rates=\[1, 2\] \(the training has \[6, 12\]\)"),
+        ({"output_stride": 32}, r"model\.output_stride=8 \(the training has 32\)"),
+        ({"std": (1.0, 1.0, 1.0)}, r"model\.std=\[.*\] \(the training has \[1\.0, 1\.0, 1\.0\]\)"),
+        ({"classifiers": 1}, r"model\.classifiers=2 \(the training has 1\)"),
+        ({"width": 8}, r"model\.width=4 \(the training has 8\)"),
+        ({"input": "caffe"}, r"model\.input=imagenet \(the training has caffe\)"),
     ],
 )
 def test_a_network_of_another_kind_is_refused(changes, message, trained):
@@ -128,9 +132,22 @@ def test_a_network_of_other_classes_is_refused(trained):
         load_network_weights(Segmenter(SMALL, three), trained)
 
 
+def test_what_learns_may_differ(trained):
+    network = Segmenter(SMALL.model_copy(update={"freeze_affine": True}), CITYSCAPES)
+    assert load_network_weights(network, trained).missing == ()
+
+
 def test_weights_without_classifiers_start_no_network(segmenter, tmp_path):
     torch.save(segmenter.encoder.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="does not say which network it holds"):
+    with pytest.raises(WeightsError, match=r"w\.pth is no model file of ours.*weights_for=encoder"):
         load_network_weights(segmenter, tmp_path / "w.pth")
+    encoder = {f"encoder.{k}": v for k, v in segmenter.encoder.state_dict().items()}
+    about = {"model": SMALL.model_dump(mode="json")}
+    write_tensors(encoder, tmp_path / "e.safetensors", about, {})
+    with pytest.raises(WeightsError, match=r"holds an encoder alone.*weights_for=encoder"):
+        load_network_weights(segmenter, tmp_path / "e.safetensors")
+    assert "classifiers are not taken" not in str(
+        load_encoder_weights(segmenter, tmp_path / "e.safetensors")
+    )
     with pytest.raises(WeightsError, match="no model file at"):
         load_network_weights(segmenter, tmp_path / "runs")

@@ -88,8 +88,8 @@ def measured(folder: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], 
         return None
     busy = any(had_to_wait(one) for rounds in found.values() for one in rounds)
     clock = "processor_seconds" if busy else "seconds"
-    most = max(len(rounds) for rounds in found.values())
-    how = f"medians of {most} rounds" if most > 1 else "one round"
+    counts = sorted({len(rounds) for rounds in found.values()})
+    how = "one round" if counts == [1] else f"medians of {' to '.join(map(str, counts))} rounds"
     how += " over the systems, each measured alone, in its dearest stage"
     if busy:
         how += "; the machine had other work, so time is the processor's, over all threads"
@@ -101,6 +101,17 @@ def measured(folder: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], 
         for name, rounds in found.items()
     }
     return costs, how
+
+
+def outdated(folder: Path, systems: Sequence[System]) -> list[str]:
+    """Return the systems whose kept figures are of another configuration, and not shown."""
+    kept = _read(folder / FILE)
+    return [
+        system.name
+        for system in systems
+        if (entry := kept.get(system.name))
+        and not (entry.get("rounds") and entry["of"] == digest(system.config))
+    ]
 
 
 def on_cpu(entry: Mapping[str, Any]) -> bool:

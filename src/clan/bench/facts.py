@@ -7,16 +7,17 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clan.bench.folder import FILES, NO_MATTER, same_files
 from clan.config import Config, differences
 from clan.data.check import check_dataset
 from clan.domains import open_domains
 from clan.environment import machine, named
 from clan.errors import DataError
-from clan.resuming import FREE_TO_CHANGE
 from clan.runs import RunFolder
 from clan.scores import read_evaluation
 
@@ -120,10 +121,11 @@ def variants(runs: Runs) -> Facts | None:
     rows = []
     for name, config in _firsts(runs).items():
         like, first = firsts.setdefault(config.method.name, (name, config))
+        alike = (*NO_MATTER, *same_files(first, config), "name", "seed")
         found = [
-            f"{key} {_shown(new)}, not {_shown(old)}"
+            f"{key} {_shown(key, new)}, not {_shown(key, old)}"
             for key, old, new in differences(first, config)
-            if key not in (*FREE_TO_CHANGE, "name", "seed") and not key.startswith("data.")
+            if key not in alike and not key.startswith("data.")
         ]
         if found:
             rows.append((name, like, "; ".join(found)))
@@ -159,8 +161,10 @@ def class_mix(runs: Runs, with_source: bool = False) -> Facts:
     return Facts(("class", *shares), rows, note)
 
 
-def _shown(value: Any) -> str:
-    """Return a setting as YAML has it."""
+def _shown(key: str, value: Any) -> str:
+    """Return a setting as YAML has it; of a file its name, wherever it lies."""
+    if key in FILES and isinstance(value, str):
+        return Path(value).name
     return json.dumps(value) if isinstance(value, bool | None) else str(value)
 
 

@@ -130,9 +130,13 @@ def run_changes(old: Config, new: Config) -> list[str]:
 
     Files of the same content are the same file, wherever they lie.
     """
+    return changes(old, new, (*NO_MATTER, "description", *same_files(old, new)))
+
+
+def same_files(old: Config, new: Config) -> list[str]:
+    """Return the keys whose files have the same content in both configurations."""
     before, after = flat(old), flat(new)
-    same = [key for key in FILES if _same_file(before.get(key), after.get(key))]
-    return changes(old, new, (*NO_MATTER, "description", *same))
+    return [key for key in FILES if _same_file(before.get(key), after.get(key))]
 
 
 def _same_file(a: object, b: object) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from clan.bench.cost import LOGGED, MIXED, measure_all, measured, recorded
+from clan.bench.cost import LOGGED, MIXED, measure_all, measured, outdated, recorded
 from clan.bench.facts import machine_counts
 from clan.bench.folder import BenchFolder, lacking_reasons, unfinished
 from clan.bench.html import write_html
@@ -152,6 +152,11 @@ class Bench:
         logged = {name: recorded(by_seed.values()) for name, by_seed in runs.items()}
         several = MIXED if len(machine_counts(runs)) > 1 else ""
         costs, how = measured(self.folder.root, self.systems) or (logged, LOGGED + several)
+        if lost := outdated(self.folder.root, self.systems):
+            self.tell(
+                f"measured costs of another configuration, not shown: {', '.join(lost)}. Measure "
+                "again with --cost on an idle machine."
+            )
         baseline, oracle, control = self.roles
         return bench_table(
             self.systems,

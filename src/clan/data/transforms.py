@@ -61,7 +61,7 @@ class ViewOptions(Options):
         if self.crop is None:
             return ""
         if self.size is None:
-            return f"has a crop {list(self.crop)} of images of any size"
+            return f"crops images of any size to {list(self.crop)}"
         largest = [round(self.scale[1] * edge) for edge in self.size]
         if all(edge <= kept for edge, kept in zip(largest, self.crop, strict=True)):
             return ""

@@ -31,6 +31,8 @@ KINDS = {
 }
 """Colour and words for each family of methods: with so many systems, a colour for each would say
 nothing."""
+OTHER = "#999933"
+"""Colour of families that are not ours."""
 
 
 def draw_scores(
@@ -43,7 +45,7 @@ def draw_scores(
 
     Args:
         scored: mIoU in percent of each system by seed, at least one.
-        families: of `KINDS`, by system.
+        families: of `KINDS`, or other words, by system.
         baseline: the system whose mean is a line through all others.
         oracle: the system that learnt from target labels.
     """
@@ -58,7 +60,7 @@ def draw_scores(
         if baseline in means:
             axes.axvline(means[baseline], color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
         for y, name in enumerate(ordered):
-            color, values = KINDS[kinds[name]][0], list(scored[name].values())
+            color, values = _look(kinds[name])[0], list(scored[name].values())
             axes.plot([min(values), max(values)], [y, y], color=color, linewidth=0.8)
             # hollow, so that seeds that lie together are seen to be several
             axes.plot(values, [y] * len(values), "o", mfc=PAPER, mec=color, mew=0.8, ms=4)
@@ -81,11 +83,15 @@ def draw_scores(
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("mIoU in percent: seeds (circles), mean (bar)")
         grid_lines(axes, "x")
-        shown = [kind for kind in KINDS if kind in kinds.values()]
-        handles = [Line2D([], [], color=KINDS[kind][0], linewidth=2) for kind in shown]
-        labels = [KINDS[kind][1] for kind in shown]
+        shown = sorted(set(kinds.values()), key=lambda kind: (*KINDS, kind).index(kind))
+        handles = [Line2D([], [], color=_look(kind)[0], linewidth=2) for kind in shown]
+        labels = [_look(kind)[1] for kind in shown]
         if baseline in means:
             handles.append(Line2D([], [], color=FAINT, linewidth=0.8, linestyle=(0, (4, 3))))
             labels.append(f"mean of {baseline}")
         legend_above(figure, handles, labels)
     return figure
+
+
+def _look(kind: str) -> tuple[str, str]:
+    return KINDS.get(kind, (OTHER, kind))

@@ -103,7 +103,7 @@ class CBST(LabelledTarget):
             if self.regulariser == "none" and self.alpha != 0.1:
                 raise ValueError(
                     f"alpha {self.alpha:g} belongs to a regulariser, and there is none: set "
-                    "regulariser to mrkld or lrent, or leave alpha out"
+                    "method.regulariser to mrkld or lrent, or alpha to 0.1"
                 )
             if self.regulariser == "lrent" and self.spatial_prior:
                 raise ValueError(

@@ -136,8 +136,17 @@ class CLANST(CLAN):
             if self.thresholds == "class" and self.threshold != 0.9:
                 raise ValueError(
                     f"threshold {self.threshold:g} is for all classes, and each has its own: set "
-                    "thresholds=fixed, or portion for the share of pixels above the classes' own"
+                    "method.thresholds=fixed, or portion for the share above the classes' own"
                 )
+            portions = ("portion", "portion_step", "portion_max")
+            if self.thresholds == "fixed":
+                for key in portions:
+                    own = type(self).model_fields[key].default
+                    if getattr(self, key) != own:
+                        raise ValueError(
+                            f"{key} {getattr(self, key):g} is read with thresholds=class, and they "
+                            f"are fixed: set it to {own:g}, or the thresholds to class"
+                        )
             return self
 
         def round_portion(self, number: int) -> float:

@@ -35,12 +35,13 @@ def divide(steps: int, first: Stage, option: str, rounds: int) -> tuple[Stage, .
         )
     ends = [left * r // rounds for r in range(rounds + 1)]
     return ((first,) if first.steps else ()) + tuple(
-        Stage(f"round_{r}", ends[r] - ends[r - 1], prepared=True) for r in range(1, rounds + 1)
+        Stage(f"round_{r}", ends[r] - ends[r - 1], prepared=True, labelled_by=option)
+        for r in range(1, rounds + 1)
     )
 
 
 def check_portions(portion: float, most: float) -> None:
-    """Refuse a share of labelled pixels that starts above its own end.
+    """Refuse a share of labelled pixels that is above its end from the start.
 
     Raises:
         ValueError: it does.
@@ -48,7 +49,7 @@ def check_portions(portion: float, most: float) -> None:
     if portion > most:
         raise ValueError(
             f"portion {portion:g} is above portion_max {most:g}, which would hold in all rounds: "
-            "raise portion_max too"
+            "set method.portion_max as well"
         )
 
 

@@ -49,6 +49,8 @@ class Stage:
     """Updates; those of all stages add up to the training's."""
     prepared: bool = False
     """Whether `Method.begin_stage` is called before it, with the data sets at hand."""
+    labelled_by: str = ""
+    """Where G's own predictions prepare it: the option that lets G learn before."""
 
 
 def steps_left(steps: int, first: int, option: str) -> int:
@@ -65,7 +67,8 @@ def steps_left(steps: int, first: int, option: str) -> int:
     if steps <= first:
         raise ValueError(
             f"training.steps {steps} leaves {max(0, steps - first)} after method.{option} {first}; "
-            "at least one step must learn from the target"
+            "at least one step must learn from the target. Raise training.steps, or lower "
+            f"method.{option}"
         )
     return steps - first
 

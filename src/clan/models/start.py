@@ -20,7 +20,6 @@ from clan.models.weights import (
     load_segmenter,
     model_file,
     read_about,
-    summary,
     unwrapped,
 )
 
@@ -38,6 +37,8 @@ IMAGENET_FILES = {
     "mobilenet_v2": "mobilenet_v2-b0353104.pth",
     "vgg16": "vgg16-397923af.pth",
 }
+OF_TRAINING = ("freeze_affine",)
+"""Options of a network that say what learns, not what its tensors mean."""
 IMAGENET_URL = "https://download.pytorch.org/models/"
 
 
@@ -63,13 +64,20 @@ def load_network_weights(segmenter: Segmenter, source: str | Path) -> LoadReport
 
     Args:
         segmenter: the network; it is left as it is if the file does not fit.
-        source: a model file of a network of the same architecture and classes.
+        source: a model file of a network of the same architecture and classes, or its run folder.
 
     Raises:
         WeightsError: no such file, none of ours, without classifiers, of other classes or of
-            another architecture.
+            another architecture, by whatever key: tensors of equal shapes may mean something else.
     """
     path = model_file(Path(source))
+    about = read_about(path) if path.is_file() else {"classes": ()}
+    if about is None or "classes" not in about:
+        found = "is no model file of ours" if about is None else "holds an encoder alone"
+        raise WeightsError(
+            f"{path} {found}, and weights_for=network starts the classifiers too: give the "
+            "model.safetensors of a finished run, or set weights_for=encoder"
+        )
     loaded = load_segmenter(path)
     theirs, ours = loaded.classes.names, segmenter.classes.names
     if theirs != ours:
@@ -77,20 +85,18 @@ def load_network_weights(segmenter: Segmenter, source: str | Path) -> LoadReport
             f"{path} has the classes {', '.join(theirs)}, the training has {', '.join(ours)}: "
             "its classifiers do not fit. weights_for=encoder takes its encoder alone."
         )
-    _refuse_other_input(path, loaded.options.input, segmenter.options)
-    own, tensors = segmenter.state_dict(), loaded.state_dict()
-    other = [k for k in own if k not in tensors or own[k].shape != tensors[k].shape]
-    other += [k for k in tensors if k not in own]
-    if other:
-        mine, its = (net.options.model_dump(mode="json") for net in (segmenter, loaded))
-        differing = [f"model.{k} {its[k]}, not {mine[k]}" for k in mine if mine[k] != its[k]]
+    its, mine = (net.options.model_dump(mode="json") for net in (loaded, segmenter))
+    differing = [
+        f"model.{key}={its[key]} (the training has {mine[key]})"
+        for key in its
+        if its[key] != mine[key] and key not in OF_TRAINING
+    ]
+    if differing:
         raise WeightsError(
-            f"{path} is of another network ({', '.join(differing)}): {len(other)} tensors differ "
-            f"({summary(tuple(other))}). Configure the same one, or take its encoder alone by "
-            "weights_for=encoder."
+            f"{path} is of another network: {', '.join(differing)}. Configure the same one, or "
+            "take its encoder alone by weights_for=encoder."
         )
-    report = load_matching(segmenter, tensors, str(path))
-    return replace(report, note=_other_strides(loaded.options.model_dump(), segmenter.options))
+    return load_matching(segmenter, loaded.state_dict(), str(path))
 
 
 def load_encoder_weights(segmenter: Segmenter, source: str | Path) -> LoadReport:
@@ -110,7 +116,11 @@ def load_encoder_weights(segmenter: Segmenter, source: str | Path) -> LoadReport
     path = _download(segmenter.options.encoder) if imagenet else model_file(Path(source))
     tensors, trained_with = _encoder_tensors(path)
     options = segmenter.options
-    _refuse_other_input(path, trained_with.get("input", options.input), options)
+    if trained_with.get("input", options.input) != options.input:
+        raise WeightsError(
+            f"{path} was trained on {trained_with['input']} input, the network reads "
+            f"{options.input} input: set model.input={trained_with['input']}"
+        )
     report = load_matching(segmenter.encoder, tensors, str(path))
     wanted = len(report.loaded) + len(report.missing) + len(report.shape_differs)
     if len(report.loaded) < wanted / 2:
@@ -140,14 +150,6 @@ def _encoder_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     layout = fitting[0] if fitting else LAYOUTS["torchvision"]
     named = {(layout.to_ours(k) or k).removeprefix("encoder."): t for k, t in tensors.items()}
     return named, dict(layout.options) if fitting else {}
-
-
-def _refuse_other_input(path: Path, trained_on: str, options: ModelOptions) -> None:
-    if trained_on != options.input:
-        raise WeightsError(
-            f"{path} was trained on {trained_on} input, the network reads {options.input} input: "
-            f"set model.input={trained_on}"
-        )
 
 
 def _other_strides(trained_with: Mapping[str, Any], options: ModelOptions) -> str:

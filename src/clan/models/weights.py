@@ -60,7 +60,7 @@ class LoadReport:
         parts = [f"{self.file}: {len(self.loaded)} tensors loaded"]
         for title, keys in self._exceptions():
             if keys:
-                parts.append(f"{len(keys)} {title} ({summary(keys)})")
+                parts.append(f"{len(keys)} {title} ({_summary(keys)})")
         if self.note:
             parts.append(self.note)
         return ", ".join(parts)
@@ -212,7 +212,6 @@ def _umask() -> int:
     return mask
 
 
-def summary(keys: tuple[str, ...]) -> str:
-    """Return keys in a sentence: the first few."""
+def _summary(keys: tuple[str, ...]) -> str:
     shown = ", ".join(keys[:4])
     return shown if len(keys) <= 4 else f"{shown}, ..."
