@@ -77,6 +77,15 @@ def test_a_label_is_the_class_that_is_most_above_its_own_threshold():
     assert labels.flatten().tolist() == [255, 1, 0]
 
 
+def test_a_confidence_that_rounding_left_above_one_counts_as_one():
+    """A share led back, or a prior between two cells, may be a rounding error above 1."""
+    above = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
+    p = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).repeat(1, 1, 1, 2)
+    p[0, 1, 0, 1] = above
+    counts = confidence_counts(p, 2)
+    assert counts[1, -1] == counts.sum() == 2
+
+
 def test_a_winner_keeps_its_pixel_or_nobody_has_it():
     p = torch.tensor([[0.6, 0.4], [0.85, 0.15], [0.4, 0.6]]).T.view(1, 2, 1, 3)
     thresholds = torch.tensor([0.8, 0.35])

@@ -170,6 +170,8 @@ def class_diversity(p: Tensor) -> Tensor:
 
 def _bin(confidence: Tensor) -> Tensor:
     """Return the bin of each confidence by its log-odds, int64 in 0..BINS - 1."""
+    # a product or a sum of shares may round to more than 1, which has no log-odds
+    confidence = confidence.clamp(max=1.0)
     odds = torch.log(confidence) - torch.log1p(-confidence)
     place = ((odds.clamp(-REACH, REACH) + REACH) * (BINS / (2 * REACH))).long()
     return place.clamp(max=BINS - 1)
