@@ -83,7 +83,8 @@ def test_each_kind_of_stage_is_prepared_and_tried(system, stages, monkeypatch):
         return scalars
 
     monkeypatch.setattr(method, "step", watch)
-    whole = ["data.target_view.crop=[32,64]", "data.evaluation_size=[32,64]"]
+    whole = ["data.target_view.size=[32,64]", "data.target_view.crop=null"]
+    whole += ["data.evaluation_size=[32,64]"]
     result = dry_run(load_config(f"town/{system}", [*TOWN, *whole]), updates=2)
     starts = [start + index for start in stages.values() for index in range(2)]
     assert [step for step, _, _ in seen] == starts
