@@ -25,7 +25,7 @@ ORACLE = "oracle"
 KINDS = {
     "AT": ("#0072b2", "adversarial"),
     "ST": ("#cc79a7", "self-training"),
-    "AT+ST": ("#d55e00", "both"),
+    "AT+ST": ("#d55e00", "adversarial + self-training"),
     "": ("#6c757d", "neither"),
     ORACLE: ("#009e73", "target labels"),
 }
