@@ -7,17 +7,10 @@ import torch
 
 from clan.data.labels import CITYSCAPES, ClassSet
 from clan.errors import WeightsError
-from clan.models.segmenter import ModelOptions, Segmenter
+from clan.models.segmenter import Segmenter
 from clan.models.start import load_encoder_weights, load_network_weights, start_from
 from clan.models.weights import save_model, write_tensors
-
-SMALL = ModelOptions(encoder="resnet18", width=4, aspp_rates=(1, 2))
-
-
-@pytest.fixture
-def segmenter() -> Segmenter:
-    torch.manual_seed(0)
-    return Segmenter(SMALL, CITYSCAPES, (64, 128))
+from tests.models.conftest import SMALL
 
 
 def test_encoder_weights_are_reported_key_by_key(segmenter, tmp_path):

@@ -11,16 +11,8 @@ from safetensors.torch import save_file
 from clan.data.labels import CITYSCAPES, ClassSet
 from clan.errors import WeightsError
 from clan.models import weights
-from clan.models.segmenter import ModelOptions, Segmenter
 from clan.models.tensor_files import read_tensors
-
-SMALL = ModelOptions(encoder="resnet18", width=4, aspp_rates=(1, 2))
-
-
-@pytest.fixture
-def segmenter() -> Segmenter:
-    torch.manual_seed(0)
-    return Segmenter(SMALL, CITYSCAPES, (64, 128))
+from tests.models.conftest import SMALL
 
 
 def test_a_model_file_needs_nothing_else(segmenter, tmp_path):
