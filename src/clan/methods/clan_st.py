@@ -138,15 +138,13 @@ class CLANST(CLAN):
                     f"threshold {self.threshold:g} is for all classes, and each has its own: set "
                     "method.thresholds=fixed, or portion for the share above the classes' own"
                 )
-            portions = ("portion", "portion_step", "portion_max")
-            if self.thresholds == "fixed":
-                for key in portions:
-                    own = type(self).model_fields[key].default
-                    if getattr(self, key) != own:
-                        raise ValueError(
-                            f"{key} {getattr(self, key):g} is read with thresholds=class, and they "
-                            f"are fixed: set it to {own:g}, or the thresholds to class"
-                        )
+            for key in ("portion", "portion_step", "portion_max"):
+                found, own = getattr(self, key), type(self).model_fields[key].default
+                if self.thresholds == "fixed" and found != own:
+                    raise ValueError(
+                        f"{key} {found:g} is read with thresholds=class, and they are fixed: set it "
+                        f"to {own:g}, or the thresholds to class"
+                    )
             return self
 
         def round_portion(self, number: int) -> float:
