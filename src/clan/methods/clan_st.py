@@ -142,8 +142,8 @@ class CLANST(CLAN):
                 found, own = getattr(self, key), type(self).model_fields[key].default
                 if self.thresholds == "fixed" and found != own:
                     raise ValueError(
-                        f"{key} {found:g} is read with thresholds=class, and they are fixed: set it "
-                        f"to {own:g}, or the thresholds to class"
+                        f"{key} {found:g} is read with thresholds=class, and they are fixed: set "
+                        f"it to {own:g}, or the thresholds to class"
                     )
             return self
 
