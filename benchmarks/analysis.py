@@ -22,7 +22,7 @@ from clan.analysis.maps import MapsOptions, analyse_maps
 from clan.analysis.results import result_file
 from clan.analysis.tsne import TSNEOptions, analyse_tsne
 from clan.figures.kinds import FigureOptions, draw_figure
-from clan.runs import RunFolder
+from clan.runs.folder import RunFolder
 
 SYSTEMS = ("source_only", "adabn", "tan", "clan", "oracle")
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clan.data.classes import IGNORE
 from clan.data.datasets import Dataset
 from clan.data.images import read_label
-from clan.data.labels import IGNORE
-from clan.domains import open_domain
-from clan.runs import RunFolder
-from clan.stages import label_path
+from clan.runs.folder import RunFolder
+from clan.training.domains import open_domain
+from clan.training.stages import label_path
 
 BEGIN, END = "<!-- begin pseudo-labels -->", "<!-- end pseudo-labels -->"
 HEADS = ("run", "round", "labelled", "right", "mIoU of labels", "most given beyond its share")

@@ -20,11 +20,11 @@ from typing import Any
 import torch
 
 import clan
-from clan.bench.cost import had_to_wait, measure_apart, on_cpu
-from clan.config import load_config
-from clan.dry_run import UPDATES
-from clan.environment import machine
-from clan.errors import ClanError
+from clan.config.tree import load_config
+from clan.core.errors import ClanError
+from clan.runs.environment import machine
+from clan.studies.bench.cost import had_to_wait, measure_apart, on_cpu
+from clan.training.dry_run import UPDATES
 
 OUT = Path(__file__).resolve().parent / "step_cost.json"
 BEGIN, END = "<!-- begin step cost -->", "<!-- end step cost -->"

@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from generated import between, bring_up_to_date
 from pydantic.fields import FieldInfo
 
-from clan.config import Config
+from clan.config.tree import Config
+from clan.core.options import Options
 from clan.methods import METHODS, MethodOptions
-from clan.options import Options
 
 PAGE = Path(__file__).with_name("configuration.md")
 BEGIN = "<!-- keys: written by docs/make_configuration.py -->"

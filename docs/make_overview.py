@@ -15,8 +15,8 @@ from typing import Any
 
 from generated import between, bring_up_to_date
 
+from clan.comparison.published import published_table
 from clan.methods import METHODS
-from clan.published import published_table
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "methods.md"

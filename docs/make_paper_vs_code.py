@@ -16,7 +16,7 @@ from typing import Any
 
 from generated import between, bring_up_to_date
 
-from clan.config import load_config
+from clan.config.tree import load_config
 
 PAGE = Path(__file__).with_name("paper-vs-code.md")
 BEGIN = "<!-- rows: written by docs/make_paper_vs_code.py -->"
@@ -24,7 +24,7 @@ END = "<!-- end of rows -->"
 HEAD = "| # | what | paper | published code | here: `paper`; `reference`; `modern` | pinned by |"
 VARIANTS = ("paper", "reference", "modern")
 
-LOSSES = "test_losses.py"
+LOSSES = "losses/test_losses.py"
 PARITY = "methods/test_parity.py"
 DIFFERENCES = "methods/test_differences.py"
 NETWORKS = "models/test_networks.py"
@@ -134,7 +134,7 @@ ROWS = (
         "5e-5, fixed",
         "1e-4, warm-up over 5,000, then poly 0.9",
         tuple(f"optim.discriminator.{k}" for k in ("lr", "schedule", "warmup_steps", "warmup")),
-        tests=(UPDATES, "test_optim.py::test_a_warmup_that_jumps_is_the_published_rate"),
+        tests=(UPDATES, "optim/test_optim.py::test_a_warmup_that_jumps_is_the_published_rate"),
     ),
     Row("11", "D's weight decay", "5e-4", "none", ("optim.discriminator.weight_decay",)),
     Row(
@@ -143,7 +143,7 @@ ROWS = (
         "2.5e-4, poly 0.9 from the start",
         "i / 5,000 of 2.5e-4 for i < 5,000, then poly 0.9, which begins at 0.955",
         ("optim.segmenter.warmup_steps", "optim.segmenter.warmup"),
-        tests=(UPDATES, "test_optim.py::test_a_warmup_that_jumps_is_the_published_rate"),
+        tests=(UPDATES, "optim/test_optim.py::test_a_warmup_that_jumps_is_the_published_rate"),
     ),
     Row(
         "13",
@@ -182,7 +182,7 @@ ROWS = (
         "crop of 512x1024",
         "whole images: GTA5 at 720x1280, SYNTHIA at 760x1280, Cityscapes at 512x1024",
         _both(VIEWS, "size", "crop"),
-        tests=("test_preset_trainings.py::test_every_preset_trains_and_scores",),
+        tests=("training/test_preset_trainings.py::test_every_preset_trains_and_scores",),
     ),
     Row(
         "19",
@@ -203,7 +203,7 @@ ROWS = (
         "ImageNet",
         "ImageNet and COCO; classifiers fresh",
         ("weights", "model.input"),
-        tests=("models/test_convert.py::test_an_encoder_file_starts_a_training",),
+        tests=("weights/test_convert.py::test_an_encoder_file_starts_a_training",),
     ),
     Row(
         "21",
@@ -231,8 +231,8 @@ ROWS = (
         "See [below](#listed-three-and-four-times).",
         (
             UPDATES,
-            "test_optim_repeated.py::test_repeated_steps_are_those_of_torch_with_duplicates",
-            "test_optim_repeated.py::test_104_tensors_are_listed_314_times",
+            "optim/test_repeated.py::test_repeated_steps_are_those_of_torch_with_duplicates",
+            "optim/test_repeated.py::test_104_tensors_are_listed_314_times",
         ),
     ),
     Row(
@@ -260,7 +260,7 @@ ROWS = (
         note="No option but presets: see [below](#vgg16).",
         tests=(
             "models/test_fcn8s.py::test_logits_are_those_of_the_published_network",
-            "test_preset_trainings.py::test_the_task_presets_are_all_there",
+            "training/test_preset_trainings.py::test_the_task_presets_are_all_there",
         ),
     ),
     Row(
@@ -269,7 +269,7 @@ ROWS = (
         "in the tables",
         "absent",
         note="No option but presets: see [below](#source-only-and-tan).",
-        tests=(UPDATES, "test_preset_trainings.py::test_the_task_presets_are_all_there"),
+        tests=(UPDATES, "training/test_preset_trainings.py::test_the_task_presets_are_all_there"),
     ),
     Row(
         "28",
@@ -278,7 +278,7 @@ ROWS = (
         "19",
         ("data.classes",),
         "Without it, all of the source's: 19. The 13 are a subset of either to score over.",
-        ("test_preset_trainings.py::test_sixteen_outputs_learn_from_sixteen_classes",),
+        ("training/test_preset_trainings.py::test_sixteen_outputs_learn_from_sixteen_classes",),
     ),
     Row(
         "29",
@@ -294,7 +294,7 @@ ROWS = (
         "`--random-seed` is not read",
         ("seed",),
         "The same seed gives the same run; no seed gives the published one.",
-        ("test_training.py::test_seeds_change_everything",),
+        ("training/test_training.py::test_seeds_change_everything",),
     ),
     Row(
         "31",
@@ -304,7 +304,9 @@ ROWS = (
         ("training.evaluate_every",),
         "Reported is always the last. Every 2,000 steps would show in `metrics.jsonl` what that "
         "selection had to choose from.",
-        ("test_preset_trainings.py::test_the_last_step_is_reported_however_many_were_scored",),
+        (
+            "training/test_preset_trainings.py::test_the_last_step_is_reported_however_many_were_scored",
+        ),
     ),
     Row(
         "32",
@@ -313,7 +315,7 @@ ROWS = (
         "options that nothing reads; `--source` does not switch sizes and weights",
         note="No option: presets switch all that belongs to a task, and what nothing reads is "
         "refused.",
-        tests=("test_presets.py::test_every_field_is_read_by_some_code",),
+        tests=("config/test_presets.py::test_every_field_is_read_by_some_code",),
     ),
     Row(
         "33",
@@ -360,8 +362,8 @@ ROWS = (
         "in one step from the classifiers' resolution",
         ("data.evaluation_protocol", "model.align_corners"),
         tests=(
-            "test_protocol.py::test_the_paper_goes_through_the_input_size",
-            "test_protocol.py::test_the_reference_up_samples_once",
+            "scoring/test_protocol.py::test_the_paper_goes_through_the_input_size",
+            "scoring/test_protocol.py::test_the_reference_up_samples_once",
         ),
     ),
 )

@@ -18,11 +18,11 @@ from generated import between, bring_up_to_date
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from clan.config import load_config
-from clan.dry_run import dry_run
+from clan.config.tree import load_config
 from clan.methods import METHODS
-from clan.models.heads import ASPP
-from clan.models.resnet import ResNet
+from clan.models.decoders.deeplab import ASPP
+from clan.models.encoders.resnet import ResNet
+from clan.training.dry_run import dry_run
 
 PAGE = Path(__file__).with_name("methods.md")
 BEGIN = "<!-- passes: written by docs/make_passes.py -->"

@@ -18,10 +18,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from clan import cli
-from clan.config import Config, load_config
-from clan.jobs import Job
+from clan.config.tree import Config, load_config
 from clan.methods import METHODS, Method, Progress
-from clan.runs import RunFolder
+from clan.runs.folder import RunFolder
+from clan.studies.jobs import Job
 from tests.conftest import write_values
 
 SIZE = (32, 64)
@@ -162,7 +162,7 @@ def _in_fork(file: int, arguments: list[str], before: Callable[[], None]) -> Non
 
 
 class Fork:
-    """A job's process for `clan.jobs.run_jobs`: a fork that does its command.
+    """A job's process for `clan.studies.jobs.run_jobs`: a fork that does its command.
 
     A subclass says in `before` what it does first.
     """

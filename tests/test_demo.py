@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from clan.core.errors import ConfigError, DataError, RunError
 from clan.demo import Images, make_data, run_demo
-from clan.errors import ConfigError, DataError, RunError
 
 SMALL = Images(source=4, target=4, val=3, size="64x32")
 QUICK = (

@@ -16,15 +16,15 @@ from pathlib import Path
 from rich.console import Console
 
 from clan import make_town
-from clan.bench.run import Request, prepare
-from clan.environment import machine
-from clan.errors import ClanError, RunError
-from clan.figures.study import draw_study, read_reference
+from clan.core.errors import ClanError, RunError
 from clan.figures.style import save_figure
-from clan.jobs import start_process
-from clan.sweep.results import Table, read_table
-from clan.sweep.settings import markdown_table
-from clan.sweep.study import sweep
+from clan.runs.environment import machine
+from clan.studies.bench.run import Request, prepare
+from clan.studies.jobs import start_process
+from clan.studies.sweep.figure import draw_study, read_reference
+from clan.studies.sweep.results import Table, read_table
+from clan.studies.sweep.settings import markdown_table
+from clan.studies.sweep.study import sweep
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent.parent / "docs"

@@ -14,38 +14,43 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from clan.errors import ClanError
+from clan.core.errors import ClanError
 
 __version__ = version("clan")
 
 if TYPE_CHECKING:
-    from clan.comparison import compare
-    from clan.config import Config, load_config, preset_names
+    from clan.comparison.compare import compare
+    from clan.config.files import preset_names
+    from clan.config.tree import Config, load_config
     from clan.data.datasets import open_dataset
-    from clan.data.town import make_town
-    from clan.evaluation import score
     from clan.models.segmenter import Segmenter
-    from clan.predict import load
-    from clan.training import train
+    from clan.prediction.evaluate import evaluate
+    from clan.prediction.predictor import load
+    from clan.scoring.score import score
+    from clan.town import make_town
+    from clan.training.loop import train
 
 _HOMES = {
-    "Config": "clan.config",
+    "Config": "clan.config.tree",
     "Segmenter": "clan.models.segmenter",
-    "compare": "clan.comparison",
-    "load": "clan.predict",
-    "load_config": "clan.config",
-    "make_town": "clan.data.town",
+    "compare": "clan.comparison.compare",
+    "evaluate": "clan.prediction.evaluate",
+    "load": "clan.prediction.predictor",
+    "load_config": "clan.config.tree",
+    "make_town": "clan.town",
     "open_dataset": "clan.data.datasets",
-    "preset_names": "clan.config",
-    "score": "clan.evaluation",
-    "train": "clan.training",
+    "preset_names": "clan.config.files",
+    "score": "clan.scoring.score",
+    "train": "clan.training.loop",
 }
+"""Where each public name is defined."""
 
 __all__ = [
     "ClanError",
     "Config",
     "Segmenter",
     "compare",
+    "evaluate",
     "load",
     "load_config",
     "make_town",
@@ -63,3 +68,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Name what is public, for Tab completion, without importing it."""
+    return sorted([*globals(), *__all__])

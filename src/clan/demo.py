@@ -14,17 +14,18 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from clan.comparison import compare
-from clan.config import Config, load_config
-from clan.data.town import make_town
-from clan.display import Bar
-from clan.domains import open_domains
-from clan.errors import ConfigError, RunError, nearest
-from clan.pictures import comparison_sheet, spread
-from clan.predict import load
-from clan.report import write_report
-from clan.runs import RunFolder
-from clan.training import train
+from clan.comparison.compare import compare
+from clan.config.tree import Config, load_config
+from clan.core.errors import ConfigError, RunError, nearest
+from clan.prediction.pictures import comparison_sheet, spread
+from clan.prediction.predictor import load
+from clan.reporting import write_report
+from clan.runs.folder import RunFolder
+from clan.studies.bench.task import System, Task
+from clan.town import make_town
+from clan.training.display import Bar
+from clan.training.domains import open_domains
+from clan.training.loop import train
 
 SYSTEMS = ("source_only", "tan", "clan")
 TITLES = {"source_only": "source only", "tan": "TAN", "clan": "CLAN"}
@@ -115,6 +116,15 @@ def make_data(kind: str, out: Path, images: Images, console: Console) -> Path:
     parts = f"{images.source} source, {images.target} target and {images.val} validation images"
     _tell(console, f"{path}: {parts}")
     return path
+
+
+def draw_town(task: Task, systems: Sequence[System], console: Console) -> None:
+    """Draw the built-in data set where a task of its presets does not find it."""
+    if not task.builtin or not task.short.startswith("town"):
+        return
+    for root in dict.fromkeys(system.config.data.root for system in systems):
+        if root is not None and not Path(root).exists():
+            make_data("town", Path(root), Images(), console)
 
 
 def write_pictures(folder: Path, runs: dict[str, RunFolder], config: Config) -> Path:

@@ -17,10 +17,10 @@ from clan.analysis.choice import (
     write_choices,
 )
 from clan.analysis.results import write_result
-from clan.config import load_config
-from clan.data.labels import ClassSet
-from clan.errors import RunError
-from clan.runs import RunFolder
+from clan.config.tree import load_config
+from clan.core.errors import RunError
+from clan.data.classes import ClassSet
+from clan.runs.folder import RunFolder
 
 CLASSES = ClassSet("two", ("road", "car"), ((0, 0, 0), (9, 9, 9)))
 GOOD = {

@@ -19,17 +19,17 @@ from clan.analysis.maps import MapsOptions, analyse_maps, discriminator
 from clan.analysis.networks import initial_network, load_network, network_files
 from clan.analysis.results import read_alike, read_result, result_file
 from clan.analysis.tsne import TSNEOptions, analyse_tsne
-from clan.checkpoint import load_checkpoint
 from clan.cli import app
-from clan.display import Silent
-from clan.errors import ConfigError, DataError, RunError
-from clan.evaluation import score
+from clan.core.errors import ConfigError, DataError, RunError
 from clan.figures.kinds import KINDS, FigureOptions, draw_figure
-from clan.inference import evaluating
-from clan.losses import alignment_map
-from clan.models.weights import load_segmenter
-from clan.runs import RunFolder
-from clan.training import train
+from clan.losses.alignment import alignment_map
+from clan.runs.checkpoint import load_checkpoint
+from clan.runs.folder import RunFolder
+from clan.scoring.inference import evaluating
+from clan.scoring.score import score
+from clan.training.display import Silent
+from clan.training.loop import train
+from clan.weights.model_files import load_segmenter
 from tests.systems import same, tiny, write_street
 
 KEPT = ("training.snapshot_every=3", "training.evaluate_every=3", "training.log_every=1")

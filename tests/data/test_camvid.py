@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clan.core.errors import DataError
 from clan.data.check import check_dataset
+from clan.data.classes import CAMVID, IGNORE
 from clan.data.datasets import open_dataset
-from clan.data.labels import CAMVID, IGNORE
-from clan.errors import DataError
 from tests.conftest import SIZE, write_image, write_values
 
 # a few of the 32 colours of the original labels, and what they count as

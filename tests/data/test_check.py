@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from clan.core.errors import DataError
 from clan.data.check import CheckReport, ClassCount, check_dataset
 from clan.data.datasets import open_dataset
-from clan.errors import DataError
 from tests.conftest import SIZE, write_camvid, write_gta5, write_image, write_values
 
 PIXELS = SIZE[0] * SIZE[1]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clan.core.errors import DataError
+from clan.data.classes import CITYSCAPES, IGNORE, NO_CLASSES, class_set
 from clan.data.datasets import open_dataset
-from clan.data.labels import CITYSCAPES, IGNORE, NO_CLASSES, class_set
-from clan.errors import DataError
 from tests.conftest import (
     SIZE,
     write_camvid,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from clan.core.errors import DataError
 from clan.data.datasets import open_dataset
 from clan.data.listing import find
-from clan.errors import DataError
 from tests.conftest import CAMVID, write_camvid
 
 VALUES = "{0: sky, 1: building, 3: road, 11: ignore}"

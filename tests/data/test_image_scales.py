@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from clan.data.datasets import open_dataset
 from clan.data.loading import training_loader
-from clan.data.transforms import ViewOptions, draw_image_scale, scaled_size
+from clan.data.views import ViewOptions, draw_image_scale, scaled_size
 from tests.conftest import SIZE
 
 PUBLISHED = ((0.8, 0.3), (1.0, 0.4), (1.1, 0.3))

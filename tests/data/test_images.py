@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clan.core.errors import DataError
 from clan.data.images import image_size, read_image, read_label, write_label
-from clan.errors import DataError
 
 RNG = np.random.default_rng(0)
 PICTURE = np.kron(RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clan.core.errors import DataError
+from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS, IGNORE, SYNTHIA_IDS, ClassSet
 from clan.data.label_maps import ColorMap, LabelMap, color_text, pack_color, parse_color, ranges
-from clan.data.labels import CITYSCAPES, CITYSCAPES_IDS, IGNORE, SYNTHIA_IDS, ClassSet
-from clan.errors import DataError
 
 THREE = ClassSet("three", ("sky", "road", "car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
 

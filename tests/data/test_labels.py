@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clan.data.labels import CAMVID, CITYSCAPES, CITYSCAPES_IDS, IGNORE, ClassSet, class_set
-from clan.errors import DataError
+from clan.core.errors import DataError
+from clan.data.classes import CAMVID, CITYSCAPES, CITYSCAPES_IDS, IGNORE, ClassSet, class_set
 
 THREE = ClassSet("three", ("sky", "road", "car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
 

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clan.core.errors import DataError
 from clan.data.datasets import Dataset, open_dataset
 from clan.data.loading import Batch, evaluation_loader, training_loader
 from clan.data.sampling import sample_index
-from clan.data.transforms import ViewOptions, augment, random_generator
-from clan.errors import DataError
+from clan.data.views import ViewOptions, augment, random_generator
 from tests.conftest import SIZE, write_camvid, write_image
 
 VIEW = ViewOptions(scale=(0.8, 1.4), crop=(20, 30), jitter=0.2)

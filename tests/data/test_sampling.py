@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clan.core.errors import DataError
 from clan.data.datasets import open_dataset
 from clan.data.loading import class_counts, training_loader
 from clan.data.sampling import ClassDraw
-from clan.data.transforms import ViewOptions
-from clan.errors import DataError
+from clan.data.views import ViewOptions
 
 COUNTS = np.array([[90, 5, 0, 0], [80, 0, 0, 1], [99, 0, 0, 0], [99, 4, 0, 0]])
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clan.core.errors import DataError
+from clan.data.classes import CITYSCAPES, ClassSet, class_set
 from clan.data.datasets import open_dataset
 from clan.data.description import LabelOptions
-from clan.data.labels import CITYSCAPES, ClassSet, class_set
-from clan.errors import DataError
 
 SIXTEEN = class_set("cityscapes-16")
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from clan.data.labels import IGNORE
-from clan.data.transforms import (
+from clan.core.errors import DataError
+from clan.data.classes import IGNORE
+from clan.data.views import (
     PADDING,
     ViewOptions,
     augment,
@@ -15,7 +16,6 @@ from clan.data.transforms import (
     resize_image,
     resize_label,
 )
-from clan.errors import DataError
 
 HEIGHT, WIDTH = 40, 60
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from clan.config import load_config
-from clan.errors import RunError
+from clan.config.tree import load_config
+from clan.core.errors import RunError
 from clan.figures.health import draw_health
 from clan.figures.style import save_figure
-from clan.runs import RunFolder
+from clan.runs.folder import RunFolder
 
 
 def add_run(path: Path, name: str, scalars: dict[str, float]) -> Path:

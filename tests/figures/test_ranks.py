@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from clan.comparison.ranks import compare_ranks
 from clan.figures.ranks import draw_ranks
 from clan.figures.style import svg_text
-from clan.ranks import compare_ranks
 
 
 def test_every_system_is_named_once_and_the_control_is_bold() -> None:

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 
-from clan.errors import RunError
+from clan.core.errors import RunError
 from clan.figures.style import (
     SYSTEM_COLORS,
     by_system,

@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 from lightning.fabric import Fabric
 
-from clan.data.labels import ClassSet
+from clan.data.classes import ClassSet
 from clan.data.loading import Batch
 from clan.methods import METHODS, Method
 from clan.models.segmenter import ModelOptions, Segmenter
-from clan.optim import DiscriminatorOptimizerOptions, OptimOptions, SegmenterOptimizerOptions
+from clan.optim.options import (
+    DiscriminatorOptimizerOptions,
+    OptimOptions,
+    SegmenterOptimizerOptions,
+)
 
 CLASSES = ClassSet("three", ("a", "b", "c"), ((0, 0, 0), (9, 9, 9), (99, 9, 9)), {})
 PLAIN = OptimOptions(

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clan.losses.pseudo_labels import balanced_labels, soft_labels
 from clan.methods import METHODS, Progress, Reading, Stage
-from clan.pseudo_labels import balanced_labels, soft_labels
 from tests.methods.helpers import batch, build, parameters
 
 START = Progress(0, 10)

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clan.errors import DataError
+from clan.core.errors import DataError
 from clan.methods import METHODS, Progress, Reading, Stage
-from clan.optim import OptimOptions
+from clan.optim.options import OptimOptions
 from tests.methods.helpers import PLAIN, batch, build, parameters
 
 START = Progress(0, 10)

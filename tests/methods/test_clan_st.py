@@ -6,17 +6,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clan.losses import alignment_map
-from clan.methods import METHODS, Progress, Stage
-from clan.methods.clan_st import SHARES_DECAY
-from clan.optim import OptimOptions
-from clan.pseudo_labels import (
+from clan.losses.alignment import alignment_map
+from clan.losses.pseudo_labels import (
     balanced_labels,
     class_diversity,
     keep_shares,
     winner_labels,
     won_shares,
 )
+from clan.methods import METHODS, Progress, Stage
+from clan.methods.clan_st import SHARES_DECAY
+from clan.optim.options import OptimOptions
 from tests.methods.helpers import PLAIN, batch, build, parameters
 from tests.methods.test_cbst import Two
 

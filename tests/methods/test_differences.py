@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from clan.config import load_config
-from clan.data.labels import CITYSCAPES
+from clan.config.tree import load_config
+from clan.core.errors import ConfigError
+from clan.data.classes import CITYSCAPES
 from clan.data.loading import Batch
-from clan.errors import ConfigError
-from clan.losses import segmentation_loss
+from clan.losses.segmentation import segmentation_loss
 from clan.methods import METHODS, Progress
 from clan.models.discriminator import Discriminator
 from clan.models.segmenter import ModelOptions, Segmenter
@@ -133,7 +133,7 @@ def test_the_clamp_is_silent_elsewhere(gamma):
 
 def test_the_mean_is_the_sum_over_the_pixels():
     """Row 8: for images of one size, a sum is the mean with other rates and weights."""
-    from clan.losses import adversarial_loss
+    from clan.losses.adversarial import adversarial_loss
 
     z, weight = torch.randn(1, 1, 8, 16), torch.rand(1, 1, 8, 16)
     summed = (weight * F.binary_cross_entropy_with_logits(z, z * 0, reduction="none")).sum()

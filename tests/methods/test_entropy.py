@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clan.losses import entropy_loss, information_map
+from clan.losses.entropy import entropy_loss, information_map
 from clan.methods import Progress
 from tests.methods.helpers import batch, build, parameters
 

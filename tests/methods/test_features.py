@@ -10,13 +10,8 @@ import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
 
-from clan.losses import (
-    cell_shares,
-    class_shares,
-    confusion_loss,
-    size_bounds,
-    size_constraint_loss,
-)
+from clan.losses.adversarial import confusion_loss
+from clan.losses.shares import cell_shares, class_shares, size_bounds, size_constraint_loss
 from clan.methods import METHODS, Progress
 from clan.models.discriminator import FeatureDiscriminator
 from clan.models.segmenter import ModelOptions, Segmenter

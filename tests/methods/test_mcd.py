@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clan.losses import classifier_discrepancy
+from clan.losses.alignment import classifier_discrepancy
 from clan.methods import Progress
-from clan.optim import OptimOptions, SegmenterOptimizerOptions
+from clan.optim.options import OptimOptions, SegmenterOptimizerOptions
 from tests.methods.helpers import batch, build, parameters
 
 START = Progress(0, 10)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from clan.methods import METHODS, Progress
-from clan.optim import OptimOptions
+from clan.optim.options import OptimOptions
 from tests.methods.helpers import PLAIN, batch, build, parameters
 
 START = Progress(0, 10)

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from clan.config import load_config
-from clan.data.labels import CITYSCAPES
+from clan.config.tree import load_config
+from clan.data.classes import CITYSCAPES
 from clan.data.loading import Batch
 from clan.methods import METHODS, Method, Progress
 from clan.models.segmenter import Segmenter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clan.data.labels import CITYSCAPES
+from clan.data.classes import CITYSCAPES
 from clan.models.segmenter import ModelOptions, Segmenter
 
 SMALL = ModelOptions(encoder="resnet18", width=4, aspp_rates=(1, 2))

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clan.data.labels import ClassSet
-from clan.losses import weight_discrepancy
-from clan.models.fcn8s import bilinear_kernel
+from clan.data.classes import ClassSet
+from clan.losses.alignment import weight_discrepancy
+from clan.models.decoders.fcn8s import bilinear_kernel
+from clan.models.encoders.vgg import VGG16
 from clan.models.segmenter import ModelOptions, Segmenter
-from clan.models.vgg import VGG16
 
 CLASSES = ClassSet("three", ("a", "b", "c"), ((0, 0, 0), (9, 9, 9), (99, 9, 9)), {})
 # torchvision's vgg16: position of every convolution in `features`

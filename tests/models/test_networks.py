@@ -7,12 +7,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from clan.data.labels import ClassSet
+from clan.data.classes import ClassSet
 from clan.models.batchnorm import MOMENTUM, POLICY, set_statistics
+from clan.models.decoders.deeplab import ASPP
 from clan.models.discriminator import Discriminator
-from clan.models.heads import ASPP
-from clan.models.mobilenet import MobileNetV2
-from clan.models.resnet import ResNet
+from clan.models.encoders.mobilenet import MobileNetV2
+from clan.models.encoders.resnet import ResNet
 from clan.models.segmenter import ModelOptions, Segmenter
 
 CLASSES = ClassSet("three", ("a", "b", "c"), ((0, 0, 0), (9, 9, 9), (99, 9, 9)), {})

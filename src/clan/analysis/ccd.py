@@ -31,10 +31,10 @@ from clan.analysis.images import (
 )
 from clan.analysis.networks import load_network, network_files
 from clan.analysis.results import Result, matrix, read_alike, write_result
-from clan.errors import RunError
-from clan.inference import pick_device
+from clan.core.errors import RunError
 from clan.models.segmenter import Segmenter
-from clan.runs import RunFolder
+from clan.runs.folder import RunFolder
+from clan.scoring.inference import pick_device
 
 
 @dataclass(frozen=True)

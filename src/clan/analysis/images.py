@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clan.config import Config
+from clan.config.tree import Config
+from clan.core.errors import ConfigError, DataError
+from clan.data.classes import IGNORE
 from clan.data.datasets import Dataset
-from clan.data.labels import IGNORE
 from clan.data.loading import evaluation_loader
-from clan.data.transforms import random_order
-from clan.domains import open_domain
-from clan.errors import ConfigError, DataError
-from clan.inference import evaluating
+from clan.data.views import random_order
+from clan.models.encoders.vgg import VGGFeatures
 from clan.models.segmenter import Segmenter
-from clan.models.vgg import VGGFeatures
+from clan.scoring.inference import evaluating
+from clan.training.domains import open_domain
 
 FeatureKind = Literal["encoder", "logits", "softmax"]
 Labels = Literal["truth", "pseudo"]

@@ -31,17 +31,17 @@ from clan.analysis.images import (
 )
 from clan.analysis.networks import load_network, network_files
 from clan.analysis.results import Result, write_result
-from clan.config import Config
+from clan.config.tree import Config
+from clan.core.errors import ConfigError
 from clan.data.datasets import Dataset, open_dataset
-from clan.data.transforms import random_generator
-from clan.domains import open_domain
-from clan.errors import ConfigError
-from clan.evaluation import score
-from clan.inference import pick_device
-from clan.losses import alignment_map
+from clan.data.views import random_generator
+from clan.losses.alignment import alignment_map
 from clan.models.segmenter import Segmenter
-from clan.models.weights import load_segmenter
-from clan.runs import RunFolder
+from clan.runs.folder import RunFolder
+from clan.scoring.inference import pick_device
+from clan.scoring.score import score
+from clan.training.domains import open_domain
+from clan.weights.model_files import load_segmenter
 
 TEMPERATURE = 0.05
 """Of SND's similarities (Saito et al. 2021)."""

@@ -25,14 +25,14 @@ from clan.analysis.images import (
 )
 from clan.analysis.networks import load_network, network_files
 from clan.analysis.results import Result, write_result
-from clan.checkpoint import load_checkpoint
-from clan.data.labels import IGNORE, ClassSet
-from clan.errors import RunError
-from clan.inference import pick_device
-from clan.losses import Distance, alignment_map
+from clan.core.errors import RunError
+from clan.data.classes import IGNORE, ClassSet
+from clan.losses.alignment import Distance, alignment_map
 from clan.models.discriminator import SMALLEST_INPUT, Discriminator
 from clan.models.segmenter import Segmenter
-from clan.runs import RunFolder
+from clan.runs.checkpoint import load_checkpoint
+from clan.runs.folder import RunFolder
+from clan.scoring.inference import pick_device
 
 D_KEYS = "discriminator."
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from clan.config import Config
-from clan.data.labels import ClassSet
-from clan.errors import RunError
+from clan.config.tree import Config
+from clan.core.errors import RunError
+from clan.data.classes import ClassSet
 from clan.models.segmenter import Segmenter
-from clan.models.start import start_from
-from clan.models.weights import load_segmenter
-from clan.runs import RunFolder
+from clan.runs.folder import RunFolder
+from clan.weights.model_files import load_segmenter
+from clan.weights.start import start_from
 
 
 def network_files(run: RunFolder, steps: Sequence[int] | None = None) -> dict[int, Path | None]:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clan.config import Config
-from clan.data.labels import ClassSet
-from clan.errors import ClanError, RunError
-from clan.files import write_whole
-from clan.runs import RunFolder
+from clan.config.tree import Config
+from clan.core.errors import ClanError, RunError
+from clan.core.files import write_whole
+from clan.data.classes import ClassSet
+from clan.runs.folder import RunFolder
 
 FORMAT = 1
 FOLDER = "analysis"

@@ -25,12 +25,12 @@ from clan.analysis.images import (
 )
 from clan.analysis.networks import load_network, network_files
 from clan.analysis.results import Result, write_result
-from clan.data.labels import ClassSet
-from clan.data.transforms import random_generator
-from clan.errors import ConfigError, DataError
-from clan.inference import pick_device
+from clan.core.errors import ConfigError, DataError
+from clan.data.classes import ClassSet
+from clan.data.views import random_generator
 from clan.models.segmenter import Segmenter
-from clan.runs import RunFolder
+from clan.runs.folder import RunFolder
+from clan.scoring.inference import pick_device
 
 PREFERRED = ("building", "traffic sign", "sign", "pole", "vegetation", "tree")
 """The classes of the paper's figure, under the names of the Cityscapes and of CamVid."""

@@ -8,7 +8,7 @@ import typer
 
 from clan.cli import analysis, bench, data, networks, scoring, training
 from clan.cli.common import CANNOT, INTERRUPTED, complain
-from clan.errors import ClanError
+from clan.core.errors import ClanError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,8 +33,8 @@ def main() -> None:
     try:
         app()
     except ClanError as error:
-        from clan.processes import OtherProcess
-        from clan.training import Interrupted
+        from clan.training.loop import Interrupted
+        from clan.training.processes import OtherProcess
 
         if isinstance(error, OtherProcess):
             # the first process tells, and gives the exit code

@@ -70,7 +70,7 @@ def ccd(
     Example: `clan analyse ccd runs/*/seed0 --images 200`
     """
     from clan.analysis.ccd import CCDOptions, analyse_ccd
-    from clan.runs import RunFolder
+    from clan.runs.folder import RunFolder
 
     options = _options(
         CCDOptions,
@@ -124,7 +124,7 @@ def tsne(
     Example: `clan analyse tsne runs/source_only/seed0 runs/clan/seed0 --classes road,sidewalk,car`
     """
     from clan.analysis.tsne import TSNEOptions, analyse_tsne
-    from clan.runs import RunFolder
+    from clan.runs.folder import RunFolder
 
     options = _options(
         TSNEOptions,
@@ -170,7 +170,7 @@ def maps(
     Example: `clan analyse maps runs/clan/seed0 --before runs/source_only/seed0`
     """
     from clan.analysis.maps import MapsOptions, analyse_maps
-    from clan.runs import RunFolder
+    from clan.runs.folder import RunFolder
 
     options = _options(
         MapsOptions,
@@ -215,9 +215,10 @@ def figure(
     `clan figure study runs/clan-sweep runs/tan/seed* --out study.pdf`
     """
     from clan.figures.kinds import FigureOptions, draw_figure
+    from clan.studies.sweep.kinds import KINDS
 
     options = FigureOptions(class_name=class_name, images=images, baseline=baseline)
-    draw_figure(kind, runs, out, options, dpi)
+    draw_figure(kind, runs, out, options, dpi, KINDS)
     tell(str(out))
 
 
@@ -225,7 +226,7 @@ def _options(kind: Any, **values: Any) -> Any:
     """Make an analysis' options, refusing words that are none of a choice's."""
     from typing import Literal, get_args, get_origin, get_type_hints
 
-    from clan.errors import ConfigError, nearest
+    from clan.core.errors import ConfigError, nearest
 
     for name, hint in get_type_hints(kind).items():
         if get_origin(hint) is Literal and values[name] not in get_args(hint):
@@ -236,7 +237,7 @@ def _options(kind: Any, **values: Any) -> Any:
 
 
 def _numbers(text: str | None) -> Sequence[int] | None:
-    from clan.errors import ConfigError
+    from clan.core.errors import ConfigError
 
     if text is None:
         return None

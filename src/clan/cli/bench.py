@@ -96,9 +96,10 @@ def bench(
 
     `clan bench mytask/ data.root=data --table-only --page results.md`
     """
-    from clan.bench.run import Request
-    from clan.bench.run import bench as run_bench
-    from clan.errors import ConfigError
+    from clan.core.errors import ConfigError
+    from clan.demo import draw_town
+    from clan.studies.bench.run import Request
+    from clan.studies.bench.run import bench as run_bench
 
     listed = _split(seeds)
     if wrong := [text for text in listed if not text.lstrip("-").isdecimal()]:
@@ -119,7 +120,7 @@ def bench(
         notes=notes,
         records=records,
     )
-    run_bench(request, Console())
+    run_bench(request, Console(), make_data=draw_town)
 
 
 def _split(values: list[str] | None) -> list[str]:

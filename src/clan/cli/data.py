@@ -49,7 +49,7 @@ def data_check(
 
     Examples: `clan data check town/clan data.root=data/town`, `clan data check mydata.yaml`
     """
-    from clan.domains import check_domains
+    from clan.training.domains import check_domains
 
     console = Console()
     if not check_domains(config, overrides or [], workers, console):

@@ -31,7 +31,7 @@ def predict(
     Examples: `clan predict runs/clan/seed0 photos/ --out predictions`,
     `clan predict model.safetensors leftImg8bit/test --out submission --format cityscapes`
     """
-    from clan.predict import load, predict_files
+    from clan.prediction.predictor import load, predict_files
 
     written = predict_files(
         load(model, device=device), images, out, overwrite=overwrite, style=style
@@ -63,7 +63,7 @@ def convert(
 
     Example: `clan convert GTA5_100000.pth --out model.safetensors`
     """
-    from clan.models.convert import convert as convert_weights
+    from clan.weights.convert import convert as convert_weights
 
     report = convert_weights(file, out, layout, to, classes, partial)
     Console().print("\n".join(report.lines(every)), markup=False, highlight=False, soft_wrap=True)

@@ -95,10 +95,15 @@ def evaluate(
             model, dataset, root, split, device, snapshots, {**labelled, "--scales": scales != "1"}
         )
         return
-    from clan.evaluation import evaluate_model, protocol_name
-    from clan.protocol import choose_protocol, parse_scales
+    from clan.figures.confusion import check_path, draw_confusion
+    from clan.prediction.evaluate import evaluate as evaluate_model
+    from clan.prediction.evaluate import protocol_name
+    from clan.scoring.protocol import choose_protocol, parse_scales
+    from clan.scoring.rendering import score_table
 
-    scores = evaluate_model(
+    if confusion is not None:
+        check_path(confusion)
+    evaluation = evaluate_model(
         model,
         dataset=dataset,
         root=root,
@@ -112,9 +117,11 @@ def evaluate(
             scales=parse_scales(scales),
         ),
         submit=submit,
-        confusion=confusion,
     )
-    Console().print(scores.render())
+    if confusion is not None:
+        title = f"{evaluation.name} on {evaluation.dataset} {evaluation.split}"
+        draw_confusion(evaluation.scores, confusion, title)
+    Console().print(score_table(evaluation.scores))
 
 
 def compare(
@@ -145,7 +152,7 @@ def compare(
 
     Examples: `clan compare runs/*/seed*`, `clan compare runs/*/seed* --paper gta5 --format latex`
     """
-    from clan.comparison import compare as compare_runs
+    from clan.comparison.compare import compare as compare_runs
 
     comparison = compare_runs(
         runs or [], baseline=baseline, oracle=oracle, subset=subset, paper=paper
@@ -165,7 +172,7 @@ def health(
 
     Example: `clan health runs/*/seed*`
     """
-    from clan.health_table import show_health
+    from clan.runs.health_table import show_health
 
     show_health(runs, Console())
 
@@ -193,7 +200,7 @@ def report(
 
     Example: `clan report runs/*/seed0 --out report.html`
     """
-    from clan.report import write_report
+    from clan.reporting import write_report
 
     written = write_report(
         runs,
@@ -222,8 +229,8 @@ def evaluate_label_free(
     """Score without labels, as `clan evaluate --label-free` asks; print the scores."""
     from clan.analysis.label_free import LabelFreeOptions, label_free, score_images
     from clan.analysis.label_free_table import scores_table
-    from clan.errors import ConfigError
-    from clan.runs import RunFolder
+    from clan.core.errors import ConfigError
+    from clan.runs.folder import RunFolder
 
     if beside := [name for name, given in others.items() if given]:
         raise ConfigError(f"{', '.join(beside)} belongs to scores with labels; leave it out")
@@ -248,7 +255,7 @@ def evaluate_label_free(
 def compare_label_free(runs: Sequence[Path], style: str) -> None:
     """Print which checkpoint label-free scores would choose, where runs have such scores."""
     from clan.analysis.choice import checkpoint_choices, choices_markdown, write_choices
-    from clan.errors import RunError
+    from clan.core.errors import RunError
 
     if style not in ("text", "markdown"):
         return

@@ -41,8 +41,8 @@ def presets(
     Examples: `clan presets`, `clan presets gta5-cityscapes/paper`, `clan presets '*/clan'`,
     `clan presets town/tan town/clan`
     """
-    from clan.config import differences, dump_config, load_config
-    from clan.config_files import matching_presets, preset_folders
+    from clan.config.files import matching_presets, preset_folders
+    from clan.config.tree import differences, dump_config, load_config
 
     if not names:
         alike: dict[str, list[str]] = {}
@@ -97,13 +97,13 @@ def train(
     Ctrl-C writes a checkpoint and says how to go on. Many machines: start the same command on
     each through torchrun, with `training.nodes` set.
     """
-    from clan.config import load_config
-    from clan.training import train as run_training
+    from clan.config.tree import load_config
+    from clan.training.loop import train as run_training
 
     config = load_config(preset, overrides or [])
     if dry_run:
-        from clan.dry_run import dry_run as try_updates
-        from clan.dry_run import print_dry_run
+        from clan.training.dry_run import dry_run as try_updates
+        from clan.training.dry_run import print_dry_run
 
         print_dry_run(try_updates(config), config, Console())
         return
@@ -128,9 +128,9 @@ def resume(
 
     `clan resume runs/clan/seed0 training.devices=4`
     """
-    from clan.config import load_config
-    from clan.runs import RunFolder
-    from clan.training import train as run_training
+    from clan.config.tree import load_config
+    from clan.runs.folder import RunFolder
+    from clan.training.loop import train as run_training
 
     config = load_config(RunFolder.open(run).config_file, overrides or [])
     finished = run_training(config, run, resume=True)
@@ -172,7 +172,7 @@ def sweep(
 
     `clan sweep town/clan model.aspp_rates=[1,2],[1,2,4,6] method.lambda_local=10,40 --out study`
     """
-    from clan.sweep.study import sweep as run_sweep
+    from clan.studies.sweep.study import sweep as run_sweep
 
     study = run_sweep(preset, grid, out, jobs=jobs)
     typer.echo(f"study: {study.root}")

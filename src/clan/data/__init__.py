@@ -1,1 +1,4 @@
-"""Data: class sets and label maps, data sets and their files, views, batches, and checks."""
+"""Data sets on disk: class sets, label maps, reading, views, sampling and batches.
+
+Imports core alone; it knows no network and no configuration.
+"""

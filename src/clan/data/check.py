@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 from torch.utils.data import Dataset as TorchDataset
 
+from clan.core.errors import DataError
 from clan.data import images
 from clan.data.datasets import Dataset, Item
 from clan.data.loading import Loader
-from clan.errors import DataError
 
 _SHOWN = 50  # problems in the rendered report; `CheckReport.problems` has all
 

@@ -15,13 +15,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clan.core.errors import DataError, nearest
 from clan.data import images, listing
+from clan.data.classes import NO_CLASSES, ClassSet, class_set
 from clan.data.description import SplitPatterns, read_description
 from clan.data.images import Encoding
 from clan.data.label_maps import LabelMap
-from clan.data.labels import NO_CLASSES, ClassSet, class_set
-from clan.data.transforms import resize_image
-from clan.errors import DataError, nearest
+from clan.data.views import resize_image
 
 BUILTIN_DATASETS = ("camvid", "camvid-segnet", "cityscapes", "gta5", "synthia")
 """Data sets whose original folder layout is known; each needs a root."""

@@ -9,12 +9,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
+from clan.core.errors import DataError, nearest
+from clan.core.options import Options
+from clan.core.yamlfile import read_yaml
+from clan.data.classes import CITYSCAPES_IDS, SYNTHIA_IDS, ClassSet
 from clan.data.images import Encoding
 from clan.data.label_maps import ColorMap, LabelMap, parse_color
-from clan.data.labels import CITYSCAPES_IDS, SYNTHIA_IDS, ClassSet
-from clan.data.yamlfile import read_yaml
-from clan.errors import DataError, nearest
-from clan.options import Options
 
 NAMED_MAPS: Mapping[str, Mapping[int, str]] = {
     "cityscapes-ids": CITYSCAPES_IDS,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from clan.errors import DataError
+from clan.core.errors import DataError
 
 Encoding = Literal["index", "color", "synthia"]
 

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clan.data.labels import IGNORE, ClassSet
-from clan.errors import DataError, nearest
+from clan.core.errors import DataError, nearest
+from clan.data.classes import IGNORE, ClassSet
 
 _OUTSIDE = 254  # table entry of a raw value that the map does not list
 

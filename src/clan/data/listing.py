@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clan.errors import DataError, nearest
+from clan.core.errors import DataError, nearest
 
 Key = tuple[str, ...]
 """What the wildcards of a pattern matched, in order."""

@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from clan.core.errors import ClanError, DataError
 from clan.data.datasets import Dataset
 from clan.data.sampling import ClassDraw, LabelCounts, sample_index
-from clan.data.transforms import (
+from clan.data.views import (
     RareCrops,
     ViewOptions,
     augment,
@@ -27,7 +28,6 @@ from clan.data.transforms import (
     random_generator,
     resize_image,
 )
-from clan.errors import ClanError, DataError
 
 T = TypeVar("T")
 

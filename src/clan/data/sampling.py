@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 
+from clan.core.errors import ClanError, DataError
 from clan.data.datasets import Dataset
-from clan.data.transforms import class_generator, random_order
-from clan.errors import ClanError, DataError
+from clan.data.views import class_generator, random_order
 
 
 def sample_index(seed: int, stream: int, position: int, length: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clan.analysis.ccd import CCD, read_ccd
-from clan.errors import ConfigError, RunError, nearest
+from clan.core.errors import ConfigError, RunError, nearest
 from clan.figures.curves import average_seeds
 from clan.figures.kinds import FigureOptions
 from clan.figures.style import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from clan.errors import RunError
+from clan.core.errors import RunError
 from clan.figures.kinds import FigureOptions
 from clan.figures.style import (
     COLUMN,
@@ -23,7 +23,7 @@ from clan.figures.style import (
     system_colors,
     system_legend,
 )
-from clan.runs import RunFolder
+from clan.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

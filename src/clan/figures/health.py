@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clan.errors import RunError
+from clan.core.errors import RunError
 from clan.figures.kinds import FigureOptions
 from clan.figures.style import (
     FAINT,
@@ -21,8 +21,8 @@ from clan.figures.style import (
     system_colors,
     system_label,
 )
-from clan.health import WINS
-from clan.runs import RunFolder
+from clan.runs.folder import RunFolder
+from clan.runs.health import WINS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clan.errors import ConfigError, RunError, nearest
+from clan.core.errors import ConfigError, RunError, nearest
 from clan.figures.style import check_suffix, save_figure
-from clan.runs import RunFolder
+from clan.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +32,8 @@ class FigureOptions:
 class Kind:
     """One kind of figure: what it shows, and the function that draws it, ``module:name``.
 
-    The function takes run folders and `FigureOptions` and returns a Figure.
+    The module is one of `clan.figures`, or given in full. The function takes run folders and
+    `FigureOptions`, and returns a Figure.
     """
 
     shows: str
@@ -44,7 +45,7 @@ class Kind:
         """Draw it; modules are imported when they are needed."""
         module, _, name = self.function.partition(":")
         function: Callable[[Sequence[Path], FigureOptions], Any] = getattr(
-            import_module(f"clan.figures.{module}"), name
+            import_module(module if "." in module else f"clan.figures.{module}"), name
         )
         figure: Figure = function(runs, options)
         return figure
@@ -53,7 +54,6 @@ class Kind:
 KINDS = {
     "curves": Kind("learning curves: target mIoU, losses, D's health", "curves:draw_curves"),
     "health": Kind("D's accuracy, logits, loss; its share of G's gradient", "health:draw_health"),
-    "study": Kind("mIoU and D's loss over a sweep's settings", "study:draw_folder", of_study=True),
     "ccd": Kind("cluster-centre distance over the steps", "ccd:draw_steps"),
     "ccd-classes": Kind("cluster-centre distance per class, at the end", "ccd:draw_classes"),
     "tsne": Kind("t-SNE of pixel features, a panel per run", "tsne:draw_tsne"),
@@ -71,26 +71,28 @@ def draw_figure(
     out: Path,
     options: FigureOptions | None = None,
     dpi: int = 300,
+    kinds: Mapping[str, Kind] = KINDS,
 ) -> None:
     """Draw a figure of runs into a file.
 
     Args:
-        kind: a key of `KINDS`.
+        kind: a key of ``kinds``.
         runs: run folders; seeds of one name are one system. For ``study`` first its folder, then
             the runs of a system to compare with.
         out: .png, .svg or .pdf.
         options: what the figure may be told.
         dpi: of a .png.
+        kinds: the figures there are, by name.
 
     Raises:
         ConfigError: an unknown kind.
         RunError: no run there, an analysis that is missing or not alike, an unwritable file.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"unknown figure {kind!r}{nearest(kind, KINDS)}")
+    if kind not in kinds:
+        raise ConfigError(f"unknown figure {kind!r}{nearest(kind, kinds)}")
     check_suffix(out)
     if not runs:
         raise RunError("no run given; name run folders")
-    first = [Path(runs[0])] if KINDS[kind].of_study else []
+    first = [Path(runs[0])] if kinds[kind].of_study else []
     folders = [*first, *(RunFolder.open(run).path for run in runs[len(first) :])]
-    save_figure(KINDS[kind].draw(folders, options or FigureOptions()), out, dpi)
+    save_figure(kinds[kind].draw(folders, options or FigureOptions()), out, dpi)

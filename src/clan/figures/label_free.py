@@ -12,7 +12,7 @@ import numpy as np
 from clan.analysis.choice import LEAST_STEPS, rank_correlation
 from clan.analysis.label_free import HIGHER_IS_BETTER, TITLES
 from clan.analysis.results import Result, matrix, read_alike
-from clan.errors import RunError
+from clan.core.errors import RunError
 from clan.figures.kinds import FigureOptions
 from clan.figures.style import (
     PAGE,

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clan.config import Config
+from clan.config.tree import Config
+from clan.core.errors import ConfigError, RunError
+from clan.data.classes import IGNORE
 from clan.data.datasets import Dataset
-from clan.data.labels import IGNORE
-from clan.domains import open_domains
-from clan.errors import ConfigError, RunError
 from clan.figures.kinds import FigureOptions
 from clan.figures.style import (
     FAINT,
@@ -23,9 +22,10 @@ from clan.figures.style import (
     system_label,
     system_order,
 )
-from clan.pictures import NOT_LABELLED, present
-from clan.predict import load
-from clan.runs import RunFolder
+from clan.prediction.pictures import NOT_LABELLED, present
+from clan.prediction.predictor import load
+from clan.runs.folder import RunFolder
+from clan.training.domains import open_domains
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from clan.comparison.ranks import LEVEL, RankTest, groups
 from clan.figures.style import FAINT, INK, PAGE, RULE, new_figure, paper_style
-from clan.ranks import LEVEL, RankTest, groups
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

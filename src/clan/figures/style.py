@@ -13,8 +13,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clan.errors import RunError, nearest
-from clan.files import write_whole
+from clan.core.errors import RunError, nearest
+from clan.core.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clan.comparison import compare
-from clan.errors import RunError
+from clan.comparison.compare import compare
+from clan.core.errors import RunError
 from clan.figures.kinds import FigureOptions
 from clan.figures.style import (
     INK,

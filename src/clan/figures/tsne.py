@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clan.analysis.results import Result, read_alike
-from clan.errors import RunError
+from clan.core.errors import RunError
 from clan.figures.kinds import FigureOptions
 from clan.figures.style import (
     INK,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from clan.methods.adabn import AdaBN
 from clan.methods.advent import AdvEnt
-from clan.methods.base import Method, MethodOptions, Progress
 from clan.methods.cbst import CBST
 from clan.methods.cda import CDA
 from clan.methods.clan import CLAN
 from clan.methods.clan_st import CLANST
+from clan.methods.contract import Method, MethodOptions, Progress
 from clan.methods.cross_city import CrossCity
 from clan.methods.cycada_feature import CyCADAFeature
 from clan.methods.fcns_wild import FCNsInTheWild

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.methods.base import MethodOptions, Progress
+from clan.methods.contract import MethodOptions, Progress
 from clan.methods.source_only import SourceOnly
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from clan.losses import information_map
+from clan.losses.entropy import information_map
 from clan.methods.tan import TAN, AdversarialOptions
 
 

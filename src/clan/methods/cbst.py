@@ -34,22 +34,22 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from clan.data.labels import IGNORE
+from clan.data.classes import IGNORE
 from clan.data.loading import Batch
-from clan.losses import cell_shares
-from clan.methods.base import MethodOptions
-from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
-from clan.methods.rounds import check_portions, count_confidences, divide, round_number
-from clan.methods.stages import Reading, Stage, StageDomains
-from clan.models.segmenter import Segmenter
-from clan.optim import OptimOptions
-from clan.pseudo_labels import (
+from clan.losses.pseudo_labels import (
     balanced_labels,
     class_diversity,
     confidence_thresholds,
     pseudo_label_loss,
     soft_labels,
 )
+from clan.losses.shares import cell_shares
+from clan.methods.contract import MethodOptions
+from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
+from clan.methods.rounds import check_portions, count_confidences, divide, round_number
+from clan.methods.stages import Reading, Stage, StageDomains
+from clan.models.segmenter import Segmenter
+from clan.optim.options import OptimOptions
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -27,17 +27,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from clan.data.labels import IGNORE
+from clan.core.errors import DataError
+from clan.data.classes import IGNORE
 from clan.data.loading import Batch
-from clan.errors import DataError
-from clan.losses import class_shares
-from clan.methods.base import MethodOptions
+from clan.losses.pseudo_labels import pseudo_label_loss
+from clan.losses.shares import class_shares
+from clan.methods.contract import MethodOptions
 from clan.methods.features import deepest
 from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
 from clan.methods.stages import Reading, Stage, StageDomains, steps_left
 from clan.models.segmenter import Segmenter
-from clan.optim import OptimOptions
-from clan.pseudo_labels import pseudo_label_loss
+from clan.optim.options import OptimOptions
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -103,7 +103,7 @@ class CDA(LabelledTarget):
 
     def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
         """Solve both tasks on the source, then answer them for every target image."""
-        from clan import superpixels
+        from clan.losses import superpixels
 
         classes, shares = self._learn_tasks(domains)
         table = torch.zeros(domains.target_images, len(self.segmenter.classes))
@@ -120,7 +120,7 @@ class CDA(LabelledTarget):
 
     def _learn_tasks(self, domains: StageDomains) -> tuple[Pipeline, Pipeline]:
         """Return the classifier of superpixels and the regression of images' distributions."""
-        from clan import superpixels
+        from clan.losses import superpixels
 
         C = len(self.segmenter.classes)
         x, y, descriptions, shares = [], [], [], []
@@ -148,7 +148,7 @@ class CDA(LabelledTarget):
         self, batch: Batch
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
         """Return an image's superpixels (h, w), their descriptions, and its own."""
-        from clan import superpixels
+        from clan.losses import superpixels
 
         with self.fabric.autocast():
             features = deepest(self.segmenter.encode(batch["image"]))[0].float().cpu().numpy()

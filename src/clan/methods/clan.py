@@ -17,8 +17,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clan.losses import Distance, alignment_map, weight_discrepancy
-from clan.methods.base import Progress
+from clan.losses.alignment import Distance, alignment_map, weight_discrepancy
+from clan.methods.contract import Progress
 from clan.methods.tan import TAN, AdversarialOptions
 
 

@@ -37,18 +37,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from clan.data.labels import IGNORE
+from clan.data.classes import IGNORE
 from clan.data.loading import Batch
-from clan.losses import alignment_map
-from clan.methods.base import MicroBatch, Progress
-from clan.methods.clan import CLAN
-from clan.methods.rounds import check_portions, count_confidences, divide, round_number
-from clan.methods.stages import Reading, Stage, StageDomains
-from clan.mixing import at_size, class_mask, paste, strong_view
-from clan.models.batchnorm import POLICY
-from clan.models.segmenter import Segmenter
-from clan.optim import OptimOptions
-from clan.pseudo_labels import (
+from clan.losses.alignment import alignment_map
+from clan.losses.mixing import at_size, class_mask, paste, strong_view
+from clan.losses.pseudo_labels import (
     balanced_labels,
     class_diversity,
     confidence_thresholds,
@@ -56,6 +49,13 @@ from clan.pseudo_labels import (
     winner_labels,
     won_shares,
 )
+from clan.methods.clan import CLAN
+from clan.methods.contract import MicroBatch, Progress
+from clan.methods.rounds import check_portions, count_confidences, divide, round_number
+from clan.methods.stages import Reading, Stage, StageDomains
+from clan.models.batchnorm import POLICY
+from clan.models.segmenter import Segmenter
+from clan.optim.options import OptimOptions
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

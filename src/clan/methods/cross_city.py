@@ -25,12 +25,13 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.losses import adversarial_loss, cell_shares
-from clan.methods.base import Progress
+from clan.losses.adversarial import adversarial_loss
+from clan.losses.shares import cell_shares
+from clan.methods.contract import Progress
 from clan.methods.features import FeatureAdversary, FeatureOptions, Judged, deepest
 from clan.models.discriminator import SOURCE
 from clan.models.segmenter import Segmenter
-from clan.optim import OptimOptions
+from clan.optim.options import OptimOptions
 
 
 class CrossCity(FeatureAdversary):

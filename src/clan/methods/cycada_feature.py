@@ -19,12 +19,12 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.losses import adversarial_loss
-from clan.methods.base import Progress
+from clan.losses.adversarial import adversarial_loss
+from clan.methods.contract import Progress
 from clan.methods.features import FeatureAdversary, FeatureOptions, Judged, deepest
 from clan.models.discriminator import SOURCE
 from clan.models.segmenter import Features, Segmenter
-from clan.optim import OptimOptions
+from clan.optim.options import OptimOptions
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

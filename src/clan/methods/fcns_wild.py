@@ -31,11 +31,12 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.losses import class_shares, confusion_loss, size_bounds, size_constraint_loss
-from clan.methods.base import Progress
+from clan.losses.adversarial import confusion_loss
+from clan.losses.shares import class_shares, size_bounds, size_constraint_loss
+from clan.methods.contract import Progress
 from clan.methods.features import FeatureAdversary, FeatureOptions, Judged, deepest
 from clan.models.segmenter import Segmenter
-from clan.optim import OptimOptions
+from clan.optim.options import OptimOptions
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

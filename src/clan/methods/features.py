@@ -14,13 +14,13 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.losses import adversarial_loss
-from clan.methods.base import Method, MethodOptions, Progress, frozen
+from clan.losses.adversarial import adversarial_loss
+from clan.methods.contract import Method, MethodOptions, Progress, frozen
 from clan.methods.stages import Stage, steps_left
 from clan.models.discriminator import SOURCE, TARGET, FeatureDiscriminator
+from clan.models.encoders.vgg import VGGFeatures
 from clan.models.segmenter import Features, Segmenter
-from clan.models.vgg import VGGFeatures
-from clan.optim import OptimOptions
+from clan.optim.options import OptimOptions
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

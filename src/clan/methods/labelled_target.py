@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.methods.base import Method, Progress
+from clan.methods.contract import Method, Progress
 
 SOURCE_STAGE = "source"
 

@@ -22,8 +22,8 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.losses import classifier_discrepancy
-from clan.methods.base import Method, MethodOptions, Progress, frozen
+from clan.losses.alignment import classifier_discrepancy
+from clan.methods.contract import Method, MethodOptions, Progress, frozen
 
 
 class MCD(Method):

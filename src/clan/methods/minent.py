@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.losses import entropy_loss
-from clan.methods.base import Method, MethodOptions, Progress
+from clan.losses.entropy import entropy_loss
+from clan.methods.contract import Method, MethodOptions, Progress
 
 
 class MinEnt(Method):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
+from clan.losses.pseudo_labels import confidence_counts
 from clan.methods.stages import Stage, StageDomains
-from clan.pseudo_labels import confidence_counts
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -70,7 +70,7 @@ def count_confidences(
         fabric: gives device and processes.
 
     Returns:
-        As `clan.pseudo_labels.confidence_counts`.
+        As `clan.losses.pseudo_labels.confidence_counts`.
     """
     nothing = torch.zeros(0, classes, 1, 1, device=fabric.device)
     counts = confidence_counts(nothing, classes)

@@ -13,7 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.methods.base import Method, MethodOptions, Progress
+from clan.methods.contract import Method, MethodOptions, Progress
 
 
 class SourceOnly(Method):

@@ -13,7 +13,7 @@ from clan.data.loading import Batch
 
 
 class StageDomains(Protocol):
-    """What a method may do with whole data sets before a stage; `clan.stages` has the files.
+    """What a method may do with whole data sets before a stage; training has the files.
 
     Each process passes over its own share of the images, one image at a time and unaugmented:
     whoever counts sums the counts over the processes.

@@ -15,12 +15,12 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.losses import adversarial_loss
-from clan.methods.base import Method, MethodOptions, Progress, frozen
+from clan.losses.adversarial import adversarial_loss
+from clan.methods.contract import Method, MethodOptions, Progress, frozen
 from clan.methods.gradients import GradientNorm, share
 from clan.models.discriminator import SOURCE, TARGET, Discriminator, Upsampling
 from clan.models.segmenter import Segmenter
-from clan.optim import OptimOptions
+from clan.optim.options import OptimOptions
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -1,1 +1,4 @@
-"""The networks: encoders, classifiers, the segmenter, the discriminator, weights."""
+"""Networks: encoders, decoders, the segmenter G, the discriminator D, batch norm in two domains.
+
+Imports core and data's class sets; it knows nothing of domains, files or losses.
+"""

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from clan.data.labels import ClassSet
+from clan.core.options import Options
+from clan.data.classes import ClassSet
 from clan.models.batchnorm import freeze_affine
-from clan.models.fcn8s import FCN8s
-from clan.models.heads import ASPP
-from clan.models.mobilenet import MobileNetV2
-from clan.models.resnet import ResNet, StrideIn
-from clan.models.vgg import VGG16, VGGFeatures
-from clan.options import Options
+from clan.models.decoders.deeplab import ASPP
+from clan.models.decoders.fcn8s import FCN8s
+from clan.models.encoders.mobilenet import MobileNetV2
+from clan.models.encoders.resnet import ResNet, StrideIn
+from clan.models.encoders.vgg import VGG16, VGGFeatures
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -1,0 +1,59 @@
+"""What is wrong with a configuration, in sentences about the keys that the user wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
+
+from pydantic_core import ErrorDetails
+
+from clan.core.errors import nearest
+from clan.core.options import Options
+from clan.methods import METHODS
+
+
+def explain(details: ErrorDetails, whole: type[Options]) -> str:
+    """Turn one of pydantic's errors into a sentence about a key that the user wrote."""
+    key, group = _place(details, whole)
+    if details["type"] == "extra_forbidden":
+        return f"{key}: unknown key{nearest(key.split('.')[-1], group.model_fields)}"
+    if details["type"] == "union_tag_invalid":
+        name = str(details["input"].get("name"))
+        return f"method.name: unknown method {name!r}{nearest(name, METHODS)}"
+    if details["type"] == "union_tag_not_found":
+        return f"method.name: missing; valid: {', '.join(METHODS)}"
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "missing" or not key:
+        return f"{key}: {message}" if key else message
+    if isinstance(details["input"], Mapping):
+        # of a group as a whole: the message says which of its values are meant
+        return f"{key}: {message}"
+    return f"{key}: {message} (found {details['input']!r})"
+
+
+def _place(details: ErrorDetails, whole: type[Options]) -> tuple[str, type[Options]]:
+    """Return the key that an error is about, and the group of options that has or lacks it."""
+    group = whole
+    inner: type[Options] | None = whole
+    key: list[str] = []
+    for part in details["loc"]:
+        if key == ["method"] and part in METHODS:
+            # the union of methods adds its tag to the location: method.clan.epsilon
+            inner = METHODS[str(part)].Options
+        elif isinstance(part, int):
+            key.append(str(part))
+        elif inner is not None:
+            key.append(part)
+            group, inner = inner, _options_of(inner, part)
+        # else: the branch of a union that was tried, no key
+    return ".".join(key), group
+
+
+def _options_of(group: type[Options], name: str) -> type[Options] | None:
+    """Return the options below a field, None for a plain value."""
+    field = group.model_fields.get(name)
+    annotation = field.annotation if field is not None else None
+    candidates = [annotation, *get_args(annotation)]
+    candidates += [inner for candidate in candidates for inner in get_args(candidate)]
+    options = (c for c in candidates if isinstance(c, type) and issubclass(c, Options))
+    return next(options, None)

@@ -1,0 +1,316 @@
+"""A whole run as one typed, validated tree, and the presets that load into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from clan.config.errors import explain
+from clan.config.files import (
+    domain_tree,
+    find,
+    is_description,
+    override_key,
+    preset_names,
+    read_tree,
+)
+from clan.core.errors import ConfigError
+from clan.core.options import Options
+from clan.data.datasets import BUILTIN_DATASETS
+from clan.data.views import ViewOptions
+from clan.methods import METHODS, MethodOptions
+from clan.models.segmenter import ModelOptions
+from clan.optim.options import OptimOptions
+from clan.weights.model_files import model_file
+
+__all__ = [
+    "Config",
+    "DataOptions",
+    "DomainOptions",
+    "TrainingOptions",
+    "anchored",
+    "differences",
+    "dump_config",
+    "flat",
+    "is_configuration",
+    "load_config",
+    "preset_names",
+]
+
+if TYPE_CHECKING:
+    AnyMethod = MethodOptions
+else:
+    AnyMethod = Annotated[
+        Union[tuple(m.Options for m in METHODS.values())],  # noqa: UP007
+        Field(discriminator="name"),
+    ]
+
+
+class DomainOptions(Options):
+    """Where the images of a domain come from."""
+
+    dataset: str
+    """A built-in data set (gta5, synthia, cityscapes), a description (.yaml), or a folder."""
+    root: str | None = None
+    """The data set's folder, relative to data.root; a description may name its own instead."""
+    split: str = "train"
+    """Which split of the data set."""
+
+
+def _none(value: Any) -> Any:
+    """Let ``none`` stand for YAML's null."""
+    return None if value == "none" else value
+
+
+Domain = Annotated[DomainOptions, BeforeValidator(domain_tree)]
+OptionalDomain = Annotated[DomainOptions | None, BeforeValidator(domain_tree)]
+Pixels = Annotated[int, Field(ge=1)]
+
+
+class DataOptions(Options):
+    """What is learnt from, adapted to and scored on."""
+
+    root: str | None = None
+    """Folder that relative roots below start from; the working folder if not given."""
+    classes: str | None = None
+    """Class set: built-in name or file. Not given: that of the source. A named subset of that, such
+    as cityscapes-16, makes a classifier of so many outputs; its other classes are ignored."""
+    source: Domain
+    """The labelled domain."""
+    target: OptionalDomain = None
+    """The domain to adapt to; labels are not read, whether there are any or not."""
+    validation: OptionalDomain = None
+    """A labelled split of the target for scores only; nothing is selected by it."""
+    source_view: ViewOptions = ViewOptions()
+    """Size, crop and augmentation of source images in training."""
+    target_view: ViewOptions = ViewOptions()
+    """Size, crop and augmentation of target images in training."""
+    evaluation_size: tuple[Pixels, Pixels] | None = None
+    """(H, W) that the network sees images at in scoring and prediction; not given: their own."""
+    evaluation_protocol: Literal["own", "paper", "reference"] = "own"
+    """How logits reach the labels' size in scoring: own: from the input's size; paper: likewise,
+    corners aligned; reference: in one step from the classifiers' size (published code)."""
+    batch_size: int = Field(1, ge=1)
+    """Images per domain and update, over all processes and accumulated parts."""
+    workers: int = Field(0, ge=0)
+    """Loader processes per domain; 0 reads in the training process. The data stay the same."""
+
+
+class TrainingOptions(Options):
+    """How long, on what, and what is written when."""
+
+    steps: int = Field(ge=1)
+    """Updates; every schedule ends here, unless it is made for more."""
+    schedule_steps: int | None = Field(None, ge=1)
+    """Updates that schedules and damping are made for, where the training stops before their end
+    (published code of TAN: 250,000, stopped at 150,000). Not given: `steps`."""
+    log_every: int = Field(10, ge=1)
+    """Steps between lines of metrics.jsonl; scalars leave the device only then."""
+    evaluate_every: int = Field(0, ge=0)
+    """Steps between scores on data.validation; 0: only at the end."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Steps between checkpoints."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """How many of the newest checkpoints stay."""
+    snapshot_every: int = Field(0, ge=0)
+    """Steps between model files kept in snapshots/ for analyses, the first before any step; 0:
+    none."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Kind of device."""
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """Processes on this machine, one per device; auto: all devices."""
+    nodes: int = Field(1, ge=1)
+    """Machines; start the same command on each, through torchrun or a scheduler."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic of the networks; losses are always float32."""
+
+    @model_validator(mode="after")
+    def _schedule_reaches(self) -> TrainingOptions:
+        if self.schedule_steps is not None and self.schedule_steps < self.steps:
+            raise ValueError(
+                f"schedule_steps {self.schedule_steps} end before the {self.steps} steps: give as "
+                "many or more, or leave it out"
+            )
+        return self
+
+
+class Config(Options):
+    """Everything that a run depends on."""
+
+    name: str = Field(min_length=1)
+    """The system's name: runs of one name and different seeds are one row of a table."""
+    description: str = ""
+    """What the preset reproduces or is for."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Of weights, order, crops and mirrors."""
+    data: DataOptions
+    """What is learnt from, adapted to and scored on."""
+    model: ModelOptions = ModelOptions()
+    """The network."""
+    weights: Annotated[str | None, BeforeValidator(_none)] = None
+    """Weights to start from: a file, a run folder, imagenet (downloads), or none."""
+    weights_for: Literal["encoder", "network"] = "encoder"
+    """What starts from them: the encoder, or with network the classifiers too, for which the file
+    has to be a model of such a network and such classes (a finished run's)."""
+    method: AnyMethod
+    """How to learn."""
+    optim: OptimOptions = OptimOptions()
+    """Optimizers and schedules."""
+    training: TrainingOptions
+    """How long, on what, and what is written when."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Config:
+        """Check what no single group can."""
+        method = METHODS[self.method.name]
+        if method.uses_target and self.data.target is None:
+            raise ValueError(f"method {self.method.name} learns from a target: give data.target")
+        if self.model.classifiers < method.least_classifiers:
+            raise ValueError(
+                f"method {self.method.name} compares {method.least_classifiers} classifiers: set "
+                f"model.classifiers={method.least_classifiers} (found {self.model.classifiers})"
+            )
+        if self.optim.segmenter.listings != "once" and not self.model.encoder.startswith("resnet"):
+            raise ValueError(
+                "optim.segmenter.listings=published is how the published codes list a ResNet; "
+                f"{self.model.encoder} is listed once"
+            )
+        if self.method.whole_target and (cut := self.data.target_view.cuts()):
+            raise ValueError(
+                f"method {self.method.name} compares class distributions of whole target images, "
+                f"and data.target_view {cut}: set data.target_view.crop=null, or a size within "
+                "the crop (or method.lambda_global=0)"
+            )
+        if method.needs_batch_norm and self.model.encoder == "vgg16":
+            raise ValueError(
+                f"method {self.method.name} adapts batch norm, and vgg16 has none: it would be "
+                "source_only"
+            )
+        if self.weights_for == "network" and self.weights in (None, "imagenet"):
+            found = self.weights or "none"
+            raise ValueError(
+                f"weights_for=network starts the classifiers too, and weights={found} has none: "
+                "give the model.safetensors of a finished run"
+            )
+        if self.data.batch_size % self.optim.accumulate:
+            raise ValueError(
+                f"data.batch_size {self.data.batch_size} does not divide into optim.accumulate "
+                f"{self.optim.accumulate} parts"
+            )
+        # a method says so if there are too few steps for what it does in turn
+        self.method.stages(self.training.steps)
+        return self
+
+
+def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Load a preset by name, or a configuration file, with ``key=value`` changes.
+
+    Raises:
+        ConfigError: unknown preset, key or value (naming the nearest valid one), or a value out
+            of range.
+    """
+    tree = read_tree(find(str(preset)))
+    for change in overrides:
+        override_key(tree, change)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        # the branches of a union fail one by one, each with the same words
+        lines = dict.fromkeys(f"  {explain(details, Config)}" for details in error.errors())
+        changes = f" with {' '.join(overrides)}" if overrides else ""
+        raise ConfigError(f"{preset}{changes} is not valid:\n" + "\n".join(lines)) from error
+
+
+def anchored(config: Config) -> Config:
+    """Return the configuration with absolute paths: it means the same from any folder.
+
+    Roots of domains stay relative to ``data.root`` where there is one. A folder of images is
+    looked for in the working folder, then in its domain's root. Of a run folder, weights are its
+    model.
+    """
+    data = config.data
+    base = None if data.root is None else _absolute(data.root)
+    domains = {
+        name: None if domain is None else _anchored_domain(domain, base)
+        for name in ("source", "target", "validation")
+        for domain in [getattr(data, name)]
+    }
+    classes = data.classes
+    if classes is not None and Path(classes).expanduser().is_file():
+        classes = _absolute(classes)
+    weights = config.weights
+    if weights not in (None, "imagenet"):
+        weights = str(model_file(Path(_absolute(str(weights)))))
+    data = data.model_copy(update={"root": base, "classes": classes, **domains})
+    return config.model_copy(update={"data": data, "weights": weights})
+
+
+def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:
+    root = domain.root
+    if root is not None:
+        root = _absolute(root) if base is None else str(Path(root).expanduser())
+    dataset = domain.dataset
+    inside = Path(base or ".", root or ".", dataset)
+    # with a root, `gta5` is the layout, even where a folder of that name lies beside it
+    layout = dataset in BUILTIN_DATASETS and (root is not None or base is not None)
+    if is_description(dataset) or (Path(dataset).expanduser().is_dir() and not layout):
+        dataset = _absolute(dataset)
+    elif dataset not in BUILTIN_DATASETS and inside.is_dir():
+        dataset = _absolute(str(inside))
+    return domain.model_copy(update={"root": root, "dataset": dataset})
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(Path(path).expanduser())
+
+
+def is_configuration(path: Path) -> bool:
+    """Tell a run's configuration from another YAML file, such as a data set's description."""
+    tree = read_tree(path)
+    return "method" in tree or "training" in tree
+
+
+def dump_config(config: Config) -> str:
+    """Return the resolved configuration as YAML that `load_config` reads back."""
+    tree = config.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, allow_unicode=True)
+
+
+def differences(a: Config, b: Config) -> list[tuple[str, Any, Any]]:
+    """Return (key, value in a, value in b) wherever two configurations differ."""
+    flat_a, flat_b = flat(a), flat(b)
+    return [
+        (key, flat_a.get(key), flat_b.get(key))
+        for key in dict.fromkeys([*flat_a, *flat_b])
+        if flat_a.get(key) != flat_b.get(key)
+    ]
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Return every value by its dotted key, such as ``method.epsilon``."""
+    return dict(_flatten(config.model_dump(mode="json")))
+
+
+def unflat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tree whose values by dotted keys these are, as `Config.model_validate` reads."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, last = key.split(".")
+        inner = tree
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = value
+    return tree
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

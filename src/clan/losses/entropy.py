@@ -1,0 +1,27 @@
+"""Entropy of predictions as a map and as a loss (ADVENT)."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+
+def information_map(p: Tensor) -> Tensor:
+    """Weighted self-information -p log p / log C (ADVENT, Vu et al. 2019).
+
+    Args:
+        p: softmax maps (N, C, H, W), C at least 2.
+
+    Returns:
+        (N, C, H, W) float32; its sum over the classes is the pixel's entropy, from 0 (certain) to
+        1 (all classes alike).
+    """
+    p = p.float()
+    # the clamp bounds the slope, which at p = 0 would be infinite
+    return -p * p.clamp(min=1e-30).log() / math.log(p.shape[1])
+
+
+def entropy_loss(p: Tensor) -> Tensor:
+    """Mean normalised entropy of softmax maps (N, C, H, W) over pixels (ADVENT), 0..1."""
+    return information_map(p).sum(dim=1).mean()

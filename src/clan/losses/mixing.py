@@ -1,0 +1,113 @@
+"""Strong views of target images for self-training: pasted source classes, colours, blur.
+
+Pure functions of tensors and of torch's generator, which the training loop sets for each step.
+Nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clan.data.classes import IGNORE
+
+BLUR_RADIUS = 4
+"""Pixels: reaches three standard deviations of the widest blur."""
+BLUR_SIGMA = (0.15, 1.15)
+"""Range of the blur's standard deviation in pixels, as in DACS."""
+GREY = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in an image's grey (ITU-R BT.601)."""
+
+
+def class_mask(label: Tensor, classes: int) -> Tensor:
+    """Choose half of the classes of each label at random, rounded up (ClassMix, Olsson 2021).
+
+    Args:
+        label: (N, H, W) uint8 class indices, 255 = ignore, which is never chosen.
+        classes: C.
+
+    Returns:
+        (N, H, W) bool: the pixels of the chosen classes.
+    """
+    index = label.flatten(1).long()
+    present = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
+    present.scatter_(1, index, True)
+    present = present[:, :classes]
+    order = torch.where(present, torch.rand(present.shape, device=label.device), 2.0).argsort(dim=1)
+    half = (present.sum(dim=1, keepdim=True) + 1) // 2
+    chosen = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
+    chosen.scatter_(1, order, torch.arange(classes, device=label.device) < half)
+    return chosen.gather(1, index).view(label.shape)
+
+
+def paste(
+    mask: Tensor, source: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Lay the masked pixels of source images and labels over those of the target.
+
+    Args:
+        mask: (N, H, W) bool.
+        source: images (N, 3, H, W) uint8 and labels (N, H, W) uint8.
+        target: likewise.
+    """
+    image = torch.where(mask.unsqueeze(1), source[0], target[0])
+    return image, torch.where(mask, source[1], target[1])
+
+
+def at_size(image: Tensor, label: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
+    """Bring images (N, 3, h, w) uint8 and labels (N, h', w') uint8 to ``size`` (H, W)."""
+    if image.shape[-2:] != size:
+        resized = F.interpolate(image.float(), size=size, mode="bilinear", antialias=True)
+        image = _as_bytes(resized)
+    if label.shape[-2:] != size:
+        nearest = F.interpolate(label.unsqueeze(1).float(), size=size, mode="nearest-exact")
+        label = nearest.squeeze(1).to(label.dtype)
+    return image, label
+
+
+def strong_view(image: Tensor, jitter: float, blur_chance: float) -> Tensor:
+    """Change brightness, contrast and saturation of each image, then blur some of them.
+
+    Args:
+        image: (N, 3, H, W) uint8 RGB.
+        jitter: j; each of the three is multiplied by its own factor from 1 - j to 1 + j.
+        blur_chance: probability of a Gaussian blur, of random width in `BLUR_SIGMA`.
+
+    Returns:
+        (N, 3, H, W) uint8.
+    """
+    factors = 1 + jitter * (2 * torch.rand(3, len(image), 1, 1, 1, device=image.device) - 1)
+    brightness, contrast, saturation = factors
+    x = image.float() * brightness
+    mean = _grey(x).mean(dim=(2, 3), keepdim=True)
+    x = (x - mean) * contrast + mean
+    x = torch.lerp(_grey(x).expand_as(x), x, saturation)
+    return _as_bytes(_blur(x, blur_chance))
+
+
+def _grey(x: Tensor) -> Tensor:
+    return (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def _blur(x: Tensor, chance: float) -> Tensor:
+    """Blur each image with its own width, or not at all: a kernel of one weight."""
+    N, C, height, width = x.shape
+    low, high = BLUR_SIGMA
+    drawn, sigma = torch.rand(2, N, 1, device=x.device)
+    if chance == 0 or min(height, width) <= BLUR_RADIUS:
+        return x
+    sigma = low + (high - low) * sigma
+    offset = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=x.device)
+    kernel = (-0.5 * (offset / sigma) ** 2).exp()
+    kernel = torch.where(drawn < chance, kernel / kernel.sum(dim=1, keepdim=True), offset == 0)
+    weight = kernel.repeat_interleave(C, dim=0).view(N * C, 1, 1, -1)
+    rows = x.reshape(1, N * C, height, width)
+    rows = F.conv2d(F.pad(rows, (BLUR_RADIUS,) * 2 + (0, 0), "reflect"), weight, groups=N * C)
+    down = weight.transpose(2, 3)
+    both = F.conv2d(F.pad(rows, (0, 0) + (BLUR_RADIUS,) * 2, "reflect"), down, groups=N * C)
+    return both.view(x.shape)
+
+
+def _as_bytes(x: Tensor) -> Tensor:
+    return x.round().clamp(0, 255).to(torch.uint8)

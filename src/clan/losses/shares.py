@@ -1,0 +1,76 @@
+"""How much of an image each class has, and losses that hold it between bounds."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def class_shares(label: Tensor, classes: int) -> Tensor:
+    """Return each class's share of an image's labelled pixels, (N, classes) float32.
+
+    Args:
+        label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
+        classes: how many there are.
+    """
+    index = label.flatten(1).long().clamp(max=classes)
+    counts = torch.zeros(len(label), classes + 1, device=label.device)
+    counts.scatter_add_(1, index, torch.ones_like(index, dtype=counts.dtype))
+    counts = counts[:, :classes]
+    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def size_bounds(shares: Tensor, low: float = 0.1, high: float = 0.9) -> tuple[Tensor, Tensor]:
+    """Return percentiles of each class's size over the images that have it, twice (C,).
+
+    Args:
+        shares: (K, C) shares of K images; 0 where an image lacks a class.
+        low: the lower percentile, 0 to 1.
+        high: the upper one.
+
+    Returns:
+        Lower and upper bounds, in 0..1; 0 and 1 for a class that no image has.
+    """
+    sizes = torch.where(shares > 0, shares, torch.nan)
+    lower, upper = (torch.nanquantile(sizes, q, dim=0) for q in (low, high))
+    return lower.nan_to_num(0.0), upper.nan_to_num(1.0)
+
+
+def size_constraint_loss(p: Tensor, lower: Tensor, upper: Tensor, presence: float) -> Tensor:
+    """Hold the size of each class that an image seems to have between bounds.
+
+    The size is the mean s of the class's probability; its violation is [log lower - log s]+ +
+    [log s - log upper]+, so that small classes count as much as large ones.
+
+    Args:
+        p: softmax maps (N, C, H, W).
+        lower: (C,) bounds from `size_bounds`; a class whose bound is 0 is free.
+        upper: likewise.
+        presence: an image has a class if it wins at least this share of ``lower`` of the pixels.
+
+    Returns:
+        The mean over images of the mean violation over the classes present.
+    """
+    p = p.float()
+    size = p.mean(dim=(2, 3)).clamp(min=1e-8).log()
+    lowest, highest = (bound.clamp(min=1e-8).log() for bound in (lower, upper))
+    violation = F.relu(lowest - size) + F.relu(size - highest)
+    won = class_shares(p.argmax(dim=1), p.shape[1])
+    present = ((won >= presence * lower) & (won > 0) & (lower > 0)).float()
+    return ((present * violation).sum(dim=1) / present.sum(dim=1).clamp(min=1)).mean()
+
+
+def cell_shares(label: Tensor, classes: int, grid: tuple[int, int]) -> Tensor:
+    """Return each class's share of each grid cell's pixels (Cross-city, Chen et al. 2017).
+
+    Args:
+        label: (N, H, W) uint8 or int64 class indices; ignored pixels belong to no class.
+        classes: how many there are.
+        grid: (h, w), cells per side.
+
+    Returns:
+        (N, classes, h, w) float32 in 0..1.
+    """
+    index = torch.arange(classes, device=label.device).view(1, -1, 1, 1)
+    return F.adaptive_avg_pool2d((label.unsqueeze(1) == index).float(), grid)

@@ -1,0 +1,300 @@
+"""What every method is: one complete update from a source and a target batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from clan.core.options import Options
+from clan.data.loading import Batch
+from clan.losses.segmentation import segmentation_loss
+from clan.methods.stages import Reading, Stage, StageDomains
+from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics
+from clan.models.segmenter import Features, Segmenter
+from clan.optim.groups import build_optimizer, segmenter_groups
+from clan.optim.options import OptimizerOptions, OptimOptions
+from clan.optim.schedules import schedule_factor, set_learning_rate
+
+if TYPE_CHECKING:
+    # for its types alone: Lightning takes seconds to import, and reading a preset needs none of it
+    from lightning.fabric import Fabric
+    from lightning.fabric.wrappers import _FabricModule
+
+
+class MethodOptions(Options):
+    """What all methods share."""
+
+    name: str
+    """The method."""
+    batch_norm: Mode = "both"
+    """Whose batches normalise and whose are remembered: frozen, source, target or both."""
+    segmentation: Literal["ensemble", "heads"] = "ensemble"
+    """Segmentation loss on the ensemble prediction (Eq. 3) or per classifier, summed (code)."""
+    focal_gamma: float = Field(0.0, ge=0)
+    """0 is cross-entropy; 2 is the focal loss of CLAN's published code."""
+    clamp: float = Field(0.0, ge=0, lt=1)
+    """Least probability of a true class: below it, a pixel gives no gradient (published code of
+    CLAN: 1e-9)."""
+
+    def stages(self, steps: int) -> tuple[Stage, ...]:
+        """Divide a training of ``steps`` updates; one stage unless a method says otherwise.
+
+        Raises:
+            ValueError: there are too few steps; says how many it takes.
+        """
+        return (Stage("training", steps),)
+
+    @property
+    def whole_target(self) -> bool:
+        """Whether the method asks for views of the target that cut nothing off."""
+        return False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where in the training a step stands: ``step`` from 0 of ``steps``."""
+
+    step: int
+    steps: int
+
+    @property
+    def remaining(self) -> float:
+        """Return the share of the training still to come, from 1 to 0."""
+        return 1 - self.step / self.steps
+
+
+class MicroBatch(NamedTuple):
+    """A slice of an update's images; ``last`` is the one that synchronises gradients."""
+
+    source: Batch
+    target: Batch
+    last: bool
+
+
+class Method(nn.Module, ABC):
+    """A way to learn from (source, target). Subclasses say how in `step`.
+
+    A module, so that one ``state_dict`` holds the segmenter, discriminators, teachers and
+    prototypes. It knows nothing of files, devices, ranks or clocks.
+
+    Args:
+        segmenter: the network to train, evaluate and export.
+        options: of this method.
+        optim: both players' optimizers.
+    """
+
+    Options: ClassVar[type[MethodOptions]]
+    uses_target: ClassVar[bool] = True
+    least_classifiers: ClassVar[int] = 1
+    needs_batch_norm: ClassVar[bool] = False
+    family: ClassVar[str] = ""
+    """The kind of method, as the paper's Table 1 prints it: AT (adversarial), ST (self-training);
+    empty where the target's predictions are neither judged nor learnt from."""
+
+    def __init__(self, segmenter: Segmenter, options: MethodOptions, optim: OptimOptions) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.options = options
+        self.optim = optim
+        self.optimizers: dict[str, Optimizer] = {}
+        # a plain dictionary: wrappers for devices must not enter the state_dict a second time
+        self._wrapped: dict[str, _FabricModule] = {}
+        self._rules: dict[str, OptimizerOptions] = {}
+        self._sums: dict[str, Tensor] = {}
+
+    def setup(self, fabric: Fabric) -> None:
+        """Wrap networks and optimizers for the device, precision and processes in use."""
+        self.fabric = fabric
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.segmenter)  # type: ignore[no-untyped-call]
+        groups = segmenter_groups(self.segmenter, self.optim.segmenter)
+        self.add_player("segmenter", self.segmenter, groups, self.optim.segmenter)
+
+    @abstractmethod
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Do one complete update; return named scalars, detached, still on the device."""
+
+    def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
+        """Pass over whole data sets before a stage that is declared as ``prepared``.
+
+        The segmenter is in evaluation mode and gradients are off. What is learnt of the data
+        belongs into buffers, so that a resumed run has it, or into the stage's folder; and it
+        depends on nothing that an earlier call for the same stage left: a run that was killed in
+        the midst calls again.
+        """
+
+    def reading(self, stage: Stage) -> Reading:
+        """Return how the training batches of a stage that has begun are to be read."""
+        return Reading()
+
+    def add_player(
+        self, name: str, module: nn.Module, groups: list[dict[str, Any]], rule: OptimizerOptions
+    ) -> None:
+        """Give a network its optimizer, both wrapped by Fabric."""
+        wrapped, optimizer = self.fabric.setup(module, build_optimizer(groups, rule))
+        self._wrapped[name], self._rules[name] = cast("_FabricModule", wrapped), rule
+        self.optimizers[name] = cast(Optimizer, optimizer)
+
+    def add_discriminator(self, module: nn.Module) -> None:
+        """Give D its optimizer, as `add_player`."""
+        rule = self.optim.discriminator
+        parameters = list(module.parameters())
+        group = {"name": "discriminator", "params": parameters, "lr": rule.lr, "base_lr": rule.lr}
+        self.add_player("discriminator", module, [group], rule)
+
+    def start_update(self, progress: Progress) -> None:
+        """Clear gradients and sums, set every optimizer's learning rate for this step."""
+        self.clear_notes()
+        for name, optimizer in self.optimizers.items():
+            optimizer.zero_grad(set_to_none=True)
+            factor = schedule_factor(self._rules[name], progress.step, progress.steps)
+            set_learning_rate(optimizer, factor)
+
+    def finish_update(self) -> dict[str, Tensor]:
+        """Step every optimizer and return what was noted, averaged over the micro-batches."""
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return self.noted()
+
+    def step_alone(self, player: str) -> None:
+        """Step one network within an update.
+
+        Its gradients, which nobody has shared yet, are shared first and cleared after. A parameter
+        without one (None, not zero) is left as it is, also by momentum and decay.
+        """
+        self.share_gradients(player)
+        self.optimizers[player].step()
+        self.optimizers[player].zero_grad(set_to_none=True)
+
+    def noted(self) -> dict[str, Tensor]:
+        """Return this update's named scalars, averaged over the micro-batches."""
+        return {name: total / self.optim.accumulate for name, total in self._sums.items()}
+
+    def micro_batches(self, source: Batch, target: Batch) -> Iterator[MicroBatch]:
+        """Split an update's images into ``optim.accumulate`` equal parts, one at a time."""
+        parts = self.optim.accumulate
+        for index in range(parts):
+            yield MicroBatch(
+                _part(source, index, parts), _part(target, index, parts), index == parts - 1
+            )
+
+    def forward_domain(
+        self,
+        domain: Domain,
+        image: Tensor,
+        size: Sequence[int] | None = None,
+        remember: bool = True,
+    ) -> tuple[Tensor, ...]:
+        """Run G on images of one domain, normalised as the batch-norm mode says.
+
+        The logits come at ``size`` (H, W), without one at the images' own. With ``remember`` False
+        the batch's statistics never enter the running ones, which evaluation uses.
+        """
+        statistics = POLICY[self.options.batch_norm][domain]
+        if not remember:
+            statistics = statistics._replace(remembered=False)
+        set_statistics(self.segmenter, statistics)
+        return cast("tuple[Tensor, ...]", self._wrapped["segmenter"](image, size))
+
+    def forward_batch(self, domain: Domain, batch: Batch) -> tuple[Tensor, ...]:
+        """Run G on a batch; the logits come at the size of its labels."""
+        return self.forward_domain(domain, batch["image"], batch.get("size"))
+
+    def encode_batch(self, domain: Domain, batch: Batch) -> Features:
+        """Run E alone, as `forward_batch` would, on this process alone: see `share_gradients`."""
+        set_statistics(self.segmenter, POLICY[self.options.batch_norm][domain])
+        with self.fabric.autocast():
+            return self.segmenter.encode(batch["image"])
+
+    def classify_batch(self, features: Features, batch: Batch) -> tuple[Tensor, ...]:
+        """Run the classifiers on a batch's features, on this process alone; as `forward_batch`."""
+        own, size = batch["image"].shape[-2:], batch.get("size")
+        with self.fabric.autocast():
+            return self.segmenter.classify_at(features, own, size)
+
+    def run_player(self, name: str, x: Tensor) -> Tensor:
+        """Run another network through its wrapper (precision, gradient synchronisation)."""
+        return cast(Tensor, self._wrapped[name](x))
+
+    def segmentation_loss(self, logits: tuple[Tensor, ...], label: Tensor) -> Tensor:
+        """L_seg on the ensemble or on each classifier, as configured."""
+        gamma, clamp = self.options.focal_gamma, self.options.clamp
+        scored = (
+            logits if self.options.segmentation == "heads" else (self.segmenter.ensemble(logits),)
+        )
+        each = [segmentation_loss(z, label, gamma, clamp) for z in scored]
+        return torch.stack(each).sum()
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate gradients of the mean over micro-batches."""
+        self.fabric.backward(loss / self.optim.accumulate)
+
+    def unsynchronised(self, player: str, enabled: bool) -> AbstractContextManager[None]:
+        """Keep a player's gradients on this process until a later backward shares the sum."""
+        if not enabled:
+            return nullcontext()
+        return self.fabric.no_backward_sync(self._wrapped[player])
+
+    def share_gradients(self, player: str) -> None:
+        """Average a player's gradients over the processes, all at once.
+
+        For updates that do not run a whole network through its wrapper (E without its classifiers,
+        or with frozen parts), or step it more than once, whose gradients nobody has shared yet.
+        """
+        if self.fabric.world_size == 1:
+            return
+        groups = self.optimizers[player].param_groups
+        gradients = [p.grad for g in groups for p in g["params"] if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = cast(Tensor, self.fabric.all_reduce(flat, reduce_op="mean"))
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
+    def clear_notes(self) -> None:
+        """Forget what was noted so far in this update."""
+        self._sums = {}
+
+    def note(self, **scalars: Tensor) -> None:
+        """Add to this update's named scalars without leaving the device."""
+        for name, value in scalars.items():
+            value = value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def note_discriminator(self, d_s: Tensor, d_t: Tensor) -> None:
+        """Note how well D tells the domains apart: accuracy and mean logit, per domain."""
+        right_s, right_t = (d_s < 0).float().mean(), (d_t > 0).float().mean()
+        self.note(d_accuracy=(right_s + right_t) / 2)
+        self.note(d_accuracy_source=right_s, d_accuracy_target=right_t)
+        self.note(d_logit_source=d_s.float().mean(), d_logit_target=d_t.float().mean())
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Let gradients pass through networks without reaching their parameters."""
+    learning = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def _part(batch: Batch, index: int, parts: int) -> Batch:
+    """Return the ``index``-th of ``parts`` equal slices of a batch."""
+    if parts == 1:
+        return batch
+    size = len(batch.get("name", ())) // parts
+    window = slice(index * size, (index + 1) * size)
+    parted = {k: v if k == "size" else v[window] for k, v in batch.items()}  # type: ignore[index]
+    return cast(Batch, parted)

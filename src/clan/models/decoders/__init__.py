@@ -1,0 +1,1 @@
+"""Decoders: what makes logits of an encoder's features, one file each."""

@@ -1,0 +1,1 @@
+"""Encoders E, one file each."""

@@ -1,0 +1,177 @@
+"""Charts as inline SVG whose colours are the page's: they follow its light or dark scheme."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from clan.figures import style
+from clan.reporting.curves import Chart
+
+SLOTS = 6
+"""Colours for systems; more systems take them again, with other dashes."""
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.6), (1.4, 1.4), (6, 1.6, 1.4, 1.6))
+KNOWN = ("tan", "clan", "oracle", "adabn", "mcd")
+"""Systems with a colour of their own, by slot."""
+NEUTRAL = SLOTS - 1
+"""The colour of the baseline: grey, so that what has colour is what was adapted."""
+
+# colours that matplotlib writes down and nothing else has; each becomes a variable of the page
+INK, FAINT, GRID = "#000001", "#000002", "#000003"
+_VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--rule"}
+_VARIABLES |= {f"#0000{16 + slot:02x}": f"--s{slot}" for slot in range(SLOTS)}
+# those of figures for papers, which are drawn for a white page
+_VARIABLES |= {style.INK: "--ink", style.FAINT: "--faint", style.RULE: "--rule"}
+_VARIABLES |= {style.SYSTEM_COLORS["pretrained"]: "--before"}
+_VARIABLES |= {style.PAPER: "--paper", style.SYSTEM_COLORS["source_only"]: f"--s{NEUTRAL}"}
+_VARIABLES |= {style.SYSTEM_COLORS[name]: f"--s{slot}" for slot, name in enumerate(KNOWN)}
+
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.size": 8.5,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": FAINT,
+    "ytick.labelcolor": FAINT,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+}
+
+
+def looks(names: list[str], baseline: str | None) -> dict[str, tuple[int, int]]:
+    """Return (colour slot, dash) for each system.
+
+    Systems that the package knows have their colour in every report, the baseline is grey.
+    """
+    own = {name: slot for slot, name in enumerate(KNOWN) if name in names and name != baseline}
+    free = [slot for slot in range(NEUTRAL) if slot not in own.values()] or [*range(NEUTRAL)]
+    found = {}
+    for name in names:
+        if name == baseline:
+            found[name] = (NEUTRAL, 1)
+        elif name in own:
+            found[name] = (own[name], own[name] % len(DASHES))
+        else:
+            round_, place = divmod(sum(n not in own and n != baseline for n in found), len(free))
+            slot = free[place]
+            found[name] = (slot, (slot + round_) % len(DASHES))
+    return found
+
+
+def draw(
+    chart: Chart,
+    look: Mapping[str, tuple[int, int]],
+    key: str,
+    size: tuple[float, float] = (3.6, 2.1),
+) -> Markup:
+    """Return the chart as an SVG element, as wide as its container.
+
+    Args:
+        chart: what to draw.
+        look: colour slot and dash of each system.
+        key: told apart from all other charts of the page by it.
+        size: width and height, in inches of 72 units.
+    """
+    with rc_context({**_STYLE, "svg.hashsalt": key}):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        _plot(figure.add_subplot(), chart, look)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return inline(text.getvalue(), _spoken(chart))
+
+
+def dash_array(dash: int) -> str:
+    """Return the ``stroke-dasharray`` of a dash at a legend's size."""
+    return " ".join(f"{part * 1.8:g}" for part in DASHES[dash]) or "none"
+
+
+def _plot(axes: Axes, chart: Chart, look: Mapping[str, tuple[int, int]]) -> None:
+    for curve in chart.curves:
+        slot, dash = look[curve.system]
+        color = f"#0000{16 + slot:02x}"
+        if (curve.high > curve.low).any():
+            axes.fill_between(
+                curve.steps, curve.low, curve.high, color=color, alpha=0.14, linewidth=0
+            )
+        (line,) = axes.plot(curve.steps, curve.mean, color=color, linewidth=1.6)
+        if DASHES[dash]:
+            line.set_dashes(DASHES[dash])
+        if chart.dots:
+            axes.plot(curve.steps, curve.mean, "o", color=color, markersize=3.2)
+    if chart.reference is not None:
+        axes.axhline(chart.reference, color=FAINT, linewidth=0.8, dashes=(1, 2))
+    axes.set_xlim(0, 1.02 * max(curve.steps[-1] for curve in chart.curves))
+    low, high = chart.bounds
+    axes.set_ylim(bottom=low, top=high if high is None else high * 1.02)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    # 20k for 20000: the axis says steps, which all know to be many
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
+
+
+def _thousands(value: float) -> str:
+    return f"{value / 1000:g}k" if abs(value) >= 10000 else f"{value:g}"
+
+
+def _spoken(chart: Chart) -> str:
+    """Return what the picture says to those who do not see it."""
+    ends = ", ".join(
+        f"{curve.system} from {chart.form.format(curve.mean[0])} to "
+        f"{chart.form.format(curve.mean[-1])} at step {curve.steps[-1]:.0f}"
+        for curve in chart.curves
+    )
+    return f"{chart.title} over steps: {ends}"
+
+
+def inline(svg: str, label: str) -> Markup:
+    """Turn a file of matplotlib's into an element whose colours are the page's.
+
+    Its own style sheet would reach the whole page, its group names repeat in the next figure, and
+    its metadata name addresses.
+
+    Args:
+        svg: the file's text, written by matplotlib.
+        label: what the picture says to those who do not see it.
+    """
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    svg = re.sub(r"(?<=: )#[0-9a-f]{6}\b", _variable, svg)
+    box = re.search(r'viewBox="[^"]*"', svg)
+    assert box is not None, "matplotlib writes one"
+    head = Markup('<svg role="img" aria-label="{}" ').format(label) + Markup(box[0])
+    body = re.sub(r"\n\s*", " ", svg[svg.index(">") + 1 :])
+    # what matplotlib writes is numbers and text that it has escaped; ours is in the label, escaped
+    return head + Markup(">" + body)
+
+
+def _variable(match: re.Match[str]) -> str:
+    name = _VARIABLES.get(match[0])
+    return match[0] if name is None else f"var({name})"

@@ -1,0 +1,243 @@
+"""Curves of runs: the numbers of ``metrics.jsonl``, chart by chart, averaged over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clan.reporting.gather import Run, System
+
+POINTS = 160
+"""Points of a curve at the most: more than that no eye tells apart at the size of a chart."""
+
+Record = dict[str, Any]
+Reader = Callable[[Record], float | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One system in one chart.
+
+    Attributes:
+        system: its name.
+        steps: (P,) updates.
+        mean: (P,) mean over its seeds, and over the steps between two points.
+        low: (P,) lower end of the band: the lowest seed, or a lower quantile that was logged.
+        high: (P,) its upper end.
+    """
+
+    system: str
+    steps: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """What is drawn into one set of axes.
+
+    Attributes:
+        title: the head.
+        note: what it says and how to read it.
+        curves: at least one.
+        form: of the last values that stand beside it.
+        bounds: of the vertical axis; None leaves an end to the data.
+        reference: a horizontal line to compare with.
+        dots: whether each point is marked: few points.
+    """
+
+    title: str
+    note: str
+    curves: tuple[Curve, ...]
+    form: str = "{:.3g}"
+    bounds: tuple[float | None, float | None] = (None, None)
+    reference: float | None = None
+    dots: bool = False
+
+
+@dataclass(frozen=True)
+class _Known:
+    """How a scalar is shown whose meaning is known."""
+
+    title: str
+    note: str
+    bounds: tuple[float | None, float | None] = (None, None)
+    reference: float | None = None
+    band: tuple[str, str] | None = None
+
+
+SHARE = (0.0, 1.0)
+HALF = "Share that D places right. 0.5 is a guess; near 1, D has won."
+LOSSES = {
+    "loss_seg": _Known("Segmentation loss", "G on source labels.", (0, None)),
+    "loss_adv": _Known(
+        "Adversarial loss of G", "How far G is from fooling D, before lambda_adv.", (0, None)
+    ),
+    "loss_d_source": _Known("Loss of D, source", "ln 2 = 0.69 is a guess.", (0, None), 0.693),
+    "loss_d_target": _Known(
+        "Loss of D, target", "With CLAN's weight per pixel; unweighted, a guess is 0.69.", (0, None)
+    ),
+    "loss_weight": _Known("Weight discrepancy", "Cosine of the two classifiers' weights."),
+}
+HEALTH = {
+    "d_accuracy": _Known("Accuracy of D", HALF, SHARE, 0.5),
+    "d_accuracy_source": _Known(
+        "Accuracy of D, source", "On source alone. One domain at 1 and one at 0: no answer.", SHARE
+    ),
+    "d_accuracy_target": _Known("Accuracy of D, target", "On target alone.", SHARE),
+    "d_logit_source": _Known("Logit of D, source", "Above 0, D says source.", reference=0.0),
+    "d_logit_target": _Known("Logit of D, target", "Above 0, D says source.", reference=0.0),
+    "alignment": _Known(
+        "Alignment map M",
+        "Disagreement of the classifiers on target crops: mean, and 10 % to 90 % where logged.",
+        (0, None),
+        band=("alignment_q10", "alignment_q90"),
+    ),
+    "adv_share": _Known(
+        "Adversarial share", "Of the adversarial term in the norm of G's gradient.", (0, None)
+    ),
+}
+PARTS_OF_OTHERS = {"alignment_q10", "alignment_q50", "alignment_q90"}
+NOT_LEARNING = {"step", "miou", "iou", "seconds", "images_per_second", "memory"}
+
+
+def score_chart(systems: Sequence[System], classes: Sequence[str] | None) -> Chart | None:
+    """Return the mIoU on the target over steps, in percent; None where nothing was scored.
+
+    Args:
+        systems: in order.
+        classes: average over these, as `Scores.mean_iou` does; None for all, as logged.
+    """
+    curves = _curves(systems, lambda record: _miou(record, classes))
+    if not curves:
+        return None
+    many = any(len(system.runs) > 1 for system in systems)
+    band = " Lines are means over seeds, bands span them." if many else ""
+    return Chart(
+        "mIoU on the target",
+        f"In percent; the last point is the score above. No step was chosen by it.{band}",
+        curves,
+        form="{:.1f}",
+        bounds=(0, None),
+        dots=max(len(curve.steps) for curve in curves) <= 30,
+    )
+
+
+def loss_charts(systems: Sequence[System]) -> list[Chart]:
+    """Return a chart for each loss, those that are known first."""
+    others = sorted(n for n in _scalars(systems) if n.startswith("loss_") and n not in LOSSES)
+    return _charts(systems, LOSSES | {name: _Known(name, "As logged.") for name in others})
+
+
+def health_charts(systems: Sequence[System]) -> list[Chart]:
+    """Return a chart for each number that tells how the two players fare."""
+    return _charts(systems, HEALTH)
+
+
+def other_charts(systems: Sequence[System]) -> list[Chart]:
+    """Return learning rates and whatever else a method logs."""
+    known = {*LOSSES, *HEALTH, *PARTS_OF_OTHERS, *NOT_LEARNING}
+    names = [n for n in _scalars(systems) if n not in known and not n.startswith("loss_")]
+    rates = {name: _Known(_rate_title(name), "As logged.") for name in sorted(names)}
+    return _charts(systems, rates)
+
+
+def _rate_title(name: str) -> str:
+    return f"Learning rate, {name.removeprefix('lr_')}" if name.startswith("lr_") else name
+
+
+def _charts(systems: Sequence[System], known: dict[str, _Known]) -> list[Chart]:
+    charts = []
+    for name, about in known.items():
+        band = None if about.band is None else (_reader(about.band[0]), _reader(about.band[1]))
+        if curves := _curves(systems, _reader(name), band):
+            charts.append(
+                Chart(
+                    about.title,
+                    about.note,
+                    curves,
+                    bounds=about.bounds,
+                    reference=about.reference,
+                )
+            )
+    return charts
+
+
+def _scalars(systems: Iterable[System]) -> list[str]:
+    names = dict[str, None]()
+    for system in systems:
+        for run in system.runs:
+            for record in run.records:
+                names |= dict.fromkeys(k for k, v in record.items() if isinstance(v, float))
+    return list(names)
+
+
+def _reader(name: str) -> Reader:
+    def read(record: Record) -> float | None:
+        value = record.get(name)
+        return float(value) if isinstance(value, int | float) else None
+
+    return read
+
+
+def _miou(record: Record, classes: Sequence[str] | None) -> float | None:
+    if record.get("miou") is None:
+        return None
+    if classes is None:
+        return 100 * float(record["miou"])
+    values = [v for name in classes if (v := record["iou"].get(name)) is not None]
+    return 100 * math.fsum(values) / len(values) if values else None
+
+
+def _curves(
+    systems: Sequence[System], read: Reader, band: tuple[Reader, Reader] | None = None
+) -> tuple[Curve, ...]:
+    return tuple(c for system in systems if (c := _curve(system, read, band)) is not None)
+
+
+def _curve(system: System, read: Reader, band: tuple[Reader, Reader] | None) -> Curve | None:
+    tables = [table for run in system.runs if (table := _table(run, read))]
+    if not tables:
+        return None
+    # steps that every seed has reached: a mean whose members change would bend without a reason
+    steps = sorted(set(tables[0]).intersection(*tables[1:]))
+    if not steps:
+        return None
+    values = np.array([[table[step] for step in steps] for table in tables])
+    low, high = values.min(0), values.max(0)
+    if band is not None:
+        ends = [[_table(run, end) for run in system.runs] for end in band]
+        if all(step in table for tables in ends for table in tables for step in steps):
+            low, high = (
+                np.array([[table[step] for step in steps] for table in tables]).mean(0)
+                for tables in ends
+            )
+    return _thinned(Curve(system.name, np.array(steps, float), values.mean(0), low, high))
+
+
+def _table(run: Run, read: Reader) -> dict[int, float]:
+    pairs = ((int(record["step"]), read(record)) for record in run.records)
+    return {step: value for step, value in pairs if value is not None}
+
+
+def _thinned(curve: Curve) -> Curve:
+    """Average neighbours until at most `POINTS` are left; a point stands at its last step."""
+    count = len(curve.steps)
+    if count <= POINTS:
+        return curve
+    starts = np.linspace(0, count, POINTS + 1).astype(int)[:-1]
+    ends = np.append(starts[1:], count)
+    sizes = ends - starts
+    return Curve(
+        curve.system,
+        curve.steps[ends - 1],
+        np.add.reduceat(curve.mean, starts) / sizes,
+        np.minimum.reduceat(curve.low, starts),
+        np.maximum.reduceat(curve.high, starts),
+    )

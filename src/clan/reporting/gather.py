@@ -1,0 +1,173 @@
+"""Reading runs for a report: what is there, what is missing, and what does not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clan.comparison.compare import compare
+from clan.comparison.table import Comparison
+from clan.config.tree import Config, DomainOptions, anchored, load_config
+from clan.core.errors import RunError
+from clan.data.classes import ClassSet
+from clan.runs.folder import RunFolder
+from clan.scoring.evaluation_file import Evaluation, read_evaluation
+from clan.weights.model_files import read_about
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and what its folder holds.
+
+    Attributes:
+        folder: where it lies.
+        config: all that it depends on, paths absolute.
+        records: the lines of ``metrics.jsonl``.
+        evaluation: the scores, None where there are none.
+        classes: its class set, None where no file says it.
+        environments: what it was trained on, as `RunFolder.read_environments`.
+        missing: what the folder lacks, a sentence each.
+    """
+
+    folder: RunFolder
+    config: Config
+    records: tuple[dict[str, Any], ...]
+    evaluation: Evaluation | None
+    classes: ClassSet | None
+    environments: tuple[dict[str, Any], ...]
+    missing: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The system; `clan evaluate` may have been given another name than the training."""
+        return self.evaluation.name if self.evaluation else self.config.name
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return self.config.seed
+
+
+@dataclass(frozen=True)
+class System:
+    """Runs that differ in the seed only, by seed."""
+
+    name: str
+    runs: tuple[Run, ...] = field(repr=False)
+
+    @property
+    def first(self) -> Run:
+        """The run whose predictions are shown: the lowest seed's that has a model."""
+        return next((run for run in self.runs if run.folder.finished), self.runs[0])
+
+
+def read_runs(paths: Sequence[Path], root: str | None = None) -> list[Run]:
+    """Read run folders, finished or not.
+
+    Args:
+        paths: the folders.
+        root: in place of each run's ``data.root``.
+
+    Raises:
+        RunError: no folder, one that is no run, one that is damaged, or runs that do not belong
+            side by side: other classes, other data, the same name and seed twice.
+        ConfigError: a configuration that cannot be read.
+    """
+    if not paths:
+        raise RunError("no run to report on; name run folders")
+    runs = [_read(path, root) for path in paths]
+    _refuse_strangers(runs)
+    return runs
+
+
+def systems_of(runs: Sequence[Run]) -> list[System]:
+    """Group runs into systems, in order of first appearance."""
+    names = dict.fromkeys(run.name for run in runs)
+    seeds = sorted(runs, key=lambda run: run.seed)
+    return [System(name, tuple(run for run in seeds if run.name == name)) for name in names]
+
+
+def compare_scored(
+    runs: Sequence[Run], baseline: str, oracle: str, subset: str | None
+) -> Comparison | None:
+    """Compare the runs that are scored; None if none is. The arguments are those of `compare`."""
+    scored = [run.folder.evaluation_file for run in runs if run.evaluation]
+    return compare(scored, baseline=baseline, oracle=oracle, subset=subset) if scored else None
+
+
+def _read(path: Path, root: str | None) -> Run:
+    folder = RunFolder.open(path)
+    changes = [] if root is None else [f"data.root={Path(root).expanduser().resolve()}"]
+    config = anchored(load_config(folder.config_file, changes))
+    records = tuple(folder.read_metrics())
+    missing = []
+    if not folder.finished:
+        missing.append(
+            f"{path} has no model.safetensors: the training is not finished, so there are no "
+            f"predictions of it. Finish it with `{folder.resume_command}`."
+        )
+    if not records:
+        missing.append(f"{path} has no metrics.jsonl, so there are no curves of it.")
+    evaluation = read_evaluation(path) if folder.evaluation_file.is_file() else None
+    if evaluation is None:
+        why = "the training is not finished" if config.data.validation else "no data.validation"
+        missing.append(
+            f"{path} has no evaluation.json ({why}), so it has no scores. `clan evaluate` writes "
+            f"them: `clan evaluate {path} --dataset DATASET --out {folder.evaluation_file}`."
+        )
+    classes = evaluation.scores.classes if evaluation else _classes_of_model(folder)
+    machines = tuple(folder.read_environments())
+    return Run(folder, config, records, evaluation, classes, machines, tuple(missing))
+
+
+def _classes_of_model(folder: RunFolder) -> ClassSet | None:
+    about = read_about(folder.model_file) if folder.finished else None
+    return ClassSet.from_dict(about["classes"]) if about and "classes" in about else None
+
+
+def _refuse_strangers(runs: Sequence[Run]) -> None:
+    """Refuse what `compare` cannot see: runs without scores, of other classes or other data."""
+    reasons = []
+    seen = dict[tuple[str, int], Run]()
+    for run in runs:
+        twin = seen.setdefault((run.name, run.seed), run)
+        if twin is not run:
+            reasons.append(
+                f"{run.name}, seed {run.seed}, is there twice: {twin.folder.path} and "
+                f"{run.folder.path}"
+            )
+    told = [(run, ", ".join(run.classes.names)) for run in runs if run.classes is not None]
+    for run, names in told[1:]:
+        if names != told[0][1]:
+            reasons.append(
+                f"classes: {told[0][1]} in {told[0][0].folder.path}, {names} in {run.folder.path}"
+            )
+    for run in runs[1:]:
+        # scores say themselves what they are over, and `compare` refuses those of other data
+        if run.evaluation is None or runs[0].evaluation is None:
+            places = [_place(each.config) for each in (runs[0], run)]
+            if places[0] != places[1]:
+                reasons.append(
+                    f"target: {places[0]} in {runs[0].folder.path}, {places[1]} in "
+                    f"{run.folder.path}"
+                )
+    if reasons:
+        listed = "\n".join(f"  {reason}" for reason in reasons)
+        raise RunError(
+            f"these runs cannot share a report:\n{listed}\nReport on them apart, or leave some out."
+        )
+
+
+def _place(config: Config) -> str:
+    """Return where the images come from that a report shows of a run."""
+    domain = shown_domain(config)
+    if domain is None:
+        return "none"
+    return f"{Path(config.data.root or '', domain.root or '', domain.dataset)} {domain.split}"
+
+
+def shown_domain(config: Config) -> DomainOptions | None:
+    """Return the domain whose images a report shows: labelled where there are labels."""
+    return config.data.validation or config.data.target

@@ -1,0 +1,120 @@
+"""The comparison as cards and table cells: what `clan.comparison` says, nothing counted anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clan.comparison.table import ABSENT, Comparison, Row
+from clan.data.classes import ClassSet
+
+MINUS = "\N{MINUS SIGN}"
+"""As wide as a plus, so that signs stand below one another."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A gain or a loss, told by sign, word and colour."""
+
+    kind: str
+    sign: str
+    text: str
+    word: str
+
+
+def change(value: float | None) -> Change | None:
+    """Return how a change in points is shown; None where there is none to show."""
+    if value is None or math.isnan(value):
+        return None
+    text = f"{value:+.1f}"
+    if text in ("+0.0", "-0.0"):
+        return Change("same", "=", "0.0", "the same")
+    text = text.replace("-", MINUS)
+    return Change("gain", "▲", text, "better") if value > 0 else Change("loss", "▼", text, "worse")
+
+
+def score_table(
+    comparison: Comparison, classes: ClassSet, slots: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return what the template shows of a comparison.
+
+    Args:
+        comparison: of all scored runs.
+        classes: gives the colours.
+        slots: colour of each system.
+    """
+    rows = comparison.rows
+    baseline = next((row for row in rows if row.name == comparison.baseline), None)
+    references = (comparison.baseline, comparison.oracle)
+    judged = [row.name for row in rows if baseline is not None and row.name not in references]
+    told = tuple(f"{name} is worse than " for name in judged)
+    return {
+        "title": comparison.title,
+        "baseline": comparison.baseline,
+        "cards": [_card(row, comparison, slots) for row in rows],
+        "judged": bool(judged),
+        "worse": [note for note in comparison.notes if note.startswith(told)],
+        "notes": [note for note in comparison.notes if not note.startswith(told)],
+        "heads": [row.name for row in rows],
+        "lines": _lines(comparison, baseline, classes, slots),
+    }
+
+
+def _card(row: Row, comparison: Comparison, slots: Mapping[str, int]) -> dict[str, Any]:
+    seeds = ", ".join(str(s) for s in row.seeds if s is not None) or "unknown"
+    roles = {comparison.baseline: "baseline", comparison.oracle: "trained on target labels"}
+    return {
+        "name": row.name,
+        "slot": slots[row.name],
+        "miou": ABSENT if math.isnan(row.miou) else f"{row.miou:.1f}",
+        "spread": None if row.std is None else f"{row.std:.1f}",
+        "gain": change(row.gain),
+        "role": roles.get(row.name, "no baseline to compare with"),
+        "closed": None if row.gap_closed is None else f"{row.gap_closed:.0f} %",
+        "seeds": f"{'seed' if len(row.seeds) == 1 else f'{len(row.seeds)} seeds:'} {seeds}",
+        "checkpoint": row.checkpoint,
+    }
+
+
+def _lines(
+    comparison: Comparison, baseline: Row | None, classes: ClassSet, slots: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Return mIoU and one line per class, each with a cell per system."""
+    rows = comparison.rows
+    texts = {heading: (cells, best) for heading, cells, best in comparison.lines()}
+    headings = ("mIoU", *comparison.classes)
+    lines = []
+    for number, heading in enumerate(headings):
+        cells, best = texts[heading]
+        values = [row.miou if number == 0 else float(row.iou[number - 1]) for row in rows]
+        gained = [row.gain if number == 0 else _change(row, number - 1) for row in rows]
+        lines.append(
+            {
+                "name": heading,
+                "summary": number == 0,
+                "color": None if number == 0 else color_text(classes, heading),
+                "cells": [
+                    {
+                        "text": cells[i],
+                        "best": i in best,
+                        "slot": slots[row.name],
+                        "part": 0 if math.isnan(values[i]) else round(values[i] / 100, 3),
+                        "change": None if row is baseline else change(gained[i]),
+                    }
+                    for i, row in enumerate(rows)
+                ],
+            }
+        )
+    return lines
+
+
+def _change(row: Row, index: int) -> float | None:
+    return None if row.change is None else float(row.change[index])
+
+
+def color_text(classes: ClassSet, name: str) -> str:
+    """Return a class's colour as CSS has it."""
+    red, green, blue = classes.colors[classes.index(name)]
+    return f"rgb({red}, {green}, {blue})"

@@ -1,0 +1,138 @@
+"""Checkpoints: one file, written whole or not at all, loaded without running code from it."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clan.core.errors import RunError, WeightsError
+
+FORMAT = 1
+UNFINISHED = "unfinished.part"
+"""The temporary file: one name, so that what a killed process left is written over."""
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the file of the checkpoint taken after ``step`` updates."""
+    return folder / f"step_{step:08d}.pt"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return a folder's checkpoints, oldest first; parts of unfinished ones do not count."""
+    return sorted(folder.glob("step_*.pt"))
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint of a folder."""
+    return max(folder.glob("step_*.pt"), default=None)
+
+
+def save_checkpoint(path: Path, content: dict[str, Any], keep: int) -> None:
+    """Write a checkpoint and drop all but the newest ``keep``.
+
+    The bytes go to a temporary file, to the disk, and then under the final name, so that a crash
+    or a full disk at any instant leaves the former checkpoints whole.
+
+    Raises:
+        RunError: the file could not be written; nothing half-written stays.
+    """
+    # first to memory: torch turns what a full disk says into an error about positions
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **content}, buffer)
+    temporary = path.with_name(UNFINISHED)
+    try:
+        try:
+            with open(temporary, "wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        last = newest_checkpoint(path.parent)
+        stays = f"the former one, {last}, is whole" if last else "there is no former one"
+        raise RunError(
+            f"could not write the checkpoint {path} ({error.strerror or error}); {stays}. Free "
+            "space or mend the permissions, then resume."
+        ) from error
+    for old in checkpoints(path.parent)[:-keep]:
+        old.unlink()
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        WeightsError: not a checkpoint of this package, or damaged.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise WeightsError(f"{path} is not a checkpoint of format {FORMAT} (found {found})")
+    return content
+
+
+def load_newest(folder: Path) -> tuple[dict[str, Any] | None, dict[Path, str]]:
+    """Read the newest checkpoint that is in order.
+
+    Returns:
+        Its content, None where there is no checkpoint; and, for newer ones that are damaged, what
+        is wrong with them. Since every step is a function of its number, going on from an older
+        one costs time and nothing else.
+
+    Raises:
+        WeightsError: all are damaged; names them.
+    """
+    damaged: dict[Path, str] = {}
+    for path in reversed(checkpoints(folder)):
+        try:
+            return load_checkpoint(path), damaged
+        except WeightsError as error:
+            damaged[path] = str(error)
+    if damaged:
+        raise WeightsError(
+            f"{'; '.join(damaged.values())}. There is no other checkpoint: bring one back from a "
+            f"backup, or delete the damaged ones from {folder} to begin again at step 0."
+        )
+    return None, damaged
+
+
+def set_aside(damaged: Iterable[Path]) -> None:
+    """Rename damaged checkpoints, so that they neither count nor push out good ones.
+
+    Raises:
+        RunError: one cannot be renamed.
+    """
+    for path in damaged:
+        try:
+            path.rename(path.with_suffix(".damaged"))
+        except OSError as error:
+            raise RunError(f"{path} is damaged and cannot be renamed: {error.strerror}") from error
+
+
+def broken_tensor(state: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor that holds NaN or infinity."""
+    floating = ((name, value) for name, value in state.items() if value.is_floating_point())
+    return next((name for name, value in floating if not bool(value.isfinite().all())), None)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

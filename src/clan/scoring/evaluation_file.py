@@ -1,0 +1,100 @@
+"""``evaluation.json``: the scores of one checkpoint, and what they are of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from clan.core.errors import ClanError, RunError
+from clan.core.files import write_whole
+from clan.scoring.metrics import Scores
+from clan.scoring.protocol import Protocol
+
+FILE = "evaluation.json"
+ABOUT = ("name", "seed", "step", "checkpoint", "dataset", "split", "size", "ensemble")
+"""What the file says of the scores, beside their counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One scored checkpoint of one run: the scores and what they are of.
+
+    Attributes:
+        scores: the counts.
+        name: the system; runs that differ in the seed only share it.
+        seed: seed of the training, None if unknown (a model file without its run).
+        step: updates that the scored weights have seen, None if unknown.
+        checkpoint: how they were chosen: ``last``, ``oracle`` = best on target labels, or ``file``
+            = unknown.
+        dataset: name of the data set.
+        split: its split.
+        size: (H, W) that the network saw, None for each image's own.
+        ensemble: how the classifiers were joined.
+        path: the file it was read from, None if it was not.
+    """
+
+    scores: Scores
+    name: str
+    seed: int | None
+    step: int | None
+    checkpoint: str
+    dataset: str
+    split: str
+    size: tuple[int, int] | None
+    ensemble: str
+    path: Path | None = None
+
+    @property
+    def protocol(self) -> Protocol:
+        """How images were shown and logits up-sampled; files of old say no more than the size."""
+        return self.scores.protocol or Protocol(size=self.size)
+
+
+def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write ``evaluation.json`` whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    about = {name: getattr(evaluation, name) for name in ABOUT}
+    content = {**about, **evaluation.scores.to_dict()}
+    write_whole(path, (json.dumps(content, allow_nan=False) + "\n").encode())
+
+
+def read_evaluation(path: str | Path) -> Evaluation:
+    """Read ``evaluation.json``, given itself or its run folder.
+
+    Raises:
+        RunError: missing, not JSON, or not an evaluation; names the file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE
+    if not path.is_file():
+        raise RunError(
+            f"no evaluation at {path}: the run is unfinished, or it has no data.validation. Score "
+            f"it with `clan evaluate {path.parent} --dataset DATASET --out {path}`"
+        )
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is not valid JSON ({error}); evaluate the run again") from error
+    try:
+        size = data["size"]
+        return Evaluation(
+            scores=Scores.from_dict(data),
+            name=str(data["name"]),
+            seed=None if data["seed"] is None else int(data["seed"]),
+            step=None if data["step"] is None else int(data["step"]),
+            checkpoint=str(data["checkpoint"]),
+            dataset=str(data["dataset"]),
+            split=str(data["split"]),
+            size=None if size is None else (int(size[0]), int(size[1])),
+            ensemble=str(data["ensemble"]),
+            path=path,
+        )
+    except KeyError as error:
+        raise RunError(f"{path} has no {error}; expected a file of `clan evaluate`") from error
+    except (TypeError, ValueError, IndexError, ClanError) as error:
+        raise RunError(f"{path} is not an evaluation: {error}") from error

@@ -1,0 +1,117 @@
+"""How a network is scored: what it is shown, and how its logits reach the label's resolution.
+
+The same weights give different scores under different protocols, so that every result carries the
+protocol it was made by, and runs of different protocols are not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from clan.core.errors import ConfigError, nearest
+from clan.core.options import Options
+
+
+class Protocol(Options):
+    """From an image to a label map of full resolution."""
+
+    size: tuple[int, int] | None = None
+    """(H, W) that whole images are resized to for the network; not given: their own size."""
+    align_corners: bool = False
+    """Convention of the bilinear up-sampling of the logits to the label's full resolution."""
+    direct: bool = False
+    """Up-sample once, from the classifiers' own resolution, rather than through the input's."""
+    flip: bool = False
+    """Flip testing: average the probabilities of each image and its mirror image."""
+    scales: tuple[float, ...] = Field((1.0,), min_length=1)
+    """Multi-scale testing: average the probabilities over these factors of the input size."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if not all(0.1 <= scale <= 10 for scale in self.scales):
+            raise ValueError(f"scales {list(self.scales)}: expected factors from 0.1 to 10")
+        if len(set(self.scales)) != len(self.scales):
+            raise ValueError(f"scales {list(self.scales)}: a factor is listed twice")
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"size {list(self.size)}: expected height and width in pixels")
+        return self
+
+    @property
+    def views(self) -> int:
+        """How many times the network sees each image; 1 without flip and multi-scale testing."""
+        return len(self.scales) * (1 + self.flip)
+
+    @property
+    def name(self) -> str:
+        """The name in `PROTOCOLS`, flip and scales aside; ``own`` for any other."""
+        plain = self.model_copy(update={"flip": False, "scales": (1.0,)})
+        return next((name for name, known in PROTOCOLS.items() if known == plain), "own")
+
+    def size_text(self) -> str:
+        """Return the input size: ``512x1024`` or ``as stored``."""
+        return "as stored" if self.size is None else f"{self.size[0]}x{self.size[1]}"
+
+    def text(self) -> str:
+        """Return all but the input size: name, up-sampling, flip and multi-scale testing."""
+        way = "logits up-sampled once, " if self.direct else ""
+        parts = [f"protocol {self.name} ({way}align_corners={str(self.align_corners).lower()})"]
+        if self.flip:
+            parts.append("flip testing")
+        if self.scales != (1.0,):
+            parts.append(f"multi-scale testing {'/'.join(f'{s:g}' for s in self.scales)}")
+        return " + ".join(parts)
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "paper": Protocol(size=(512, 1024), align_corners=True),
+    "reference": Protocol(size=(512, 1024), align_corners=True, direct=True),
+}
+"""``paper``: whole images at 512x1024, logits at that size, up-sampled by 2 (section 4.2).
+``reference``: the same, but the published code goes from the classifiers' resolution, an eighth of
+the input's, to 1024x2048 in one step."""
+
+
+def choose_protocol(
+    name: str = "own",
+    *,
+    size: tuple[int, int] | None = None,
+    align_corners: bool | None = None,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+) -> Protocol:
+    """Return a named protocol with changes.
+
+    Args:
+        name: ``own``, ``paper`` or ``reference``.
+        size: input size of ``own``, and in place of a named protocol's; usually the model's
+            evaluation size.
+        align_corners: in place of the named protocol's; None keeps it.
+        flip: flip testing.
+        scales: multi-scale testing.
+
+    Raises:
+        ConfigError: an unknown name, or values out of range.
+    """
+    if name != "own" and name not in PROTOCOLS:
+        raise ConfigError(f"unknown protocol {name!r}{nearest(name, ('own', *PROTOCOLS))}")
+    known = PROTOCOLS.get(name) or Protocol(size=size)
+    changes: dict[str, Any] = {} if align_corners is None else {"align_corners": align_corners}
+    if size is not None:
+        changes["size"] = size
+    try:
+        return Protocol(**{**known.model_dump(), **changes, "flip": flip, "scales": tuple(scales)})
+    except ValueError as error:
+        raise ConfigError(f"this protocol cannot be scored by: {error}") from error
+
+
+def parse_scales(text: str) -> tuple[float, ...]:
+    """Return the factors of ``0.75,1,1.25``; ConfigError for anything but numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"scales {text!r}: expected numbers with commas between, such as 0.75,1,1.25"
+        ) from error

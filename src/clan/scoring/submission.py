@@ -1,0 +1,108 @@
+"""Predictions in the form that the Cityscapes server and its evaluation script take.
+
+One PNG per image, at the image's full resolution, whose pixels are the official label ids (not
+the 19 training ids), named ``<city>_<sequence>_<frame>*.png``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clan.core.errors import ConfigError, DataError, RunError
+from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS, IGNORE, ClassSet
+from clan.data.images import write_label
+
+LABEL_IDS = {name: raw for raw, name in CITYSCAPES_IDS.items() if name != "ignore"}
+"""Class name of `CITYSCAPES` -> official label id."""
+
+_FRAME = re.compile(r"[A-Za-z-]+_\d{6}_\d{6}(?=_|$)")
+
+
+def label_id_table(classes: ClassSet) -> NDArray[np.uint8]:
+    """Return (256,) uint8: class index -> official label id; ignored pixels become 0, unlabeled.
+
+    Raises:
+        ConfigError: a class that Cityscapes does not score.
+    """
+    unknown = [name for name in classes.names if name not in LABEL_IDS]
+    if unknown:
+        raise ConfigError(
+            f"the Cityscapes format needs classes of Cityscapes; {classes.name!r} has "
+            f"{', '.join(unknown)}. Expected names out of: {', '.join(LABEL_IDS)}"
+        )
+    table = np.zeros(256, np.uint8)
+    table[: len(classes)] = [LABEL_IDS[name] for name in classes.names]
+    table[IGNORE] = 0
+    return table
+
+
+def frame_name(image: Path) -> str:
+    """Return ``<city>_<sequence>_<frame>``, which an image of Cityscapes is named after.
+
+    Raises:
+        DataError: another name; the server could not tell which image the prediction is of.
+    """
+    found = _FRAME.match(image.stem)
+    if found is None:
+        raise DataError(
+            f"{image}: not named as an image of Cityscapes, <city>_123456_123456_leftImg8bit.png; "
+            "the server finds the image of a prediction by this name"
+        )
+    return found.group()
+
+
+def label_id_file(image: Path) -> str:
+    """Return the file name of an image's prediction; DataError as for `frame_name`."""
+    return f"{frame_name(image)}_labelIds.png"
+
+
+def label_id_palette() -> list[int]:
+    """Return 256 RGB triples, flat: the official colours at the official ids."""
+    flat = np.zeros((256, 3), np.uint8)
+    for name, color in zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True):
+        flat[LABEL_IDS[name]] = color
+    return [int(value) for value in flat.flatten()]
+
+
+class Submission:
+    """A folder that is filled with one label id PNG per image.
+
+    Raises:
+        ConfigError: classes that Cityscapes does not have.
+        RunError: the folder cannot be made, is a file, or holds something: the server refuses two
+            predictions of one image, and old ones must not be mistaken for new ones.
+    """
+
+    def __init__(self, folder: Path, classes: ClassSet) -> None:
+        self._table = label_id_table(classes)
+        self._palette = label_id_palette()
+        check_folder(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot make the folder {folder}: {error.strerror}") from error
+        self.folder = folder
+
+    def write(self, image: Path, prediction: NDArray[np.uint8]) -> Path:
+        """Write the prediction (H, W) uint8, class indices, of an image; return the file.
+
+        Raises:
+            DataError: the image is not named as one of Cityscapes, or the file cannot be written.
+        """
+        path = self.folder / label_id_file(image)
+        if path.exists():
+            raise DataError(f"{path} exists already: two images are of one frame, {image} is one")
+        write_label(path, self._table[prediction], self._palette)
+        return path
+
+
+def check_folder(out: Path, overwrite: bool = False) -> None:
+    """Refuse a folder for results that is a file, or holds something and may not be overwritten."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file; expected a folder for the results")
+    if not overwrite and out.is_dir() and any(out.iterdir()):
+        raise RunError(f"{out} is not empty; choose another folder, or allow it with --overwrite")

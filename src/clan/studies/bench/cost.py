@@ -1,0 +1,235 @@
+"""What an update costs: as the trainings logged it, or measured on an idle machine.
+
+`python -m clan.studies.bench.cost PRESET KEY=VALUE...` measures one configuration and prints it as
+JSON: each has a process of its own, since a process never gives back its peak of memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clan.config.tree import Config, load_config
+from clan.core.errors import RunError
+from clan.core.files import write_whole
+from clan.data.images import image_size
+from clan.methods import METHODS
+from clan.runs.folder import RunFolder
+from clan.studies.bench.task import System
+from clan.training.domains import open_domains
+from clan.training.resuming import FREE_TO_CHANGE, content
+
+FILE = "cost.json"
+UPDATES = 9
+"""Of each kind of stage; the first also sets things up and does not count."""
+ROUNDS = 3
+"""Times that each system is measured. A machine's clock drifts over minutes, which rounds over all
+systems meet alike, where one system after the other would not."""
+LOGGED = "medians of the trainings' own logs, which may have shared the machine"
+"""How costs were found that trainings logged."""
+MIXED = "; they ran on several machines, so that ratios say little"
+"""What is to be added where they ran on unlike ones."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one update: seconds, and the peak of memory in MiB; None where it is not known."""
+
+    time: float | None
+    memory: float | None
+
+
+UNKNOWN = Cost(None, None)
+MIB = 2**20
+
+
+def recorded(runs: Iterable[RunFolder]) -> Cost:
+    """Return the medians over the log records of a system's runs.
+
+    Those of trainings before memory was logged have none.
+    """
+    seconds: list[float] = []
+    memory: list[float] = []
+    for run in runs:
+        last, peak = 0, 0.0
+        for record in run.read_metrics():
+            if "seconds" in record and record["step"] > last:
+                seconds.append(record["seconds"] / (record["step"] - last))
+                last, peak = record["step"], max(peak, record.get("memory", 0.0))
+        memory += [peak / MIB] if peak else []
+    return Cost(
+        statistics.median(seconds) if seconds else None,
+        statistics.median(memory) if memory else None,
+    )
+
+
+def measured(folder: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], str] | None:
+    """Return what `measure_all` kept of these systems, and how it was found.
+
+    Returns:
+        None if it has measured none of them. Where others had the processor meanwhile, times are
+        of the processor, which the clock then says little about.
+    """
+    kept = _read(folder / FILE)
+    found = {
+        system.name: entry["rounds"]
+        for system in systems
+        if (entry := kept.get(system.name, {})).get("rounds")
+        and entry["of"] == digest(system.config)
+    }
+    if not found:
+        return None
+    busy = any(had_to_wait(one) for rounds in found.values() for one in rounds)
+    clock = "processor_seconds" if busy else "seconds"
+    counts = sorted({len(rounds) for rounds in found.values()})
+    how = "one round" if counts == [1] else f"medians of {' to '.join(map(str, counts))} rounds"
+    how += " over the systems, each measured alone, in its dearest stage"
+    if busy:
+        how += "; the machine had other work, so time is the processor's, over all threads"
+    costs = {
+        name: Cost(
+            statistics.median(one[clock] for one in rounds),
+            statistics.median(one["memory"] for one in rounds) / MIB,
+        )
+        for name, rounds in found.items()
+    }
+    return costs, how
+
+
+def outdated(folder: Path, systems: Sequence[System]) -> list[str]:
+    """Return the systems whose kept figures are of another configuration, and not shown."""
+    kept = _read(folder / FILE)
+    return [
+        system.name
+        for system in systems
+        if (entry := kept.get(system.name))
+        and not (entry.get("rounds") and entry["of"] == digest(system.config))
+    ]
+
+
+def on_cpu(entry: Mapping[str, Any]) -> bool:
+    """Tell whether something was measured on a CPU."""
+    return str(entry["device"]).startswith("cpu")
+
+
+def had_to_wait(entry: Mapping[str, Any]) -> bool:
+    """Tell whether others had the processor for so long that the clock says little."""
+    return on_cpu(entry) and bool(entry["processor_seconds"] < 0.9 * entry["seconds"])
+
+
+def measure_all(folder: Path, systems: Sequence[System], tell: Any) -> list[str]:
+    """Measure each system alone, in rounds over all of them; keep the figures in ``cost.json``.
+
+    What is kept of the same configuration and machine is not measured again. A system that fails is
+    not tried in the rounds after.
+
+    Args:
+        folder: of the comparison.
+        systems: to be measured.
+        tell: is called with a line before each.
+
+    Returns:
+        What failed, a sentence each.
+    """
+    # imported here: it imports torch's compiler, and a table needs none of it
+    from clan.runs.environment import machine
+
+    path, place = folder / FILE, machine()
+    kept = _read(path)
+    failures: dict[str, str] = {}
+    for turn in range(ROUNDS):
+        for system in systems:
+            key = {"of": digest(system.config), "machine": place}
+            entry = kept.get(system.name, {})
+            rounds = entry.get("rounds", []) if key.items() <= entry.items() else []
+            if len(rounds) > turn or system.name in failures:
+                continue
+            tell(f"measuring {system.name}, round {turn + 1} of {ROUNDS}")
+            try:
+                found = measure_apart(system.preset, [*system.overrides, *_sizes(system.config)])
+            except RunError as error:
+                failures[system.name] = f"cost of {system.name}: {error}"
+                continue
+            kept[system.name] = {**key, "rounds": [*rounds, found]}
+            write_whole(path, (json.dumps(kept, indent=1) + "\n").encode())
+    return list(failures.values())
+
+
+def measure_apart(preset: str, overrides: Sequence[str], updates: int = UPDATES) -> dict[str, Any]:
+    """Measure a configuration in a process of its own; the keys are those of `measure`.
+
+    Raises:
+        RunError: it failed; says what its last line was.
+    """
+    command = [sys.executable, "-m", "clan.studies.bench.cost", str(updates), preset, *overrides]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        killed = " (killed; out of memory?)" if done.returncode == -9 else ""
+        raise RunError(f"failed{killed}: {last}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def measure(preset: str, overrides: Sequence[str], updates: int) -> dict[str, Any]:
+    """Do updates in this process, of each kind of stage; the dearest counts. JSON-able."""
+    from clan.training.dry_run import dry_run
+
+    result = dry_run(load_config(preset, overrides), updates)
+    return {
+        "seconds": round(result.seconds, 5),
+        "processor_seconds": round(result.processor_seconds, 5),
+        "memory": result.peak_bytes,
+        "stages": {name: round(seconds, 5) for name, seconds in result.stages.items()},
+        "device": result.device,
+        "images": {name: list(shape) for name, shape in result.shapes.items()},
+        "parameters": sum(total for _, total in result.parameters.values()),
+        "hours": round(result.hours, 2),
+    }
+
+
+def digest(config: Config) -> str:
+    """Return what tells configurations of another cost apart; the seed changes none."""
+    text = content(config, (*FREE_TO_CHANGE, "name", "seed"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _sizes(config: Config) -> list[str]:
+    """Return changes that say how large images are that come as they are stored."""
+    uses_target = METHODS[config.method.name].uses_target
+    views = {"source": config.data.source_view}
+    if uses_target:
+        views["target"] = config.data.target_view
+    open_ended = [name for name, view in views.items() if view.size is None and view.crop is None]
+    if not open_ended:
+        return []
+    domains = open_domains(config.data)
+    sizes = {name: image_size(getattr(domains, name).items[0].image) for name in open_ended}
+    return [f"data.{name}_view.size=[{h},{w}]" for name, (h, w) in sizes.items()]
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    try:
+        kept: Mapping[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        return dict(kept)
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path} is not valid JSON ({error}); delete it to measure anew") from error
+
+
+def main() -> None:
+    """Measure what the command line names."""
+    updates, preset, *overrides = sys.argv[1:]
+    print(json.dumps(measure(preset, overrides, int(updates))))
+
+
+if __name__ == "__main__":
+    main()

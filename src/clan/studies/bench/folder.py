@@ -1,0 +1,164 @@
+"""The folder of a comparison: whose runs lie in it, and whether they are the ones asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clan.config.tree import Config, anchored, flat
+from clan.core.errors import RunError
+from clan.runs.folder import RunFolder
+from clan.scoring.evaluation_file import FILE as SCORES
+from clan.studies.bench.task import System
+from clan.studies.jobs import Job
+from clan.training.resuming import FREE_TO_CHANGE, changes
+
+NO_MATTER = (*FREE_TO_CHANGE, "training.log_every")
+"""Keys that a network and its scores do not depend on."""
+FILES = (
+    *("data.source.dataset", "data.target.dataset", "data.validation.dataset"),
+    *("data.classes", "weights"),
+)
+"""Keys that may name a file, which is the same wherever it lies."""
+RECORDS = "records"
+TABLES = ("bench.md", "bench.csv", "bench.json", "bench.html")
+
+
+@dataclass(frozen=True)
+class BenchFolder:
+    """Runs by system and seed: ``ROOT/<system>/seed<N>``.
+
+    Attributes:
+        root: the folder.
+        systems: that are compared.
+        seeds: of each.
+        recorded: runs that were trained elsewhere and have no network here, by system and seed;
+            a run that is finished here comes before one of these.
+    """
+
+    root: Path
+    systems: Sequence[System]
+    seeds: Sequence[int]
+    recorded: Mapping[tuple[str, int], RunFolder] = field(default_factory=dict)
+
+    @property
+    def records(self) -> Path:
+        """Return where recorded runs are laid out to be read."""
+        return self.root / RECORDS
+
+    def run(self, system: System, seed: int) -> RunFolder:
+        """Return the folder of a run, whether it is there or not."""
+        return RunFolder(self.root / system.name / f"seed{seed}")
+
+    def jobs(self) -> list[Job]:
+        """Return what trains all runs, whole seeds first: a stopped comparison has a table.
+
+        Recorded runs are left out.
+        """
+        return [
+            Job(
+                system.preset,
+                (*system.overrides, f"seed={seed}"),
+                self.run(system, seed).path,
+            )
+            for seed in self.seeds
+            for system in self.systems
+            if (system.name, seed) not in self.recorded
+        ]
+
+    def finished(self, elsewhere: bool = True) -> dict[str, dict[int, RunFolder]]:
+        """Return the runs that are finished and scored, by system and seed.
+
+        Args:
+            elsewhere: take recorded runs for what is not finished here.
+        """
+        found: dict[str, dict[int, RunFolder]] = {}
+        for system in self.systems:
+            for seed in self.seeds:
+                here = self.run(system, seed)
+                done = here.finished and here.evaluation_file.is_file()
+                known = self.recorded.get((system.name, seed)) if elsewhere else None
+                if (run := here if done else known) is not None:
+                    found.setdefault(system.name, {})[seed] = run
+        return found
+
+    def check(self) -> None:
+        """See that what lies here is of this comparison.
+
+        Raises:
+            RunError: the folder holds something else, or a run of another configuration; names
+                what differs.
+        """
+        self._refuse_strangers()
+        for seed in self.seeds:
+            for system in self.systems:
+                run = self.run(system, seed)
+                if not run.config_file.is_file():
+                    run.refuse_existing()
+                    continue
+                wanted = system.config.model_copy(update={"seed": seed})
+                if differing := run_changes(anchored(run.config), wanted):
+                    raise RunError(
+                        f"{run.path} was trained with another configuration: "
+                        f"{'; '.join(differing)}. Give another folder (--out), change the "
+                        "configuration back, or delete the run."
+                    )
+                if run.finished and not run.evaluation_file.is_file():
+                    raise RunError(
+                        f"{run.path} is finished and has no {SCORES}: it was trained without "
+                        f"data.validation. Score it with `clan evaluate {run.path} --dataset "
+                        f"DATASET --out {run.evaluation_file}`, or delete the run."
+                    )
+
+    def _refuse_strangers(self) -> None:
+        if not self.root.exists():
+            return
+        if not self.root.is_dir():
+            raise RunError(f"{self.root} is a file; expected a folder for the runs (--out)")
+        names = {path.name for path in self.root.iterdir()}
+        own = {*(system.name for system in self.systems), *TABLES, RECORDS}
+        if names and not names & own:
+            raise RunError(
+                f"{self.root} holds something else ({', '.join(sorted(names)[:3])}); expected a "
+                "folder for each system in it, or nothing. Give another folder (--out)."
+            )
+
+
+def run_changes(old: Config, new: Config) -> list[str]:
+    """Return what makes a run another than the one asked for, a clause each.
+
+    Files of the same content are the same file, wherever they lie.
+    """
+    return changes(old, new, (*NO_MATTER, "description", *same_files(old, new)))
+
+
+def same_files(old: Config, new: Config) -> list[str]:
+    """Return the keys whose files have the same content in both configurations."""
+    before, after = flat(old), flat(new)
+    return [key for key in FILES if _same_file(before.get(key), after.get(key))]
+
+
+def _same_file(a: object, b: object) -> bool:
+    files = [Path(name) for name in (a, b) if isinstance(name, str)]
+    if len(files) < 2 or not all(file.is_file() for file in files):
+        return False
+    return files[0].read_bytes() == files[1].read_bytes()
+
+
+def unfinished(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs that are still to be done."""
+    return [job for job in jobs if not job.finished]
+
+
+def lacking_reasons(folder: BenchFolder, failed: Mapping[Path, str]) -> dict[tuple[str, int], str]:
+    """Return why runs are lacking: failed in this call, unfinished, or not begun."""
+    reasons: dict[tuple[str, int], str] = {}
+    for system in folder.systems:
+        for seed in folder.seeds:
+            run = folder.run(system, seed)
+            if run.path in failed:
+                reasons[system.name, seed] = f"failed ({failed[run.path]})"
+            elif run.config_file.is_file() and not run.finished:
+                reasons[system.name, seed] = "is not finished"
+    return reasons

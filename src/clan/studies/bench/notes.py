@@ -1,0 +1,111 @@
+"""What a reader must know beside the numbers of a comparison, a sentence or two each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from clan.comparison.ranks import LEVEL, RankTest
+from clan.runs.folder import RunFolder
+from clan.studies.bench.cost import Cost
+from clan.studies.bench.task import System
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+PERCENT = f"{100 * LEVEL:.0f} %"
+
+
+def lacking(
+    systems: Sequence[System],
+    seeds: Sequence[int],
+    runs: Mapping[str, Mapping[int, RunFolder]],
+    failed: Mapping[tuple[str, int], str],
+) -> Iterable[str]:
+    """Yield what of the comparison is not there."""
+
+    def reason(system: System, seed: int) -> str:
+        return failed.get((system.name, seed), "is not trained")
+
+    untouched: list[str] = []
+    for system in systems:
+        there = runs.get(system.name, {})
+        absent = [seed for seed in seeds if seed not in there]
+        if not there and not any((system.name, seed) in failed for seed in absent):
+            untouched.append(system.name)
+        elif absent:
+            why = "; ".join(f"seed {seed} {reason(system, seed)}" for seed in absent)
+            row = "" if there else " It has no row."
+            yield f"{system.name}: {len(seeds) - len(absent)} of {len(seeds)} seeds; {why}.{row}"
+    if untouched:
+        yield f"Not trained, so without a row: {', '.join(untouched)}."
+
+
+def rank_notes(
+    test: RankTest | None, scored: Mapping[str, Mapping[int, float]], control: str
+) -> Iterable[str]:
+    """Yield in plain words what the test over seeds tells."""
+    if test is None:
+        if control not in scored:
+            yield f"No test of differences: there is no run of {control}."
+        else:
+            yield "No test of differences: it takes two seeds that all systems have."
+        return
+    n, seeds = len(test.seeds), ", ".join(map(str, test.seeds))
+    yield (
+        f"rank: mean over {n} seeds ({seeds}) of the place among {len(test.names)} systems, 1 for "
+        f"the best. Friedman's test that all are alike: chi square {test.chi_square:.1f}, "
+        f"p {_equals(test.p)}."
+    )
+    yield (
+        f"p: of a mean rank as far from {control}'s, if the two were alike (z-test, two-sided, "
+        f"Holm's correction for {len(test.names) - 1}). {_verdict(test, control)}"
+    )
+    yield (
+        f"Any two systems are told apart at {PERCENT} if their mean ranks are more than "
+        f"{test.critical:.1f} apart (Nemenyi)."
+    )
+    yield _reach(test)
+
+
+def p_text(p: float) -> str:
+    """Return a probability as people write it."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _equals(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _verdict(test: RankTest, control: str) -> str:
+    better = [name for name in test.apart if test.better(name)]
+    worse = [name for name in test.apart if not test.better(name)]
+    if not test.apart:
+        return f"At {PERCENT} no system is told apart from {control}."
+    told = ((f"better than {control}", better), (f"worse than {control}", worse))
+    return f"At {PERCENT}, " + "; ".join(f"{how}: {', '.join(n)}" for how, n in told if n) + "."
+
+
+def _reach(test: RankTest) -> str:
+    """Return what so few seeds can show at all."""
+    n = len(test.seeds)
+    hopeless = (
+        f" No difference, however large, could be told at {PERCENT}: take more seeds."
+        if test.least >= LEVEL
+        else ""
+    )
+    return (
+        f"With {n} seeds and {len(test.names)} systems, the smallest p that this test can give is "
+        f"{p_text(test.least)}; a sign test of two systems alone could not go below "
+        f"{p_text(2.0 ** (1 - n))}. With so few seeds p is an approximation.{hopeless}"
+    )
+
+
+def cost_notes(costs: Mapping[str, Cost], baseline: str, how: str) -> Iterable[str]:
+    """Yield what time and memory are relative to, and how they were found."""
+    base = costs.get(baseline)
+    parts = []
+    if base is not None and base.time:
+        parts.append(f"time {TIMES}1 is {base.time:.2f} s per step")
+    if base is not None and base.memory:
+        parts.append(f"memory {TIMES}1 is {base.memory:.0f} MiB")
+    if not parts:
+        return
+    yield f"{' and '.join(parts)} ({baseline}); {how}."

@@ -1,0 +1,112 @@
+"""A comparison's section of a Markdown page, between two marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clan.core.errors import RunError
+from clan.core.files import write_whole
+from clan.figures.style import save_figure
+from clan.studies.bench.facts import Facts, Runs, class_mix, machines, settings, trainings, variants
+from clan.studies.bench.table import BenchTable
+
+HEADER = """# Results
+
+Written by `clan bench` from the files of the runs; no number here was typed.
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a comparison says about itself.
+
+    Attributes:
+        key: of the marks.
+        title: where the notes have none.
+        command: that made it.
+        notes: Markdown that interprets the numbers and is put below them as it is; a first line
+            ``# ...`` is the title. None without notes.
+    """
+
+    key: str
+    title: str
+    command: str
+    notes: Path | None = None
+
+    def read_notes(self) -> tuple[str, str]:
+        """Return the title and the text below the numbers.
+
+        Raises:
+            RunError: the file cannot be read.
+        """
+        if self.notes is None:
+            return self.title, ""
+        try:
+            text = self.notes.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"cannot read {self.notes}: {error}") from error
+        first, _, rest = text.partition("\n")
+        return (first[2:].strip(), rest.strip()) if first.startswith("# ") else (self.title, text)
+
+
+def write_section(page: Path, section: Section, table: BenchTable, runs: Runs) -> None:
+    """Replace the comparison's section of a page, or add it; the page need not be there.
+
+    The picture of the scores goes into the folder ``images`` beside the page.
+
+    Raises:
+        RunError: the page has one mark and not the other, or cannot be read or written.
+    """
+    title, notes = section.read_notes()
+    begin, end = f"<!-- begin {section.key} -->", f"<!-- end {section.key} -->"
+    lines = [begin, f"## {title}", "", *_lines(section, table, runs), notes, end]
+    body = "\n".join(lines)
+    try:
+        text = page.read_text(encoding="utf-8") if page.is_file() else HEADER
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read {page}: {error}") from error
+    if (begin in text) != (end in text) or text.find(end) < text.find(begin):
+        raise RunError(f"{page} has no {begin!r} with {end!r} behind it; mend it, or delete both")
+    if begin in text:
+        before, rest = text.split(begin, 1)
+        text = before + body + rest.split(end, 1)[1]
+    else:
+        text = f"{text.rstrip()}\n\n{body}\n"
+    save_figure(table.draw(), page.parent / _picture(section), dpi=200)
+    write_whole(page, text.encode())
+
+
+def _picture(section: Section) -> Path:
+    return Path("images") / f"{section.key}-scores.png"
+
+
+def _lines(section: Section, table: BenchTable, runs: Runs) -> Iterable[str]:
+    yield f"Command: `{section.command}`. {machines(runs)}"
+    yield ""
+    yield table.comparison.to_markdown().strip()
+    yield ""
+    yield f"![mIoU of each system and seed]({_picture(section).as_posix()})"
+    yield ""
+    yield settings(runs)
+    yield ""
+    if (varied := variants(runs)) is not None:
+        yield from markdown(varied)
+    yield from markdown(trainings(runs))
+    yield "### Class mix: percent of the scored pixels"
+    yield ""
+    yield from markdown(class_mix(runs, with_source=True))
+
+
+def markdown(facts: Facts) -> Iterable[str]:
+    """Yield a table's lines, its note below, an empty line behind each."""
+    yield f"| {' | '.join(facts.heads)} |"
+    side = "---:" if facts.numbers else "---"
+    yield f"|---|{f'{side}|' * (len(facts.heads) - 1)}"
+    for row in facts.rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+    if facts.note:
+        yield facts.note
+        yield ""

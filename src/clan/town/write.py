@@ -1,0 +1,270 @@
+"""Writing the town to disk: the source as GTA5 is laid out, the target as Cityscapes is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clan.core.errors import DataError
+from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS
+from clan.town.look import SOURCE, TARGET, Look
+from clan.town.render import draw_frame
+
+VERSION = 2
+"""Of the generator: another version draws other pictures from the same seed."""
+RECORD = "town.json"
+"""What a town was drawn from; written last."""
+CITY = "farbenau"
+"""Name of the target's city."""
+_SMALLEST = 16
+_CHUNK = 4
+"""Frames that a process draws before it reports."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a town is drawn from; towns of the same recipe are the same byte by byte."""
+
+    generator: int
+    seed: int
+    height: int
+    width: int
+    source: int
+    target: int
+    val: int
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < _SMALLEST:
+            raise DataError(
+                f"a town of {self.height}x{self.width} (H, W) pixels; expected at least "
+                f"{_SMALLEST} each way"
+            )
+        for name, count in (("source", self.source), ("target", self.target), ("val", self.val)):
+            if count < 0:
+                raise DataError(f"{count} {name} images for the town; expected 0 or more")
+        if not 0 <= self.seed < 2**64:
+            raise DataError(f"seed {self.seed} for the town; expected 0..2^64-1")
+
+
+class Part(NamedTuple):
+    """One folder of frames."""
+
+    look: Look
+    stream: int
+    """Its number in the random key."""
+    image: str
+    """Path of an image in the town, to be formatted with its number."""
+    label: str
+    first: int
+    """Number of the first file."""
+    palette: bool
+    """Labels are palette pictures rather than grey ones."""
+
+
+class Frame(NamedTuple):
+    """One frame to draw: a part of the town, and which one of its frames."""
+
+    part: str
+    number: int
+
+
+def _city(split: str, stream: int) -> Part:
+    stem = f"{split}/{CITY}/{CITY}_{{:06d}}_000019"
+    image = f"target/leftImg8bit/{stem}_leftImg8bit.png"
+    label = f"target/gtFine/{stem}_gtFine_labelIds.png"
+    return Part(TARGET, stream, image, label, first=0, palette=False)
+
+
+_PARTS = {
+    "source": Part(SOURCE, 1, "source/images/{:05d}.png", "source/labels/{:05d}.png", 1, True),
+    "target": _city("train", 2),
+    "val": _city("val", 3),
+}
+
+
+def make_town(
+    out: Path,
+    *,
+    source: int = 400,
+    target: int = 400,
+    val: int = 100,
+    size: tuple[int, int] = (128, 256),
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Draw a town and return its folder.
+
+    `out/source` has GTA5's layout: `source` images and palette labels. `out/target` has
+    Cityscapes' layout: `target` images and labels for train and `val` for val. Every frame is a
+    pure function of the seed, its split and its number, whatever the number of `workers`
+    (processes; default: one for each CPU). `size` is (H, W). `progress` is called with the number
+    of images drawn since its last call. A town drawn from the same numbers is not drawn again.
+
+    Raises DataError if `out` holds anything else, or for sizes and counts out of range.
+    """
+    out = Path(out)
+    recipe = Recipe(VERSION, seed, *size, source, target, val)
+    if workers is not None and workers < 1:
+        raise DataError(f"{workers} workers for drawing the town; expected 1 or more")
+    if _is_there(out, recipe):
+        return out
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise DataError(f"{out}: the folder cannot be made there ({error.strerror})") from error
+    try:
+        _write(draft, recipe, workers or os.cpu_count() or 1, progress)
+        if out.exists():
+            out.rmdir()
+        draft.rename(out)
+    except OSError as error:
+        raise DataError(f"{out}: the town cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return out
+
+
+def _is_there(out: Path, recipe: Recipe) -> bool:
+    """Return whether this very town is there; DataError if anything else is."""
+    if not out.exists():
+        return False
+    if not out.is_dir():
+        raise DataError(f"{out}: a file; the town needs a folder of its own")
+    if not any(out.iterdir()):
+        return False
+    record = out / RECORD
+    if not record.is_file():
+        raise DataError(
+            f"{out}: the folder is not empty and holds no town ({RECORD} is missing); "
+            "choose another folder or empty this one"
+        )
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{record}: cannot be read ({error}); delete {out} and retry") from error
+    if found != asdict(recipe):
+        raise DataError(
+            f"{out}: another town is there, drawn from {found}, not from {asdict(recipe)}; "
+            "choose another folder or delete this one"
+        )
+    for part, count in _counts(recipe):
+        for pattern in (part.image, part.label):
+            folder = (out / pattern).parent
+            there = sum(1 for _ in folder.glob("*.png"))
+            if there != count:
+                raise DataError(
+                    f"{folder}: {there} files, the town has {count}; delete {out} and draw it again"
+                )
+    return True
+
+
+def _counts(recipe: Recipe) -> list[tuple[Part, int]]:
+    return [(part, getattr(recipe, name)) for name, part in _PARTS.items()]
+
+
+def _write(
+    draft: Path, recipe: Recipe, workers: int, progress: Callable[[int], None] | None
+) -> None:
+    for part in _PARTS.values():
+        for pattern in (part.image, part.label):
+            (draft / pattern).parent.mkdir(parents=True)
+    for drawn in _draw_all(draft, recipe, workers):
+        if progress is not None:
+            progress(drawn)
+    (draft / "README.txt").write_text(_readme(recipe), encoding="utf-8")
+    (draft / RECORD).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
+    # A temporary folder is its owner's alone; the town is as readable as the folder beside it.
+    draft.chmod(0o755)
+
+
+def _draw_all(draft: Path, recipe: Recipe, workers: int) -> Iterator[int]:
+    """Draw all frames and yield the number of those done since the last time."""
+    frames = [Frame(name, i) for name in _PARTS for i in range(getattr(recipe, name))]
+    chunks = [frames[i : i + _CHUNK] for i in range(0, len(frames), _CHUNK)]
+    draw = partial(_draw_chunk, draft, recipe)
+    if workers == 1 or len(chunks) <= 1:
+        yield from map(draw, chunks)
+        return
+    try:
+        with ProcessPoolExecutor(min(workers, len(chunks)), initializer=_one_thread) as pool:
+            yield from pool.map(draw, chunks)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"a process that draws the town ended early ({error}); was there too little memory? "
+            "Draw with fewer workers"
+        ) from error
+
+
+def _one_thread() -> None:
+    """Keep OpenCV's threads from competing with the other processes."""
+    cv2.setNumThreads(0)
+
+
+def _draw_chunk(draft: Path, recipe: Recipe, chunk: list[Frame]) -> int:
+    for frame in chunk:
+        part = _PARTS[frame.part]
+        key = (recipe.seed, (part.stream << 40) + frame.number)
+        image, label = draw_frame(part.look, key, (recipe.height, recipe.width))
+        name = part.first + frame.number
+        _write_image(draft / part.image.format(name), image)
+        palette = _palette() if part.palette else None
+        _write_label(draft / part.label.format(name), label, palette)
+    return len(chunk)
+
+
+def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    # Fast compression: noise hardly compresses, and drawing is to be quick.
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise DataError(f"{path}: OpenCV cannot encode the image as PNG")
+    path.write_bytes(data.tobytes())
+
+
+def _write_label(path: Path, label: NDArray[np.uint8], palette: list[int] | None) -> None:
+    picture = Image.fromarray(label)
+    if palette is not None:
+        picture.putpalette(palette)
+    picture.save(path)
+
+
+@cache
+def _palette() -> list[int]:
+    """Return Cityscapes' colours by labelId, as GTA5's labels carry them."""
+    colors = [(0, 0, 0)] * 256
+    for raw, name in CITYSCAPES_IDS.items():
+        if name != "ignore":
+            colors[raw] = CITYSCAPES.colors[CITYSCAPES.index(name)]
+    return [value for color in colors for value in color]
+
+
+def _readme(recipe: Recipe) -> str:
+    return f"""The town: street scenes drawn by a program, in two domains.
+
+source/  as from a game, {recipe.source} images; laid out as GTA5
+         images/00001.png, labels/00001.png (palette PNG, pixel = Cityscapes labelId)
+target/  as from a camera, {recipe.target} images for train and {recipe.val} for val; laid out as
+         Cityscapes (leftImg8bit/ and gtFine/, pixel = labelId)
+
+Image size {recipe.width}x{recipe.height} (width x height), seed {recipe.seed}, generator version \
+{recipe.generator}.
+Drawn by `clan data make town`; {RECORD} holds these numbers for programs. 18 of Cityscapes' 19
+classes occur (there is no train); in the target the bonnet of the ego vehicle is labelled 1,
+which is ignored. The labels of the target's train split are for measuring only.
+"""

@@ -1,0 +1,357 @@
+"""The training loop. It knows no method by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.fabric import Fabric
+from safetensors import SafetensorError
+from torch import Tensor
+
+from clan.config.tree import Config, anchored
+from clan.core.errors import RunError
+from clan.data.loading import Batch
+from clan.data.views import random_generator
+from clan.methods import METHODS, Method, Progress, Stage
+from clan.models.segmenter import Segmenter
+from clan.runs.checkpoint import broken_tensor, checkpoint_path, save_checkpoint
+from clan.runs.environment import versions
+from clan.runs.folder import RunFolder
+from clan.runs.journal import Journal, broken_run
+from clan.scoring.evaluation_file import Evaluation, write_evaluation
+from clan.scoring.inference import evaluating
+from clan.scoring.metrics import Scores
+from clan.scoring.protocol import choose_protocol
+from clan.scoring.score import score
+from clan.training.display import Bar, Display, Silent
+from clan.training.domains import Domains, open_domains
+from clan.training.processes import launch, refuse_uneven, together
+from clan.training.resuming import (
+    is_finished,
+    prepare_folder,
+    read_checkpoint,
+    refuse_other_classes,
+)
+from clan.training.stages import RunDomains, StageBatches, untaught
+from clan.training.stopping import StopRequest
+from clan.weights.model_files import save_model
+from clan.weights.start import start_from
+
+STEP_STREAM, STAGE_STREAM = 2, 3
+
+
+class Interrupted(RunError):
+    """The user or the system asked the training to stop; it can be resumed."""
+
+
+def train(
+    config: Config, out: str | Path, *, resume: bool = False, display: Display | None = None
+) -> RunFolder:
+    """Train one system and leave a complete run folder.
+
+    Args:
+        config: the whole run; relative paths start from the working folder.
+        out: its folder; must not hold anything yet, unless ``resume``.
+        resume: go on from the newest checkpoint in ``out``; a finished run is left as it is.
+        display: shows progress; a bar on standard error by default.
+
+    Returns:
+        The run's folder, with model, scores (where data.validation is given) and curves.
+
+    Raises:
+        ClanError: anything the user can mend: data, weights, folder, numbers that broke.
+        Interrupted: after Ctrl-C or SIGTERM, with a checkpoint written; after a second one,
+            without.
+    """
+    config, run, shown = anchored(config), RunFolder(out), display or Bar()
+    # before processes start or files are written: what is wrong is said once and leaves no trace
+    if not resume:
+        run.refuse_existing()
+    elif is_finished(RunFolder.open(out), config):
+        shown.message(f"{run.path} is finished already ({config.training.steps} steps)")
+        return run
+    try:
+        domains = open_domains(config.data)
+        fabric = launch(config.training)
+        refuse_uneven(config, fabric.world_size)
+        shown = shown if fabric.is_global_zero else Silent()
+        with shown:
+            trainer = Trainer(fabric, config, run, domains, shown)
+            together(fabric, lambda: prepare_folder(run, config, resume))
+            trainer.fit()
+    except KeyboardInterrupt:
+        go_on = f" Go on with: {run.resume_command}" if run.config_file.is_file() else ""
+        raise Interrupted(f"stopped at once, without a checkpoint.{go_on}") from None
+    return run
+
+
+class Trainer:
+    """One training: method, data, and what is written when."""
+
+    def __init__(
+        self, fabric: Fabric, config: Config, run: RunFolder, domains: Domains, display: Display
+    ) -> None:
+        self.fabric, self.config, self.run, self.display = fabric, config, run, display
+        self.domains = domains
+        self.batches = StageBatches(config, domains, fabric)
+        content = read_checkpoint(run, fabric, display)
+        torch.manual_seed(config.seed)
+        segmenter = Segmenter(config.model, domains.classes, config.data.evaluation_size)
+        weights = config.weights if content is None else None
+        self.loaded = start_from(segmenter, weights, config.weights_for)
+        if self.loaded is not None:
+            display.message(f"weights: {self.loaded}")
+        self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
+        self.method.setup(fabric)
+        images = config.data.batch_size * (2 if self.method.uses_target else 1)
+        self.journal = Journal(run, fabric, images)
+        self.step = 0
+        # how many stages have been entered; the next one may still have to be prepared
+        self.entered = 0
+        if content is not None:
+            self._restore(content)
+        self.stop = StopRequest()
+
+    def fit(self) -> None:
+        """Train to the last step, then write scores and model."""
+        steps, loaded = self.config.training.steps, self.loaded
+        together(self.fabric, lambda: self.journal.begin(self.step, steps, loaded))
+        self.display.begin(self.config.name, self.step, steps)
+        try:
+            with self.stop:
+                self._fit()
+        except RuntimeError as error:
+            # Ctrl-C reaches the loader's workers too, and torch says so in the middle of a step
+            if not self.stop.asked:
+                raise
+            raise Interrupted(
+                f"stopped in step {self.step + 1} of {steps}, without a checkpoint ({error}). Go "
+                f"on with: {self.run.resume_command}"
+            ) from error
+        finally:
+            self.journal.close()
+
+    def _fit(self) -> None:
+        if self.step == 0:
+            self._snapshot()
+        steps, start = self.config.training.steps, 0
+        for number, stage in enumerate(self.config.method.stages(steps), start=1):
+            stop = start = start + stage.steps
+            if self.step < stop:
+                self._enter(stage, number)
+                self._train_stage(stage, stop)
+            if self.step < stop or (self.step < steps and self._must_stop()):
+                self._interrupt()
+        self._finish()
+
+    def _train_stage(self, stage: Stage, stop: int) -> None:
+        """Update up to the step ``stop``, or until asked to end."""
+        for source, target in self._batches(stage, stop):
+            self._update(source, target, stop)
+            if self._must_stop():
+                break
+
+    def _enter(self, stage: Stage, number: int) -> None:
+        """Let the method prepare the stage, unless a checkpoint says that it has."""
+        if stage.prepared and self.entered < number:
+            # the pass may be long: whoever is stopped in it goes on from here
+            self._save()
+            self._prepare(stage)
+            self.entered = number
+            self._save()
+        self.entered = number
+
+    def _prepare(self, stage: Stage) -> None:
+        began = time.perf_counter()
+        self.display.message(f"{self.config.name}: step {self.step}, preparing stage {stage.name}")
+        if self.step == 0 and (problem := untaught(stage, self.config)):
+            self.display.message(f"{self.config.name}: {problem}")
+        key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STAGE_STREAM)
+        torch.manual_seed(int(key.integers(2**63)))
+        domains = RunDomains(
+            self.domains,
+            self.run.stages / stage.name,
+            size=self.config.data.evaluation_size,
+            fabric=self.fabric,
+            workers=self.config.data.workers,
+            watch=self._stop_pass,
+        )
+        # tensors of inference mode could not take part in the training that follows
+        network = self.method.segmenter
+        with evaluating(network), torch.inference_mode(False), torch.no_grad():
+            self.method.begin_stage(stage, domains)
+        # no process may read what another one is still writing
+        self.fabric.barrier()
+        self.journal.skip(time.perf_counter() - began)
+
+    def _stop_pass(self) -> None:
+        """End a pass over a data set if asked to; several processes finish it first."""
+        if self.stop.asked and self.fabric.world_size == 1:
+            raise Interrupted(self._stopped())
+
+    def _update(self, source: Batch, target: Batch, stop: int) -> None:
+        """Do one step and whatever is due after it, ``stop`` being the last of its stage."""
+        options = self.config.training
+        # torch's own generator (dropout) is a function of (seed, step, rank) too, so that a
+        # checkpoint needs no random state
+        key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STEP_STREAM)
+        torch.manual_seed(int(key.integers(2**63)))
+        progress = Progress(self.step, options.schedule_steps or options.steps)
+        self.journal.add(self.method.step(source, target, progress))
+        self.step += 1
+        last = self.step == options.steps
+        # a line of means does not mix stages, whose scalars may differ
+        if self.step == stop or self.step % options.log_every == 0:
+            self._log()
+        due = options.evaluate_every and self.step % options.evaluate_every == 0
+        if due and not last and self.domains.validation is not None:
+            self._evaluate()
+        if last or self.step % options.checkpoint_every == 0:
+            self._save()
+        self._snapshot()
+
+    def _batches(self, stage: Stage, stop: int) -> Iterator[tuple[Batch, Batch]]:
+        """Yield the source and target batches of a stage's steps still to come, on the device."""
+        steps, folder = range(self.step, stop), self.run.stages / stage.name
+        batches = self.batches.of(steps, self.method.reading(stage), folder)
+        try:
+            yield from batches
+        except RuntimeError:
+            # workers that Ctrl-C has ended; the caller finds that the last step is not reached
+            if not self.stop.asked:
+                raise
+
+    def _log(self) -> None:
+        """Write the means since the last log step."""
+        means, timing = self.journal.means(self.step)
+        rates = {
+            f"lr_{name}": float(optimizer.param_groups[0]["lr"])
+            for name, optimizer in self.method.optimizers.items()
+        }
+        record = {**means, **rates, **timing}
+        together(self.fabric, lambda: self.journal.write(self.step, record))
+        self.display.advance(self.step, means, timing["images_per_second"])
+        for verdict in self.journal.news:
+            self.display.message(f"warning: {verdict}")
+
+    def _evaluate(self) -> Scores:
+        assert self.domains.validation is not None
+        began = time.perf_counter()
+        scores = score(
+            self.method.segmenter,
+            self.domains.validation,
+            protocol=choose_protocol(
+                self.config.data.evaluation_protocol, size=self.config.data.evaluation_size
+            ),
+            fabric=self.fabric,
+            workers=self.config.data.workers,
+        )
+        miou = scores.miou()
+        record = {"miou": miou, "iou": scores.to_dict()["iou"]}
+        together(self.fabric, lambda: self.journal.write(self.step, record))
+        self.display.message(
+            f"{self.config.name}: step {self.step}, mIoU {100 * miou:.1f} over "
+            f"{len(scores.classes)} classes of {self.domains.validation.name} "
+            f"({scores.images} images)"
+        )
+        self.journal.skip(time.perf_counter() - began)
+        return scores
+
+    def _finish(self) -> None:
+        """Write scores, then the model: its presence says that the run is complete."""
+        scores = self._evaluate() if self.domains.validation is not None else None
+        together(self.fabric, lambda: self._write_results(scores))
+
+    def _write_results(self, scores: Scores | None) -> None:
+        if scores is not None and self.domains.validation is not None:
+            evaluation = Evaluation(
+                scores,
+                name=self.config.name,
+                seed=self.config.seed,
+                step=self.step,
+                checkpoint="last",
+                dataset=self.domains.validation.name,
+                split=self.domains.validation.split,
+                size=self.config.data.evaluation_size,
+                ensemble=self.config.model.ensemble,
+            )
+            write_evaluation(self.run.evaluation_file, evaluation)
+        self._write_model(self.run.model_file)
+
+    def _snapshot(self) -> None:
+        """Keep the network of this step for analyses, if it is one of those asked for."""
+        every = self.config.training.snapshot_every
+        if every and (self.step % every == 0 or self.step == self.config.training.steps):
+            path = self.run.snapshot_path(self.step)
+            together(self.fabric, lambda: self._write_model(path))
+
+    def _write_model(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            save_model(self.method.segmenter, path)
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"cannot write {path}: {error}") from error
+
+    def _save(self) -> None:
+        """Write a checkpoint, after all numbers up to here proved finite."""
+        waiting = self.journal.state(self.step)
+        together(self.fabric, lambda: self._write_checkpoint(waiting))
+
+    def _write_checkpoint(self, waiting: dict[str, Any]) -> None:
+        state = self.method.state_dict()
+        if (name := broken_tensor(state)) is not None:
+            raise broken_run(self.run, f"{name} is NaN or infinite after step {self.step}")
+        content: dict[str, Any] = {
+            "step": self.step,
+            "entered": self.entered,
+            "method": state,
+            "optimizers": {n: o.state_dict() for n, o in self.method.optimizers.items()},
+            "waiting": waiting,
+            "config": self.config.model_dump(mode="json"),
+            "classes": self.domains.classes.to_dict(),
+            "versions": versions(),
+        }
+        path = checkpoint_path(self.run.checkpoints, self.step)
+        save_checkpoint(path, content, self.config.training.keep_checkpoints)
+
+    def _restore(self, content: dict[str, Any]) -> None:
+        refuse_other_classes(self.run, content, self.domains.classes.names)
+        try:
+            self.method.load_state_dict(content["method"])
+            for name, optimizer in self.method.optimizers.items():
+                optimizer.load_state_dict(content["optimizers"][name])
+            self.journal.load_state(content["waiting"])
+            self.step, self.entered = int(content["step"]), int(content["entered"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RunError(
+                f"the checkpoints of {self.run.path} do not fit its configuration ({error}); was "
+                "config.yaml changed?"
+            ) from error
+        self.display.message(f"resumed {self.run.path} after step {self.step}")
+
+    def _must_stop(self) -> bool:
+        """Tell whether any process was asked to stop; asked together at log steps only."""
+        if self.fabric.world_size == 1:
+            return self.stop.asked
+        if self.step % self.config.training.log_every:
+            return False
+        asked = torch.tensor(float(self.stop.asked), device=self.fabric.device)
+        return bool(cast(Tensor, self.fabric.all_reduce(asked, reduce_op="sum")) > 0)
+
+    def _interrupt(self) -> None:
+        self._save()
+
+        def stop() -> None:
+            raise Interrupted(self._stopped())
+
+        together(self.fabric, stop)
+
+    def _stopped(self) -> str:
+        return (
+            f"stopped after step {self.step} of {self.config.training.steps}; the checkpoint is "
+            f"written. Go on with: {self.run.resume_command}"
+        )

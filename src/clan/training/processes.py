@@ -1,0 +1,70 @@
+"""The processes of a run: started together, failing together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from clan.config.tree import Config, TrainingOptions
+from clan.core.errors import ClanError, ConfigError, RunError
+
+
+class OtherProcess(RunError):
+    """The first process failed and says why; this one only stops with it."""
+
+
+def launch(options: TrainingOptions) -> Fabric:
+    """Start the processes of a run; each goes on from here.
+
+    Raises:
+        ConfigError: devices that this machine does not have.
+    """
+    many = options.nodes > 1 or options.devices not in (1, "auto")
+    try:
+        fabric = Fabric(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.nodes,
+            precision=options.precision,
+            strategy="ddp" if many else "auto",
+        )
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"training.accelerator={options.accelerator} with training.devices={options.devices} "
+            f"is not possible on this machine: {error}"
+        ) from error
+    fabric.launch()
+    return fabric
+
+
+def together(fabric: Fabric, action: Callable[[], None]) -> None:
+    """Do something on the first process; all processes fail if it cannot be done."""
+    problem: ClanError | None = None
+    if fabric.is_global_zero:
+        try:
+            action()
+        except ClanError as error:
+            problem = error
+    if fabric.world_size > 1:
+        told = None if problem is None else str(problem)
+        told = fabric.broadcast(told)
+        if told is not None and problem is None:
+            raise OtherProcess(told)
+    if problem is not None:
+        raise problem
+
+
+def refuse_uneven(config: Config, processes: int) -> None:
+    """Refuse a batch size that processes and accumulated parts cannot share.
+
+    Raises:
+        ConfigError: says of which number it must be a multiple.
+    """
+    batch, parts = config.data.batch_size, config.optim.accumulate
+    if batch % (processes * parts):
+        raise ConfigError(
+            f"data.batch_size {batch} cannot be shared evenly by {processes} processes in "
+            f"optim.accumulate {parts} parts each: set a multiple of {processes * parts}"
+        )

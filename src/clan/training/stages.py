@@ -1,0 +1,218 @@
+"""The data of a training's stages: passes over whole data sets before, batches during."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from clan.config.tree import Config
+from clan.core.errors import RunError
+from clan.data.datasets import Dataset, Item
+from clan.data.images import image_size, write_label
+from clan.data.label_maps import LabelMap
+from clan.data.loading import Batch, class_counts, evaluation_loader, training_loader
+from clan.data.sampling import ClassDraw
+from clan.data.views import RareCrops, resize_label
+from clan.methods import METHODS, Reading, Stage
+from clan.training.domains import Domains
+
+SOURCE_STREAM, TARGET_STREAM = 0, 1
+"""Tell the random numbers of the domains' batches apart."""
+
+
+class RunDomains:
+    """Both domains in evaluation mode, and the folder of a stage.
+
+    Each process passes over its own share of the images; whoever counts sums the counts over the
+    processes. Nothing is augmented, and one image is held at a time.
+
+    Args:
+        domains: of the run.
+        folder: of the stage, within the run's; shared by the processes.
+        size: (H, W) that images are resized to, None for their own: as in evaluation.
+        fabric: gives device, rank and processes.
+        workers: processes that read.
+        watch: called with each image; it may raise to end the pass.
+    """
+
+    def __init__(
+        self,
+        domains: Domains,
+        folder: Path,
+        *,
+        size: tuple[int, int] | None,
+        fabric: Fabric,
+        workers: int = 0,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._domains, self._size, self._fabric = domains, size, fabric
+        self._workers, self._watch = workers, watch
+        self.folder = folder
+        self._target = {item.name: item for item in self._unlabelled().items}
+
+    @property
+    def target_images(self) -> int:
+        """How many images the target has, over all processes."""
+        return len(self._target)
+
+    def source(self, most: int | None = None) -> Iterator[Batch]:
+        """Yield this process's source images with their labels (at the size they are stored).
+
+        With ``most``, so many images at most, evenly from the whole data set.
+        """
+        dataset = self._domains.source
+        if most is not None:
+            stride = -(-len(dataset) // most)
+            dataset = replace(dataset, items=dataset.items[::stride])
+        return self._pass(dataset)
+
+    def target(self) -> Iterator[Batch]:
+        """Yield this process's target images; they have no labels, whatever is on the disk."""
+        return self._pass(self._unlabelled())
+
+    def write_label(self, name: str, label: Tensor) -> None:
+        """Keep a label (H, W) uint8 of the target image ``name`` for this stage's training.
+
+        It is stored as a palette PNG of its image's size, so that views cut both alike.
+
+        Raises:
+            DataError, RunError: it cannot be written.
+        """
+        item = self._target[name]
+        stored = resize_label(label.cpu().numpy(), image_size(item.image))
+        path = label_path(self.folder, name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}") from error
+        write_label(path, stored, self._unlabelled().classes.palette())
+
+    def _unlabelled(self) -> Dataset:
+        target = self._domains.target
+        assert target is not None, "the configuration was checked for a target"
+        assert not target.labelled, "the target is opened without its labels"
+        return target
+
+    def _pass(self, dataset: Dataset) -> Iterator[Batch]:
+        loader = evaluation_loader(
+            dataset,
+            size=self._size,
+            rank=self._fabric.global_rank,
+            world_size=self._fabric.world_size,
+            workers=self._workers,
+        )
+        for batch in loader:
+            self._watch()
+            yield self._fabric.to_device(batch)
+
+
+class StageBatches:
+    """The training batches of both domains, read as each stage asks.
+
+    Args:
+        config: of the run.
+        domains: of the run.
+        fabric: gives device, rank and processes.
+    """
+
+    def __init__(self, config: Config, domains: Domains, fabric: Fabric) -> None:
+        self._config, self._domains, self._fabric = config, domains, fabric
+
+    def of(self, steps: range, reading: Reading, folder: Path) -> Iterator[tuple[Batch, Batch]]:
+        """Yield this process's source and target batches of the ``steps``, on its device.
+
+        Args:
+            steps: without gaps.
+            reading: what the method asks of the batches.
+            folder: where the target labels of the stage lie, if it reads any.
+        """
+        draw = None
+        if reading.rare_temperature:
+            draw = ClassDraw.of(self._source_classes, reading.rare_temperature)
+        source = self._domains.source
+        loaders = [self._loader(source, SOURCE_STREAM, steps, reading, True, draw)]
+        if METHODS[self._config.method.name].uses_target:
+            target = self._domains.target
+            assert target is not None, "the configuration was checked for a target"
+            if reading.target_labels:
+                target = relabelled(target, folder)
+            labels = reading.target_labels
+            loaders.append(self._loader(target, TARGET_STREAM, steps, reading, labels))
+        for batches in zip(*loaders, strict=True):
+            first, *second = (self._fabric.to_device(batch) for batch in batches)
+            yield first, second[0] if second else Batch()
+
+    def _loader(
+        self,
+        dataset: Dataset,
+        stream: int,
+        steps: range,
+        reading: Reading,
+        with_labels: bool,
+        by_class: ClassDraw | None = None,
+    ) -> DataLoader[Batch]:
+        data, rare = self._config.data, None
+        if reading.rare_classes:
+            rare = RareCrops(reading.rare_classes, reading.rare_chance)
+        return training_loader(
+            dataset,
+            data.target_view if stream == TARGET_STREAM else data.source_view,
+            seed=self._config.seed,
+            stream=stream,
+            batch_size=data.batch_size,
+            start_step=steps.start,
+            stop_step=steps.stop,
+            rank=self._fabric.global_rank,
+            world_size=self._fabric.world_size,
+            workers=data.workers,
+            with_labels=with_labels,
+            rare=rare,
+            by_class=by_class,
+        )
+
+    @cached_property
+    def _source_classes(self) -> NDArray[np.int64]:
+        """The pixels (N, C) of each class in each source label; each process reads its share."""
+        source, fabric = self._domains.source, self._fabric
+        own = range(fabric.global_rank, len(source), fabric.world_size)
+        counts = np.zeros((len(source), len(source.classes)), np.int64)
+        counts[own] = class_counts(source, own, self._config.data.workers)
+        total = torch.from_numpy(counts).to(fabric.device)
+        total = cast(Tensor, fabric.all_reduce(total, reduce_op="sum"))
+        return np.asarray(total.cpu().numpy(), np.int64)
+
+
+def label_path(folder: Path, name: str) -> Path:
+    """Return the file of a target image's label in a stage's folder."""
+    return folder / "labels" / f"{name}.png"
+
+
+def relabelled(target: Dataset, folder: Path) -> Dataset:
+    """Return the target with the labels that a stage wrote into its folder."""
+    return replace(
+        target,
+        items=tuple(Item(i.name, i.image, label_path(folder, i.name)) for i in target.items),
+        label_map=LabelMap.identity(target.classes),
+        encoding="index",
+        size_mismatch="error",
+    )
+
+
+def untaught(stage: Stage, config: Config) -> str:
+    """Return what is wrong with a stage before the first step; empty if nothing is."""
+    if not stage.labelled_by or config.weights_for == "network":
+        return ""
+    return (
+        "classifiers that have learnt nothing label the target. Set "
+        f"method.{stage.labelled_by}, or start from a finished training by weights_for=network"
+    )

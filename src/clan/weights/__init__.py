@@ -1,0 +1,4 @@
+"""What a training starts from, model files, and published checkpoints' layouts in and out.
+
+Imports models and below.
+"""

@@ -1,0 +1,95 @@
+"""From a network to a published layout's state dict."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clan.core.errors import WeightsError
+from clan.models.segmenter import ModelOptions
+from clan.weights.convert_report import ConversionReport, Network
+from clan.weights.layouts import COUNTER, FIRST, Layout
+from clan.weights.model_files import WRAPPED
+
+
+def write_published(network: Network, path: Path, out: Path, layout: Layout) -> ConversionReport:
+    """Write a network's tensors under a published layout's keys."""
+    _check_expressible(network.options, layout, path)
+    counters = network.origin.get("counters", True)
+    result: dict[str, Tensor] = {}
+    dropped: list[str] = []
+    for key, tensor in network.tensors.items():
+        name = layout.to_published(key)
+        if name is None:
+            dropped.append(key)
+        elif counters or not name.endswith(COUNTER):
+            # torchvision's dense layers are our convolutions
+            dense = name.startswith("classifier.") and tensor.dim() == 4
+            result[name] = tensor.flatten(1) if dense else tensor
+    written = tuple(result)
+    if network.origin.get("layout") == layout.name:
+        result |= network.left
+    else:
+        dropped += network.left
+    filled = {k: t for k, t in _idle_tensors(network, layout).items() if k not in result}
+    result |= filled
+    if network.origin.get("wrapped") and network.origin.get("layout") == layout.name:
+        result = {WRAPPED + k: t for k, t in result.items()}
+    _save(result, out)
+    return ConversionReport(
+        file=str(path),
+        out=str(out),
+        layout=layout,
+        kind=f"a state dict, {network.options.encoder}",
+        loaded=written,
+        left=tuple(dropped),
+        filled=tuple(filled),
+    )
+
+
+def _check_expressible(options: ModelOptions, layout: Layout, path: Path) -> None:
+    wanted = layout.options
+    if layout.encoder_only and not layout.prefix and not options.encoder.startswith("resnet"):
+        wanted = {"input": layout.options["input"]}
+    differing = [
+        f"{name}={getattr(options, name)} (there {value})"
+        for name, value in wanted.items()
+        if getattr(options, name) != value
+    ]
+    if differing:
+        raise WeightsError(
+            f"{path} cannot be written as {layout.name}: the network has {', '.join(differing)}, "
+            "so that the same tensors would mean another network"
+        )
+
+
+def _idle_tensors(network: Network, layout: Layout) -> dict[str, Tensor]:
+    """Return zeros for what the published network stores without running it."""
+    like = network.tensors.get(FIRST)
+    if like is None:
+        return {}
+    filled = {}
+    for prefix in layout.idle:
+        halved = layout.auxiliary is not None and prefix.startswith(layout.auxiliary)
+        inputs = like.shape[1] // 2 if halved else like.shape[1]
+        filled[f"{layout.prefix}{prefix}weight"] = like.new_zeros(like.shape[0], inputs, 3, 3)
+        filled[f"{layout.prefix}{prefix}bias"] = like.new_zeros(like.shape[0])
+    return filled
+
+
+def _save(tensors: dict[str, Tensor], out: Path) -> None:
+    temporary = out.with_name(out.name + ".part")
+    try:
+        if out.suffix == ".safetensors":
+            save_file({k: t.contiguous() for k, t in tensors.items()}, temporary)
+        elif out.suffix in (".pth", ".pt"):
+            torch.save(tensors, temporary)
+        else:
+            raise WeightsError(f"a state dict is written as .pth or .safetensors; found {out}")
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,180 @@
+"""What a training starts from: published encoder weights, or a network trained before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from clan.core.errors import WeightsError
+from clan.weights.layouts import LAYOUTS, candidates
+from clan.weights.model_files import (
+    LEFT,
+    LoadReport,
+    load_matching,
+    load_segmenter,
+    model_file,
+    read_about,
+    unwrapped,
+)
+from clan.weights.tensor_files import first_line, read_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from clan.models.segmenter import ModelOptions, Segmenter
+
+# torchvision's published ImageNet weights (IMAGENET1K_V1); the eight digits before the suffix
+# begin the file's SHA-256, which is checked after a download
+IMAGENET_FILES = {
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+    "resnet101": "resnet101-63fe2227.pth",
+    "mobilenet_v2": "mobilenet_v2-b0353104.pth",
+    "vgg16": "vgg16-397923af.pth",
+}
+OF_TRAINING = ("freeze_affine",)
+"""Options of a network that say what learns, not what its tensors mean."""
+IMAGENET_URL = "https://download.pytorch.org/models/"
+
+
+def start_from(segmenter: Segmenter, weights: str | None, weights_for: str) -> LoadReport | None:
+    """Load what a training starts from; None if it starts from nothing.
+
+    Args:
+        segmenter: the network.
+        weights: as in the configuration: a file, ``imagenet``, or None.
+        weights_for: ``encoder`` or ``network``.
+
+    Raises:
+        WeightsError: as `load_encoder_weights` and `load_network_weights`.
+    """
+    if weights is None:
+        return None
+    load = load_network_weights if weights_for == "network" else load_encoder_weights
+    return load(segmenter, weights)
+
+
+def load_network_weights(segmenter: Segmenter, source: str | Path) -> LoadReport:
+    """Start the whole network, classifiers and all, from a model of ours.
+
+    Args:
+        segmenter: the network; it is left as it is if the file does not fit.
+        source: a model file of a network of the same architecture and classes, or its run folder.
+
+    Raises:
+        WeightsError: no such file, none of ours, without classifiers, of other classes or of
+            another architecture, by whatever key: tensors of equal shapes may mean something else.
+    """
+    path = model_file(Path(source))
+    about = read_about(path) if path.is_file() else {"classes": ()}
+    if about is None or "classes" not in about:
+        found = "is no model file of ours" if about is None else "holds an encoder alone"
+        raise WeightsError(
+            f"{path} {found}, and weights_for=network starts the classifiers too: give the "
+            "model.safetensors of a finished run, or set weights_for=encoder"
+        )
+    loaded = load_segmenter(path)
+    theirs, ours = loaded.classes.names, segmenter.classes.names
+    if theirs != ours:
+        raise WeightsError(
+            f"{path} has the classes {', '.join(theirs)}, the training has {', '.join(ours)}: "
+            "its classifiers do not fit. weights_for=encoder takes its encoder alone."
+        )
+    its, mine = (net.options.model_dump(mode="json") for net in (loaded, segmenter))
+    differing = [
+        f"model.{key}={its[key]} (the training has {mine[key]})"
+        for key in its
+        if its[key] != mine[key] and key not in OF_TRAINING
+    ]
+    if differing:
+        raise WeightsError(
+            f"{path} is of another network: {', '.join(differing)}. Configure the same one, or "
+            "take its encoder alone by weights_for=encoder."
+        )
+    return load_matching(segmenter, loaded.state_dict(), str(path))
+
+
+def load_encoder_weights(segmenter: Segmenter, source: str | Path) -> LoadReport:
+    """Start the encoder from published weights, or from a model of ours.
+
+    Args:
+        segmenter: the network; only its encoder changes.
+        source: a file (``.pth`` of tensors, or ``.safetensors``) in any layout that
+            `clan.weights.convert` reads, or ``imagenet`` for torchvision's published weights of
+            this encoder, downloaded once and checked.
+
+    Raises:
+        WeightsError: no such file, not a file of tensors, trained on another ``input`` than the
+            network's, or less than half of the encoder's tensors found in it.
+    """
+    imagenet = str(source) == "imagenet"
+    path = _download(segmenter.options.encoder) if imagenet else model_file(Path(source))
+    tensors, trained_with = _encoder_tensors(path)
+    options = segmenter.options
+    if trained_with.get("input", options.input) != options.input:
+        raise WeightsError(
+            f"{path} was trained on {trained_with['input']} input, the network reads "
+            f"{options.input} input: set model.input={trained_with['input']}"
+        )
+    report = load_matching(segmenter.encoder, tensors, str(path))
+    wanted = len(report.loaded) + len(report.missing) + len(report.shape_differs)
+    if len(report.loaded) < wanted / 2:
+        raise WeightsError(
+            f"{path} does not fit the encoder {options.encoder} of width {options.width}: only "
+            f"{len(report.loaded)} of its {wanted} tensors are in the file. {report}. Give weights "
+            "of this encoder in torchvision's key layout, or one that `clan convert` reads."
+        )
+    notes = [_other_strides(trained_with, options)]
+    if "classes" in (read_about(path) or {}):
+        notes.append("its classifiers are not taken (weights_for: encoder)")
+    return replace(report, note=", ".join(filter(None, notes)))
+
+
+def _encoder_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return an encoder's tensors by our names, and the options they were trained with, if told."""
+    tensors = unwrapped(read_tensors(path))
+    about = read_about(path)
+    if about is not None:
+        stripped = {
+            k.removeprefix("encoder."): t
+            for k, t in tensors.items()
+            if not k.startswith((LEFT, "classifiers."))
+        }
+        return stripped, about["model"]
+    fitting = candidates(tensors)
+    layout = fitting[0] if fitting else LAYOUTS["torchvision"]
+    named = {(layout.to_ours(k) or k).removeprefix("encoder."): t for k, t in tensors.items()}
+    return named, dict(layout.options) if fitting else {}
+
+
+def _other_strides(trained_with: Mapping[str, Any], options: ModelOptions) -> str:
+    if not options.encoder.startswith("resnet"):
+        return ""
+    differing = [
+        f"{name}={trained_with[name]} (the network has {getattr(options, name)})"
+        for name in ("stride_in", "dilate_first", "ceil_mode")
+        if trained_with.get(name, getattr(options, name)) != getattr(options, name)
+    ]
+    return f"note: trained with {', '.join(differing)}" if differing else ""
+
+
+def _download(encoder: str) -> Path:
+    name = IMAGENET_FILES[encoder]
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if not (folder / name).is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(
+                IMAGENET_URL + name, str(folder / name), name[-12:-4], progress=False
+            )
+        except (URLError, OSError, RuntimeError) as error:
+            raise WeightsError(
+                f"could not download {IMAGENET_URL + name} ({first_line(error)}). Offline? Fetch "
+                f"it elsewhere and put it at {folder / name}, or name a file with model weights."
+            ) from error
+    return folder / name

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from clan.core.errors import RunError, WeightsError
+from clan.runs.checkpoint import (
+    broken_tensor,
+    checkpoint_path,
+    checkpoints,
+    load_checkpoint,
+    load_newest,
+    newest_checkpoint,
+    save_checkpoint,
+    set_aside,
+)
+
+
+def save(folder: Path, step: int, keep: int = 9) -> Path:
+    path = checkpoint_path(folder, step)
+    save_checkpoint(path, {"step": step, "w": torch.full((50_000,), float(step))}, keep)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    content = load_checkpoint(save(tmp_path, 3))
+    assert content["step"] == 3
+    assert torch.equal(content["w"], torch.full((50_000,), 3.0))
+
+
+def test_the_newest_stay(tmp_path: Path) -> None:
+    for step in (5, 10, 100, 20):
+        save(tmp_path, step, keep=2)
+    assert names(tmp_path) == ["step_00000020.pt", "step_00000100.pt"]
+    assert newest_checkpoint(tmp_path) == tmp_path / "step_00000100.pt"
+    assert checkpoints(tmp_path / "nowhere") == []
+
+
+def test_a_full_disk_leaves_the_former_one_whole(tmp_path: Path) -> None:
+    former = save(tmp_path, 1)
+    was = former.read_bytes()
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(RunError, match=r"step_00000002.pt \(File too large\).*whole"):
+            save(tmp_path, 2, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert names(tmp_path) == [former.name]
+    assert former.read_bytes() == was
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_any_failure_on_the_way_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, name, fail)
+    with pytest.raises(RunError, match=r"No space left on device.*there is no former one"):
+        save(tmp_path, 1)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="could not write the checkpoint"):
+        save(tmp_path / "file", 1)
+    with pytest.raises(RunError, match="No such file"):
+        save(tmp_path / "gone", 1)
+
+
+def test_what_a_killed_process_left_does_not_count_and_does_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "unfinished.part").write_bytes(b"half of it")
+    assert newest_checkpoint(tmp_path) is None
+    save(tmp_path, 1)
+    assert names(tmp_path) == ["step_00000001.pt"]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "cannot be read as a checkpoint"),
+        (b"no checkpoint at all", "cannot be read as a checkpoint"),
+        (pickle.dumps({"format": 1}), "cannot be read as a checkpoint"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "step_00000001.pt"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=what) as info:
+        load_checkpoint(path)
+    assert str(path) in str(info.value)
+
+
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    torch.save({"format": 99}, tmp_path / "a.pt")
+    torch.save([1, 2], tmp_path / "b.pt")
+    with pytest.raises(WeightsError, match=r"format 1 \(found 99\)"):
+        load_checkpoint(tmp_path / "a.pt")
+    with pytest.raises(WeightsError, match=r"format 1 \(found list\)"):
+        load_checkpoint(tmp_path / "b.pt")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    torch.save({"format": 1, "x": Harm()}, tmp_path / "a.pt")
+    with pytest.raises(WeightsError):
+        load_checkpoint(tmp_path / "a.pt")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_damaged_newest_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    truncate(save(tmp_path, 2))
+    content, damaged = load_newest(tmp_path)
+    assert content is not None
+    assert content["step"] == 1
+    assert list(damaged) == [tmp_path / "step_00000002.pt"]
+    set_aside(damaged)
+    assert names(tmp_path) == ["step_00000001.pt", "step_00000002.damaged"]
+
+
+def test_only_damaged_ones_are_an_error(tmp_path: Path) -> None:
+    assert load_newest(tmp_path) == (None, {})
+    truncate(save(tmp_path, 1))
+    with pytest.raises(WeightsError, match=r"step_00000001.pt.*no other checkpoint"):
+        load_newest(tmp_path)
+
+
+def test_broken_tensors_are_named() -> None:
+    fine = {"a": torch.ones(2), "b": torch.ones(2, dtype=torch.int64)}
+    assert broken_tensor(fine) is None
+    assert broken_tensor({**fine, "c": torch.tensor([1.0, float("inf")])}) == "c"

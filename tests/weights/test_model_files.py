@@ -1,0 +1,107 @@
+"""Weights in, model files out: nothing is lost, nothing runs, every refusal says why."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from clan.core.errors import WeightsError
+from clan.data.classes import CITYSCAPES, ClassSet
+from clan.weights import model_files as weights
+from clan.weights.tensor_files import read_tensors
+from tests.models.conftest import SMALL
+
+
+def test_a_model_file_needs_nothing_else(segmenter, tmp_path):
+    path = tmp_path / "model.safetensors"
+    weights.save_model(segmenter, path)
+    loaded = weights.load_segmenter(path)
+    assert loaded.options == SMALL
+    assert loaded.classes == CITYSCAPES
+    assert loaded.evaluation_size == (64, 128)
+    assert not loaded.training
+    image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    for a, b in zip(loaded(image), segmenter.eval()(image), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_run_folder_stands_for_its_model(segmenter, tmp_path):
+    weights.save_model(segmenter, tmp_path / "model.safetensors")
+    assert weights.load_segmenter(tmp_path).classes == CITYSCAPES
+
+
+class Bomb:
+    def __reduce__(self):
+        return print, ("ran code from a weight file",)
+
+
+def test_a_refused_pickle_is_told_with_the_safe_way_out(tmp_path, capsys):
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "hook": Bomb()}, tmp_path / "w.pth")
+    message = r"w\.pth wants to run code.*print.*torch\.save\(model\.state_dict\(\)"
+    with pytest.raises(WeightsError, match=message):
+        read_tensors(tmp_path / "w.pth")
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_a_plain_pickle_is_refused_with_the_safe_way_out(tmp_path, capsys):
+    (tmp_path / "w.pth").write_bytes(pickle.dumps({"a": Bomb()}))
+    with pytest.raises(WeightsError, match=r"is a pickle that only.*torch\.save\(model\.state"):
+        read_tensors(tmp_path / "w.pth")
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_tensors_in_an_unknown_place_are_pointed_at(tmp_path):
+    torch.save({"epoch": 3, "net": {"a": torch.zeros(1)}}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"holds a dict of epoch, net \(some lie below net: "):
+        read_tensors(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+def test_files_of_older_torch_are_read(wrapper, tmp_path):
+    """The published checkpoints were written before torch's zip format."""
+    tensors = {"a": torch.arange(3.0)}
+    content = tensors if wrapper is None else {wrapper: tensors, "epoch": 3}
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(read_tensors(tmp_path / "w.pth")["a"], tensors["a"])
+
+
+@pytest.mark.parametrize("content", ["code", "text", "truncated", "list"])
+def test_what_is_no_file_of_tensors_is_refused(content, tmp_path, capsys):
+    path = tmp_path / "w.pth"
+    if content == "code":
+        path.write_bytes(pickle.dumps({"a": Bomb()}))
+    elif content == "text":
+        path.write_text("<html>not found</html>")
+    elif content == "truncated":
+        torch.save({"a": torch.zeros(1000)}, path)
+        path.write_bytes(path.read_bytes()[:700])
+    else:
+        torch.save([1, 2], path)
+    with pytest.raises(WeightsError, match=r"w\.pth"):
+        read_tensors(path)
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(WeightsError, match="no weight file at"):
+        read_tensors(tmp_path / "absent.pth")
+    with pytest.raises(WeightsError, match="no model file at"):
+        weights.load_segmenter(tmp_path)
+
+
+def test_a_safetensors_file_of_others_is_refused(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match="does not say which network"):
+        weights.load_segmenter(tmp_path)
+
+
+def test_a_model_whose_tensors_do_not_fit_its_classes_is_refused(segmenter, tmp_path):
+    three = ClassSet("three", ("a", "b", "c"), ((0, 0, 0), (9, 9, 9), (99, 9, 9)), {})
+    segmenter.classes = three
+    weights.save_model(segmenter, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match="does not fit the architecture that it names"):
+        weights.load_segmenter(tmp_path)
