@@ -227,7 +227,7 @@ ROWS = (
         "optimizer groups",
         "-",
         "104 encoder tensors listed 314 times: a step three or four times as large",
-        ("optim.segmenter.lr", "optim.segmenter.head_multiplier", "optim.segmenter.listings"),
+        ("optim.segmenter.lr", "optim.segmenter.head_multiplier", "optim.segmenter.step_repeats"),
         "See [below](#listed-three-and-four-times).",
         (
             UPDATES,

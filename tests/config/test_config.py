@@ -77,6 +77,11 @@ def test_none_and_null_take_a_domain_away(word: str) -> None:
         ("town/clan", "data.evaluation_size=5", ["data.evaluation_size", "(found 5)"]),
         ("town/clan", "data.source_view.crop=[8, -8]", ["data.source_view", "at least 1"]),
         ("town/clan", "seed=-1", ["seed", "(found -1)"]),
+        (
+            "town/clan",
+            "optim.segmenter.listings=published",
+            ["optim.segmenter.listings: is now called optim.segmenter.step_repeats"],
+        ),
         ("town/clan", "seed", ["'seed' is not of the form key=value"]),
         ("town/clan", "=5", ["not of the form key=value"]),
         ("town/clan", "seed=[1", ["'seed=[1' is not YAML"]),

@@ -38,7 +38,7 @@ def test_the_values_are_those_of_the_presets(program: ModuleType) -> None:
     """Known ones, written by hand: the page's words on the published code agree with them."""
     assert program.values("method.focal_gamma") == "`0`; `2`; `0`"
     assert program.values("method.lambda_local") == "`40`; `40` (SYNTHIA `10`); `40`"
-    assert program.values("optim.segmenter.listings") == "`once`; `published`; `once`"
+    assert program.values("optim.segmenter.step_repeats") == "`once`; `published`; `once`"
     assert program.values("optim.discriminator.lr") == "`5e-05`; `0.0001`; `0.0001`"
     assert program.values("method.epsilon") == "`0.4`"
     assert program.values("data.classes").startswith("none (SYNTHIA `cityscapes-16`); `cityscapes`")

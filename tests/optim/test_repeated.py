@@ -17,7 +17,7 @@ from clan.data.classes import CITYSCAPES
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.optim.groups import build_optimizer, segmenter_groups
 from clan.optim.options import SegmenterOptimizerOptions
-from clan.optim.repeated import RepeatedSGD, published_listings
+from clan.optim.repeated import RepeatedSGD, published_repeats
 
 RULE = {"momentum": 0.9, "weight_decay": 5e-4}
 
@@ -30,7 +30,7 @@ def resnet101(width: int = 4) -> Segmenter:
 def test_104_tensors_are_listed_314_times():
     """conv1 once, 99 convolutions of blocks three times, 4 of shortcuts four times."""
     segmenter = resnet101()
-    times = published_listings(segmenter.encoder)
+    times = published_repeats(segmenter.encoder)
     assert Counter(times.values()) == {1: 1, 3: 99, 4: 4}
     assert (len(times), times.total()) == (104, 314)
     assert times[segmenter.encoder.conv1.weight] == 1
@@ -39,9 +39,9 @@ def test_104_tensors_are_listed_314_times():
 
 def test_published_groups_say_how_often_and_hold_each_tensor_once():
     segmenter = resnet101()
-    options = SegmenterOptimizerOptions(listings="published")
+    options = SegmenterOptimizerOptions(step_repeats="published")
     groups = segmenter_groups(segmenter, options)
-    found = [(g["name"], g["listings"], len(g["params"]), g["base_lr"]) for g in groups]
+    found = [(g["name"], g["step_repeats"], len(g["params"]), g["base_lr"]) for g in groups]
     assert found == [
         ("encoder", 1, 1, 2.5e-4),
         ("encoder", 3, 99, 2.5e-4),
@@ -59,7 +59,7 @@ def test_repeated_steps_are_those_of_torch_with_duplicates(nesterov):
     theirs = nn.ParameterList([p.detach().clone() for p in ours])
     times = (1, 3, 4)
     optimizer = RepeatedSGD(
-        [{"params": [p], "listings": n} for p, n in zip(ours, times, strict=True)],
+        [{"params": [p], "step_repeats": n} for p, n in zip(ours, times, strict=True)],
         lr=0.1,
         nesterov=nesterov,
         **RULE,
@@ -82,7 +82,7 @@ def test_repeated_steps_are_those_of_torch_with_duplicates(nesterov):
 @pytest.mark.parametrize("times", [1, 3, 4])
 def test_in_the_long_run_a_step_is_as_many_times_as_large(times):
     parameter = nn.Parameter(torch.zeros(1))
-    group = {"params": [parameter], "listings": times}
+    group = {"params": [parameter], "step_repeats": times}
     optimizer = RepeatedSGD([group], lr=1.0, momentum=0.9, weight_decay=0.0)
     for _ in range(200):
         before = parameter.item()
@@ -98,7 +98,7 @@ def test_a_resumed_optimizer_goes_on_alike():
 
     def make(value):
         parameter = nn.Parameter(value.clone())
-        group = {"params": [parameter], "listings": 3}
+        group = {"params": [parameter], "step_repeats": 3}
         return parameter, RepeatedSGD([group], lr=0.1, **RULE)
 
     torch.manual_seed(0)
@@ -111,9 +111,22 @@ def test_a_resumed_optimizer_goes_on_alike():
     assert torch.equal(whole[0], second[0])
 
 
-def test_published_listings_belong_to_sgd_and_resnets():
+def test_a_checkpoint_of_before_the_key_was_renamed_goes_on():
+    parameter = nn.Parameter(torch.ones(2))
+    state = RepeatedSGD([{"params": [parameter], "step_repeats": 3}], lr=0.1).state_dict()
+    group = state["param_groups"][0]
+    group["listings"] = group.pop("step_repeats")
+    optimizer = RepeatedSGD([{"params": [parameter], "step_repeats": 1}], lr=0.1)
+    optimizer.load_state_dict(state)
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    torch.testing.assert_close(parameter.detach(), torch.full((2,), 1 - 3 * 0.1))
+    assert "listings" not in optimizer.param_groups[0]
+
+
+def test_published_repeats_belong_to_sgd_and_resnets():
     with pytest.raises(ValidationError, match="belongs to sgd, not to adam"):
-        SegmenterOptimizerOptions(name="adam", listings="published")
-    listed = "optim={segmenter: {listings: published}}"
+        SegmenterOptimizerOptions(name="adam", step_repeats="published")
+    listed = "optim={segmenter: {step_repeats: published}}"
     with pytest.raises(ConfigError, match="mobilenet_v2 is listed once"):
         load_config("town/source_only", [listed, "model={encoder: mobilenet_v2}"])

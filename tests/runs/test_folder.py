@@ -25,6 +25,14 @@ def test_a_new_run_holds_its_configuration(tmp_path: Path, config: Config) -> No
     assert run.newest_checkpoint() is None
 
 
+def test_a_run_of_before_a_key_was_renamed_is_read(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", load_config("gta5-cityscapes/reference/resnet101/tan"))
+    text = run.config_file.read_text()
+    assert "step_repeats: published" in text
+    run.config_file.write_text(text.replace("step_repeats: published", "listings: published"))
+    assert run.config.optim.segmenter.step_repeats == "published"
+
+
 def test_an_empty_folder_is_fine(tmp_path: Path, config: Config) -> None:
     assert RunFolder.create(tmp_path, config).config_file.is_file()
 

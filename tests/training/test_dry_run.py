@@ -32,7 +32,9 @@ def test_it_builds_what_the_configuration_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = load_config(REFERENCE, SMALL)
     result = dry_run(config)
-    encoder = [(g.name, g.tensors, g.listings) for g in result.groups if g.player == "segmenter"]
+    encoder = [
+        (g.name, g.tensors, g.step_repeats) for g in result.groups if g.player == "segmenter"
+    ]
     assert encoder == [
         ("encoder", 1, 1),
         ("encoder", 99, 3),

@@ -128,11 +128,11 @@ def resume(
 
     `clan resume runs/clan/seed0 training.devices=4`
     """
-    from clan.config.tree import load_config
+    from clan.config.tree import load_written
     from clan.runs.folder import RunFolder
     from clan.training.loop import train as run_training
 
-    config = load_config(RunFolder.open(run).config_file, overrides or [])
+    config = load_written(RunFolder.open(run).config_file, overrides or [])
     finished = run_training(config, run, resume=True)
     tell(f"run: {finished.path}")
 

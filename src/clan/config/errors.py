@@ -7,6 +7,7 @@ from typing import get_args
 
 from pydantic_core import ErrorDetails
 
+from clan.config.renamed import RENAMED
 from clan.core.errors import nearest
 from clan.core.options import Options
 from clan.methods import METHODS
@@ -16,6 +17,8 @@ def explain(details: ErrorDetails, whole: type[Options]) -> str:
     """Turn one of pydantic's errors into a sentence about a key that the user wrote."""
     key, group = _place(details, whole)
     if details["type"] == "extra_forbidden":
+        if key in RENAMED:
+            return f"{key}: is now called {RENAMED[key]}, with the same values"
         return f"{key}: unknown key{nearest(key.split('.')[-1], group.model_fields)}"
     if details["type"] == "union_tag_invalid":
         name = str(details["input"].get("name"))

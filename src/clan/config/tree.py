@@ -19,6 +19,7 @@ from clan.config.files import (
     preset_names,
     read_tree,
 )
+from clan.config.renamed import renew
 from clan.core.errors import ConfigError
 from clan.core.options import Options
 from clan.data.datasets import BUILTIN_DATASETS
@@ -39,6 +40,7 @@ __all__ = [
     "flat",
     "is_configuration",
     "load_config",
+    "load_written",
     "preset_names",
 ]
 
@@ -175,9 +177,11 @@ class Config(Options):
                 f"method {self.method.name} compares {method.least_classifiers} classifiers: set "
                 f"model.classifiers={method.least_classifiers} (found {self.model.classifiers})"
             )
-        if self.optim.segmenter.listings != "once" and not self.model.encoder.startswith("resnet"):
+        if self.optim.segmenter.step_repeats != "once" and not self.model.encoder.startswith(
+            "resnet"
+        ):
             raise ValueError(
-                "optim.segmenter.listings=published is how the published codes list a ResNet; "
+                "optim.segmenter.step_repeats=published is how the published codes list a ResNet; "
                 f"{self.model.encoder} is listed once"
             )
         if self.method.whole_target and (cut := self.data.target_view.cuts()):
@@ -214,7 +218,19 @@ def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: unknown preset, key or value (naming the nearest valid one), or a value out
             of range.
     """
-    tree = read_tree(find(str(preset)))
+    return _checked(read_tree(find(str(preset))), preset, overrides)
+
+
+def load_written(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Load the configuration that a run wrote, keys by their names of then included.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    return _checked(renew(read_tree(find(str(path)))), path, overrides)
+
+
+def _checked(tree: dict[str, Any], preset: str | Path, overrides: Sequence[str]) -> Config:
     for change in overrides:
         override_key(tree, change)
     try:

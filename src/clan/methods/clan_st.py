@@ -234,7 +234,7 @@ class CLANST(CLAN):
             self._learn_in_turn(parts, taught, progress)
         else:
             for part, labels in zip(parts, taught, strict=True):
-                self._hear_source(part, progress)
+                self._source_backward(part, progress)
                 self.learn_target(part, labels, share=part.last)
         scalars = self.finish_update()
         self._follow()
@@ -247,13 +247,15 @@ class CLANST(CLAN):
         for left in reversed(range(self.options.turns)):
             self.clear_notes()
             for part in parts:
-                self._hear_source(part, progress, adversary=left == 0)
+                self._source_backward(part, progress, adversary=left == 0)
             self.step_alone("segmenter")
             for part, labels in zip(parts, taught, strict=True):
                 self.learn_target(part, labels, share=False)
             self.step_alone("segmenter")
 
-    def _hear_source(self, part: MicroBatch, progress: Progress, adversary: bool = True) -> None:
+    def _source_backward(
+        self, part: MicroBatch, progress: Progress, adversary: bool = True
+    ) -> None:
         """Backward of the source's loss, and of the adversary's if it stays."""
         p_s = self.learn_source(part.source, progress)
         if self.options.keep_adversary and adversary:

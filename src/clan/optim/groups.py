@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from clan.optim.options import OptimizerOptions, SegmenterOptimizerOptions
-from clan.optim.repeated import RepeatedSGD, published_listings
+from clan.optim.repeated import RepeatedSGD, published_repeats
 
 if TYPE_CHECKING:
     from clan.models.segmenter import Segmenter
@@ -21,21 +21,21 @@ def segmenter_groups(
     """Group G's parameters, each exactly once: the encoder, and the faster classifiers.
 
     The published codes of this field list encoder tensors up to four times, which multiplies
-    their steps. With ``listings: published`` the encoder falls into a group per number of
-    listings, which `RepeatedSGD` reads; a tensor in two groups is an error in any case.
+    their steps. With ``step_repeats: published`` the encoder falls into a group per number of
+    repeats, which `RepeatedSGD` reads; a tensor in two groups is an error in any case.
     """
     parts = segmenter.groups()
     encoder: dict[int, list[nn.Parameter]] = {1: parts["encoder"]}
-    if options.listings == "published":
-        times = published_listings(segmenter.encoder)
+    if options.step_repeats == "published":
+        times = published_repeats(segmenter.encoder)
         encoder = {n: [p for p in parts["encoder"] if times[p] == n] for n in (1, 2, 3, 4)}
     groups = [
-        {"name": "encoder", "params": parameters, "listings": n, "lr": options.lr}
+        {"name": "encoder", "params": parameters, "step_repeats": n, "lr": options.lr}
         for n, parameters in encoder.items()
     ]
     rate = options.lr * options.head_multiplier
     groups.append(
-        {"name": "classifiers", "params": parts["classifiers"], "listings": 1, "lr": rate}
+        {"name": "classifiers", "params": parts["classifiers"], "step_repeats": 1, "lr": rate}
     )
     return [{**group, "base_lr": group["lr"]} for group in groups if group["params"]]
 
@@ -46,7 +46,7 @@ def build_optimizer(groups: list[dict[str, Any]], options: OptimizerOptions) -> 
     if len(listed) != len(set(listed)):
         raise ValueError(f"{len(listed) - len(set(listed))} parameters are listed more than once")
     if options.name == "sgd":
-        repeated = any(group.get("listings", 1) > 1 for group in groups)
+        repeated = any(group.get("step_repeats", 1) > 1 for group in groups)
         return (RepeatedSGD if repeated else torch.optim.SGD)(
             groups,
             momentum=options.momentum,

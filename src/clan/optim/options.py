@@ -48,14 +48,14 @@ class SegmenterOptimizerOptions(OptimizerOptions):
     """L2 penalty (sgd, adam) or decoupled decay (adamw)."""
     head_multiplier: float = Field(10.0, gt=0)
     """Learning rate of the classifiers relative to the encoder's (DeepLab: 10)."""
-    listings: Literal["once", "published"] = "once"
+    step_repeats: Literal["once", "published"] = "once"
     """How often a step takes each encoder tensor. published: as often as the published codes list
     it, which are ResNet's conv1 once, the convolutions of blocks three times, of shortcuts four."""
 
     @model_validator(mode="after")
-    def _listings_read(self) -> SegmenterOptimizerOptions:
-        if self.listings == "published" and self.name != "sgd":
-            raise ValueError(f"listings=published belongs to sgd, not to {self.name}")
+    def _step_repeats_read(self) -> SegmenterOptimizerOptions:
+        if self.step_repeats == "published" and self.name != "sgd":
+            raise ValueError(f"step_repeats=published belongs to sgd, not to {self.name}")
         return self
 
 

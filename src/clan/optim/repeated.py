@@ -3,7 +3,7 @@
 Their parameter group goes through the modules of each of a ResNet's parts and takes, for every
 module, all parameters below it. A convolution in a block is so listed by its layer, its block and
 itself; one in a shortcut by the shortcut too. An optimizer that is handed such a list warns, and
-then takes one step per listing, so that a rate of 2.5e-4 acts like 7.5e-4 to 1e-3.
+then takes one step per mention, so that a rate of 2.5e-4 acts like 7.5e-4 to 1e-3.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 
-def published_listings(encoder: nn.Module) -> Counter[nn.Parameter]:
+def published_repeats(encoder: nn.Module) -> Counter[nn.Parameter]:
     """Return how often the published codes list each trainable parameter of an encoder."""
     return Counter(
         parameter
@@ -28,13 +28,20 @@ def published_listings(encoder: nn.Module) -> Counter[nn.Parameter]:
 
 
 class RepeatedSGD(torch.optim.SGD):
-    """SGD that takes ``listings`` steps in a row with each tensor of a group, from one gradient.
+    """SGD that takes ``step_repeats`` steps in a row with each tensor of a group, of one gradient.
 
     It does what `torch.optim.SGD` does without ``foreach`` when each tensor is listed so often:
-    every listing adds the weight decay of where the tensor is by then, and drives the one momentum
-    buffer. Only in the first update has each listing a buffer of its own, of which the last stays.
+    every repeat adds the weight decay of where the tensor is by then, and drives the one momentum
+    buffer. Only in the first update has each repeat a buffer of its own, of which the last stays.
     As no tensor reads another, it does not matter in which order they are listed.
     """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a state; checkpoints of older versions say ``listings``."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        for group in self.param_groups:
+            if "listings" in group:
+                group["step_repeats"] = group.pop("listings")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -49,7 +56,7 @@ class RepeatedSGD(torch.optim.SGD):
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state, momentum = self.state[parameter], group["momentum"]
         former = state.get("momentum_buffer")
-        for _ in range(group["listings"]):
+        for _ in range(group["step_repeats"]):
             step = gradient.add(parameter, alpha=group["weight_decay"])
             if momentum:
                 buffer = step.clone() if former is None else former.mul_(momentum).add_(step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from clan.config.tree import Config, load_config
+from clan.config.tree import Config, load_written
 from clan.core.errors import ConfigError
 from clan.data.datasets import Dataset, open_dataset
 from clan.models.segmenter import Segmenter
@@ -101,7 +101,7 @@ def protocol_name(model: str | Path) -> str:
 def _config(model: Path) -> Config | None:
     """Return the configuration beside a model, None if there is none."""
     file = (model if model.is_dir() else model.parent) / "config.yaml"
-    return load_config(file) if file.is_file() else None
+    return load_written(file) if file.is_file() else None
 
 
 def _open(

@@ -9,7 +9,7 @@ from typing import Any
 
 from clan.comparison.compare import compare
 from clan.comparison.table import Comparison
-from clan.config.tree import Config, DomainOptions, anchored, load_config
+from clan.config.tree import Config, DomainOptions, anchored, load_written
 from clan.core.errors import RunError
 from clan.data.classes import ClassSet
 from clan.runs.folder import RunFolder
@@ -100,7 +100,7 @@ def compare_scored(
 def _read(path: Path, root: str | None) -> Run:
     folder = RunFolder.open(path)
     changes = [] if root is None else [f"data.root={Path(root).expanduser().resolve()}"]
-    config = anchored(load_config(folder.config_file, changes))
+    config = anchored(load_written(folder.config_file, changes))
     records = tuple(folder.read_metrics())
     missing = []
     if not folder.finished:

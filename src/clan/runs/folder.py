@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clan.config.tree import Config, dump_config, load_config
+from clan.config.tree import Config, dump_config, load_written
 from clan.core.errors import RunError
 from clan.runs.checkpoint import newest_checkpoint
 
@@ -104,7 +104,7 @@ class RunFolder:
     @property
     def config(self) -> Config:
         """Return the resolved configuration."""
-        return load_config(self.config_file)
+        return load_written(self.config_file)
 
     @property
     def finished(self) -> bool:

@@ -49,8 +49,8 @@ class Group:
     tensors: int
     parameters: int
     rate: float
-    listings: int
-    """Steps that one update takes with each tensor; more than 1 with ``listings: published``."""
+    step_repeats: int
+    """Steps that an update takes with each tensor; above 1 with ``step_repeats: published``."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _groups(method: Method) -> Iterator[Group]:
                 len(group["params"]),
                 sum(p.numel() for p in group["params"]),
                 group["base_lr"],
-                group.get("listings", 1),
+                group.get("step_repeats", 1),
             )
 
 
@@ -261,9 +261,9 @@ def _table(groups: tuple[Group, ...]) -> Table:
     table = Table(box=None, pad_edge=False)
     for head in ("optimizer", "rule", "group"):
         table.add_column(Text(head))
-    for head in ("tensors", "parameters", "rate", "listings"):
+    for head in ("tensors", "parameters", "rate", "repeats"):
         table.add_column(Text(head), justify="right")
     for group in groups:
         numbers = (f"{group.tensors:,}", f"{group.parameters:,}", f"{group.rate:g}")
-        table.add_row(group.player, group.rule, group.name, *numbers, str(group.listings))
+        table.add_row(group.player, group.rule, group.name, *numbers, str(group.step_repeats))
     return table

@@ -29,14 +29,14 @@ from clan.scoring.protocol import choose_protocol
 from clan.scoring.score import score
 from clan.training.display import Bar, Display, Silent
 from clan.training.domains import Domains, open_domains
-from clan.training.processes import launch, refuse_uneven, together
+from clan.training.processes import launch, on_rank_zero, refuse_uneven
 from clan.training.resuming import (
     is_finished,
     prepare_folder,
     read_checkpoint,
     refuse_other_classes,
 )
-from clan.training.stages import RunDomains, StageBatches, untaught
+from clan.training.stages import RunDomains, StageBatches, warn_untrained_labeller
 from clan.training.stopping import StopRequest
 from clan.weights.model_files import save_model
 from clan.weights.start import start_from
@@ -81,7 +81,7 @@ def train(
         shown = shown if fabric.is_global_zero else Silent()
         with shown:
             trainer = Trainer(fabric, config, run, domains, shown)
-            together(fabric, lambda: prepare_folder(run, config, resume))
+            on_rank_zero(fabric, lambda: prepare_folder(run, config, resume))
             trainer.fit()
     except KeyboardInterrupt:
         go_on = f" Go on with: {run.resume_command}" if run.config_file.is_file() else ""
@@ -119,7 +119,7 @@ class Trainer:
     def fit(self) -> None:
         """Train to the last step, then write scores and model."""
         steps, loaded = self.config.training.steps, self.loaded
-        together(self.fabric, lambda: self.journal.begin(self.step, steps, loaded))
+        on_rank_zero(self.fabric, lambda: self.journal.begin(self.step, steps, loaded))
         self.display.begin(self.config.name, self.step, steps)
         try:
             with self.stop:
@@ -168,7 +168,7 @@ class Trainer:
     def _prepare(self, stage: Stage) -> None:
         began = time.perf_counter()
         self.display.message(f"{self.config.name}: step {self.step}, preparing stage {stage.name}")
-        if self.step == 0 and (problem := untaught(stage, self.config)):
+        if self.step == 0 and (problem := warn_untrained_labeller(stage, self.config)):
             self.display.message(f"{self.config.name}: {problem}")
         key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STAGE_STREAM)
         torch.manual_seed(int(key.integers(2**63)))
@@ -233,7 +233,7 @@ class Trainer:
             for name, optimizer in self.method.optimizers.items()
         }
         record = {**means, **rates, **timing}
-        together(self.fabric, lambda: self.journal.write(self.step, record))
+        on_rank_zero(self.fabric, lambda: self.journal.write(self.step, record))
         self.display.advance(self.step, means, timing["images_per_second"])
         for verdict in self.journal.news:
             self.display.message(f"warning: {verdict}")
@@ -252,7 +252,7 @@ class Trainer:
         )
         miou = scores.miou()
         record = {"miou": miou, "iou": scores.to_dict()["iou"]}
-        together(self.fabric, lambda: self.journal.write(self.step, record))
+        on_rank_zero(self.fabric, lambda: self.journal.write(self.step, record))
         self.display.message(
             f"{self.config.name}: step {self.step}, mIoU {100 * miou:.1f} over "
             f"{len(scores.classes)} classes of {self.domains.validation.name} "
@@ -264,7 +264,7 @@ class Trainer:
     def _finish(self) -> None:
         """Write scores, then the model: its presence says that the run is complete."""
         scores = self._evaluate() if self.domains.validation is not None else None
-        together(self.fabric, lambda: self._write_results(scores))
+        on_rank_zero(self.fabric, lambda: self._write_results(scores))
 
     def _write_results(self, scores: Scores | None) -> None:
         if scores is not None and self.domains.validation is not None:
@@ -287,7 +287,7 @@ class Trainer:
         every = self.config.training.snapshot_every
         if every and (self.step % every == 0 or self.step == self.config.training.steps):
             path = self.run.snapshot_path(self.step)
-            together(self.fabric, lambda: self._write_model(path))
+            on_rank_zero(self.fabric, lambda: self._write_model(path))
 
     def _write_model(self, path: Path) -> None:
         try:
@@ -299,7 +299,7 @@ class Trainer:
     def _save(self) -> None:
         """Write a checkpoint, after all numbers up to here proved finite."""
         waiting = self.journal.state(self.step)
-        together(self.fabric, lambda: self._write_checkpoint(waiting))
+        on_rank_zero(self.fabric, lambda: self._write_checkpoint(waiting))
 
     def _write_checkpoint(self, waiting: dict[str, Any]) -> None:
         state = self.method.state_dict()
@@ -348,7 +348,7 @@ class Trainer:
         def stop() -> None:
             raise Interrupted(self._stopped())
 
-        together(self.fabric, stop)
+        on_rank_zero(self.fabric, stop)
 
     def _stopped(self) -> str:
         return (

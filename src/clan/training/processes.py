@@ -39,7 +39,7 @@ def launch(options: TrainingOptions) -> Fabric:
     return fabric
 
 
-def together(fabric: Fabric, action: Callable[[], None]) -> None:
+def on_rank_zero(fabric: Fabric, action: Callable[[], None]) -> None:
     """Do something on the first process; all processes fail if it cannot be done."""
     problem: ClanError | None = None
     if fabric.is_global_zero:

@@ -11,7 +11,7 @@ from clan.core.errors import RunError
 from clan.runs.checkpoint import load_newest, set_aside
 from clan.runs.folder import RunFolder
 from clan.training.display import Display
-from clan.training.processes import together
+from clan.training.processes import on_rank_zero
 
 if TYPE_CHECKING:
     # for its types alone: who compares two configurations need not wait for it
@@ -80,7 +80,7 @@ def read_checkpoint(run: RunFolder, fabric: Fabric, display: Display) -> dict[st
     found, damaged = load_newest(run.checkpoints)
     # no process may still look for what the first one renames
     fabric.barrier()
-    together(fabric, lambda: set_aside(damaged))
+    on_rank_zero(fabric, lambda: set_aside(damaged))
     for problem in damaged.values():
         display.message(f"{problem}. Going on from an older checkpoint.")
     return found

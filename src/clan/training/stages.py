@@ -208,7 +208,7 @@ def relabelled(target: Dataset, folder: Path) -> Dataset:
     )
 
 
-def untaught(stage: Stage, config: Config) -> str:
+def warn_untrained_labeller(stage: Stage, config: Config) -> str:
     """Return what is wrong with a stage before the first step; empty if nothing is."""
     if not stage.labelled_by or config.weights_for == "network":
         return ""

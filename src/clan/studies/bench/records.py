@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from clan.config.renamed import renew_flat
 from clan.config.tree import Config, anchored, dump_config, flat, unflat
 from clan.core.errors import RunError
 from clan.core.files import write_whole
@@ -185,7 +186,7 @@ def _placed(line: Mapping[str, Any], wanted: Config) -> tuple[Config | None, lis
     roots = [key for key in ROOTS if key not in line["config"]]
     moved = {key: here[key] for key in (*roots, *known) if key in here}
     try:
-        config = Config.model_validate(unflat({**line["config"], **moved}))
+        config = Config.model_validate(unflat({**renew_flat(line["config"]), **moved}))
     except ValidationError as error:
         first = error.errors()[0]
         return None, [f"{'.'.join(map(str, first['loc']))}: {first['msg']}"]
