@@ -165,9 +165,7 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(
 ) -> None:
     # as a machine without scikit-image answers
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
-    with pytest.raises(
-        ConfigError, match=r"method cda needs.*'skimage'.*pip install 'clan\[cda\]'"
-    ):
+    with pytest.raises(ConfigError, match=r"cda needs.*'skimage'.*pip install 'clan\[cda\]'"):
         build("cda")
 
 
