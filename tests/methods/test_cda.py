@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from clan.core.errors import DataError
+from clan.core import extras
+from clan.core.errors import ConfigError, DataError
 from clan.methods import METHODS, Progress, Reading, Stage
 from clan.optim.options import OptimOptions
 from tests.methods.helpers import PLAIN, batch, build, parameters
@@ -154,3 +158,22 @@ def test_accumulation_gives_the_same_update():
         method.step(batch(1, 4), batch(2, 4), START)
     for x, y in zip(*(parameters(m).values() for m in methods), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-6)
+
+
+def test_a_missing_extra_is_named_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # as a machine without scikit-image answers
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"cda needs.*'skimage'.*pip install 'clan\[cda\]'"):
+        build("cda")
+
+
+def test_no_other_method_needs_the_extra() -> None:
+    code = (
+        "import sys; sys.modules['skimage'] = None\n"
+        "from clan.methods import METHODS\n"
+        "import clan.losses.superpixels, clan.training.loop"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert found.returncode == 0, found.stderr.decode()

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from clan.config.tree import DataOptions
 from clan.core.errors import DataError
-from clan.training.domains import check_domains, open_domains
-from tests.conftest import write_cityscapes, write_gta5
-from tests.systems import tiny, write_street
+from clan.training.domains import open_domains
+from tests.systems import tiny
 
 
 def data(**options: object) -> DataOptions:
@@ -60,51 +57,3 @@ def test_other_classes_are_refused(street: Path) -> None:
     other.write_text((street / "photos/photos.yaml").read_text().replace("building", "house"))
     with pytest.raises(DataError, match="must share one class set"):
         open_domains(data(source=str(street / "game/game.yaml"), target=str(other)))
-
-
-def check(target: str | Path, *overrides: str) -> tuple[bool, str]:
-    file = io.StringIO()
-    console = Console(file=file, width=200)
-    fine = check_domains(str(target), overrides, 1, console)
-    return fine, file.getvalue()
-
-
-def test_check_of_a_configuration_reads_every_domain(street: Path) -> None:
-    fine, said = check(street / "clan.yaml")
-    assert fine, said
-    for part in ("source", "target", "validation", "sky"):
-        assert part in said
-
-
-def test_check_of_a_preset(tmp_path: Path) -> None:
-    write_gta5(tmp_path / "source")
-    write_cityscapes(tmp_path / "target")
-    fine, said = check("town/clan", f"data.root={tmp_path}")
-    assert fine, said
-
-
-def test_check_finds_everything_and_goes_on(tmp_path: Path) -> None:
-    street = write_street(tmp_path)
-    (street / "game/train/001.png").write_bytes(b"no image")
-    (street / "photos/labels/val/002.png").unlink()
-    fine, said = check(street / "clan.yaml")
-    assert not fine
-    assert "001.png" in said
-    assert "no label belongs to this image" in said
-    assert "target" in said
-
-
-def test_check_of_a_description_reads_all_splits(street: Path) -> None:
-    fine, said = check(street / "game/game.yaml")
-    assert fine
-    assert "split train" in said
-    assert "split val" in said
-
-
-def test_check_of_a_folder(street: Path, tmp_path: Path) -> None:
-    assert check(street / "photos/train")[0]
-    odd = tmp_path / "my [photos]"
-    odd.mkdir()
-    fine, said = check(odd)
-    assert not fine
-    assert "my [photos]" in said

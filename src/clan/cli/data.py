@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from clan.cli.common import CANNOT, Overrides
+from clan.cli.common import CANNOT, Overrides, progress
 
 data_app = typer.Typer(no_args_is_help=True, help="Make the built-in data set; check your own.")
 
@@ -49,8 +50,15 @@ def data_check(
 
     Examples: `clan data check town/clan data.root=data/town`, `clan data check mydata.yaml`
     """
-    from clan.training.domains import check_domains
+    from clan.training.checking import check
 
+    with progress() as watch:
+        found = check(config, overrides or [], workers=workers, progress=watch)
     console = Console()
-    if not check_domains(config, overrides or [], workers, console):
+    for split in found.splits:
+        if split.report is None:
+            console.print(Text.assemble((split.title, "bold"), ": ", (split.error, "red")))
+        else:
+            console.print(Text(split.title, style="bold"), split.report.render())
+    if not found.ok:
         raise typer.Exit(CANNOT)

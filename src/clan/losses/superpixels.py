@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.segmentation import slic
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -34,7 +33,11 @@ def divide(image: NDArray[np.uint8], count: int) -> tuple[NDArray[np.int64], NDA
     Returns:
         The superpixel (h, w) of each pixel, 0, 1, 2, ... without gaps, and the image (h, w, 3) at
         that size: its own, or less so that it has at most ``MOST_PIXELS``.
+
+    It needs scikit-image, of the extra ``clan[cda]``.
     """
+    from skimage.segmentation import slic
+
     factor = math.ceil(math.sqrt(image.shape[0] * image.shape[1] / MOST_PIXELS))
     small = resize_image(image, (image.shape[0] // factor, image.shape[1] // factor))
     ids = slic(small, n_segments=count, compactness=10, start_label=0, channel_axis=-1)

@@ -28,6 +28,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.core.errors import DataError
+from clan.core.extras import require_extra
 from clan.data.classes import IGNORE
 from clan.data.loading import Batch
 from clan.losses.pseudo_labels import pseudo_label_loss
@@ -89,7 +90,12 @@ class CDA(LabelledTarget):
         self.register_buffer("distributions", torch.zeros(0, len(segmenter.classes)))
 
     def setup(self, fabric: Fabric) -> None:
-        """Wrap G; take the distributions to the device."""
+        """Wrap G; take the distributions to the device.
+
+        Raises:
+            ConfigError: scikit-image, which divides images into superpixels, is not installed.
+        """
+        require_extra("skimage", "cda", "method cda")
         super().setup(fabric)
         self.distributions = self.distributions.to(fabric.device)
 

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress, TaskID
-from rich.text import Text
-
 from clan.config.files import is_description
-from clan.config.tree import DataOptions, DomainOptions, is_configuration, load_config
+from clan.config.tree import DataOptions, DomainOptions
 from clan.core.errors import ConfigError, DataError
-from clan.data.check import check_dataset
 from clan.data.classes import ClassSet, class_set
 from clan.data.datasets import Dataset, Unpaired, open_dataset
-from clan.data.description import read_description
 
 
 @dataclass(frozen=True)
@@ -115,61 +106,3 @@ def open_domain(
         labels=labels,
         unpaired=unpaired,
     )
-
-
-def check_domains(target: str, overrides: Sequence[str], workers: int, console: Console) -> bool:
-    """Read every file of a configuration's domains, or of one data set's splits; report all.
-
-    Args:
-        target: a preset, a configuration file, or a data set's description or folder.
-        overrides: ``key=value`` changes to the preset or configuration.
-        workers: processes; 0 for all cores.
-        console: where the reports are printed.
-
-    Returns:
-        Whether everything was in order.
-    """
-    workers = workers or os.cpu_count() or 1
-    fine = True
-    for title, opened in _to_check(target, overrides):
-        try:
-            dataset = opened()
-        except DataError as error:
-            console.print(f"[bold]{title}[/]: [red]{escape(str(error))}[/]", highlight=False)
-            fine = False
-            continue
-        with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-            watch = partial(_show, bar, bar.add_task(f"reading {title}", total=len(dataset)))
-            report = check_dataset(dataset, workers, watch)
-        console.print(Text(title, style="bold"), report.render())
-        fine = fine and not report.problems
-    return fine
-
-
-def _show(bar: Progress, task: TaskID, done: int) -> None:
-    bar.update(task, completed=done)
-
-
-def _to_check(target: str, overrides: Sequence[str]) -> Iterator[tuple[str, Callable[[], Dataset]]]:
-    """Yield (title, how to open it) for each split that a check has to read."""
-    path = Path(target)
-    if path.is_dir():
-        yield target, partial(open_dataset, target, labels=False)
-    elif path.suffix in (".yaml", ".yml") and not is_configuration(path):
-        for split in read_description(path).splits:
-            yield (
-                f"{target}, split {split}",
-                partial(open_dataset, target, split=split, unpaired="report"),
-            )
-    else:
-        data = load_config(target, overrides).data
-        classes = class_set(data.classes) if data.classes else None
-        for name in ("source", "target", "validation"):
-            domain: DomainOptions | None = getattr(data, name)
-            if domain is not None:
-                yield (
-                    name,
-                    partial(
-                        open_domain, domain, data, classes, name != "target", unpaired="report"
-                    ),
-                )

@@ -1,0 +1,25 @@
+"""Packages that only some uses need: where one is missing, the error says how to install it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from clan.core.errors import ConfigError
+
+
+def require_extra(package: str, extra: str, needed_for: str) -> None:
+    """See that an optional package can be imported; it is not imported.
+
+    Args:
+        package: the name that it is imported by, such as ``skimage``.
+        extra: the extra of this package that installs it.
+        needed_for: what needs it, the subject of a sentence, such as "method cda".
+
+    Raises:
+        ConfigError: it is not installed; the message has the `pip install` line.
+    """
+    if find_spec(package) is None:
+        raise ConfigError(
+            f"{needed_for} needs the package {package!r}, which is not installed: "
+            f"pip install 'clan[{extra}]' (from a checkout: pip install '.[{extra}]')"
+        )

@@ -1,0 +1,139 @@
+"""Reading all the data of a configuration, or of one data set, before a training does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from clan.config.tree import Config, DomainOptions, is_configuration, load_config
+from clan.core.errors import DataError
+from clan.data.check import CheckReport, check_dataset
+from clan.data.classes import class_set
+from clan.data.datasets import Dataset, open_dataset
+from clan.data.description import read_description
+from clan.training.domains import open_domain
+
+Watch = Callable[[str, int, int], None]
+"""Called with (what is read, images done, images in all)."""
+
+
+@dataclass(frozen=True)
+class SplitCheck:
+    """What reading one domain, or one split of a data set, found.
+
+    Attributes:
+        title: ``source``, ``target`` or ``validation``, or the data set and its split.
+        report: of all files; None where they could not even be listed.
+        error: why they could not; empty otherwise.
+    """
+
+    title: str
+    report: CheckReport | None
+    error: str = ""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return all that is wrong, a line each; empty if nothing is."""
+        return (self.error,) if self.report is None else self.report.problems
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What `check` found.
+
+    Attributes:
+        splits: that were read, in order.
+    """
+
+    splits: tuple[SplitCheck, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return all that is wrong, a line ``where: what`` each."""
+        return tuple(f"{s.title}: {problem}" for s in self.splits for problem in s.problems)
+
+
+def check(
+    data: str | Path | Config,
+    overrides: Sequence[str] = (),
+    *,
+    workers: int = 0,
+    progress: Watch | None = None,
+) -> Checks:
+    """Read every file of a configuration's data, or of one data set; report all that is wrong.
+
+    Missing and truncated files, images and labels of different sizes, label values outside the
+    classes, and how often each class occurs. Problems do not end the reading.
+
+    Args:
+        data: a configuration (loaded, a file, or a preset's name), or a data set: the file of its
+            description, all splits of which are read, or a folder of images.
+        overrides: ``key=value`` changes to a preset or configuration file.
+        workers: processes that read; 0 for one per core.
+        progress: called after each image with (what is read, done, total).
+
+    Returns:
+        A report for each domain or split.
+
+    Raises:
+        ConfigError: no such preset, file or key.
+
+    Example:
+        found = clan.check("adapt.yaml")
+        assert found.ok, found.problems
+    """
+    workers = workers or os.cpu_count() or 1
+    return Checks(
+        tuple(
+            _checked(title, opened, workers, progress) for title, opened in _splits(data, overrides)
+        )
+    )
+
+
+def _checked(
+    title: str, opened: Callable[[], Dataset], workers: int, progress: Watch | None
+) -> SplitCheck:
+    try:
+        dataset = opened()
+    except DataError as error:
+        return SplitCheck(title, None, str(error))
+    watch = None if progress is None else partial(_tell, progress, title, len(dataset))
+    return SplitCheck(title, check_dataset(dataset, workers, watch))
+
+
+def _tell(progress: Watch, title: str, total: int, done: int) -> None:
+    progress(title, done, total)
+
+
+def _splits(
+    data: str | Path | Config, overrides: Sequence[str]
+) -> Iterator[tuple[str, Callable[[], Dataset]]]:
+    """Yield (title, how to open it) of each split that has to be read."""
+    if isinstance(data, Config):
+        yield from _domains(data)
+    elif Path(data).is_dir():
+        yield str(data), partial(open_dataset, str(data), labels=False)
+    elif Path(data).suffix in (".yaml", ".yml") and not is_configuration(Path(data)):
+        for split in read_description(Path(data)).splits:
+            opened = partial(open_dataset, str(data), split=split, unpaired="report")
+            yield f"{data}, split {split}", opened
+    else:
+        yield from _domains(load_config(data, overrides))
+
+
+def _domains(config: Config) -> Iterator[tuple[str, Callable[[], Dataset]]]:
+    data = config.data
+    classes = class_set(data.classes) if data.classes else None
+    for name in ("source", "target", "validation"):
+        domain: DomainOptions | None = getattr(data, name)
+        if domain is not None:
+            labels = name != "target"
+            yield name, partial(open_domain, domain, data, classes, labels, unpaired="report")
