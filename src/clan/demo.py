@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from clan.comparison import render
 from clan.comparison.compare import compare
 from clan.config.tree import Config, load_config
 from clan.core.errors import ConfigError, RunError, nearest
@@ -68,11 +69,11 @@ def run_demo(
     runs = {s: _train(config, out / "runs" / s, console) for s, config in configs.items()}
     _say(console, 3, "scores on the target's validation images, labels used for nothing else")
     comparison = compare([run.path for run in runs.values()])
-    comparison.write(console, "text")
+    render.write(comparison, console, "text")
     table = out / "comparison.md"
     _say(console, 4, "pictures: the target image, each system's prediction, the true labels")
     try:
-        table.write_text(comparison.to_markdown(), encoding="utf-8")
+        table.write_text(render.to_markdown(comparison), encoding="utf-8")
         sheet = write_pictures(out / "pictures", runs, configs["clan"])
     except OSError as error:
         raise RunError(f"cannot write into {out}: {error.strerror}") from error

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from clan.comparison import render
 from clan.comparison.compare import Comparison, compare
+from clan.comparison.export import to_csv, to_latex
 from clan.core.errors import ConfigError, RunError
 from clan.data.classes import CITYSCAPES, ClassSet
 from clan.scoring.evaluation_file import Evaluation, write_evaluation
@@ -63,7 +66,7 @@ def four_systems(root: Path) -> list[Path]:
 
 def text_of(comparison: Comparison, width: int = 100) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
-    comparison.render(console)
+    render.show(comparison, console)
     return console.export_text()
 
 
@@ -234,25 +237,103 @@ def test_no_gap_to_close(tmp_path: Path) -> None:
     assert any("no gap to close" in note for note in comparison.notes)
 
 
-def test_negative_transfer_is_named(tmp_path: Path) -> None:
+def test_negative_transfer_is_one_table(tmp_path: Path) -> None:
+    """Of all adapted systems; in Markdown, in the terminal and as comments in LaTeX."""
     runs = [
         add_run(tmp_path, "source_only", 0, np.array([[80, 20], [40, 60]])),
         add_run(tmp_path, "clan", 0, np.array([[99, 1], [60, 40]])),
         add_run(tmp_path, "tan", 0, np.array([[90, 10], [30, 70]])),
+        add_run(tmp_path, "oracle", 0, np.array([[70, 30], [40, 60]])),
     ]
-    worse = [note for note in compare(runs).notes if "worse" in note]
-    lost = 100 * 40 / 101 - 100 * 60 / 120
-    assert worse == [f"clan is worse than source_only on car {lost:+.1f}."]
+    comparison = compare(runs)
+    transfer = comparison.negative_transfer
+    lost = f"{round(100 * 40 / 101, 1) - round(100 * 60 / 120, 1):+.1f}"
+    assert transfer is not None
+    assert (transfer.systems, transfer.classes) == (("clan",), ("car",))
+    assert transfer.spared == ("tan",)
+    assert transfer.text("clan", "car") == lost
+    assert transfer.text("clan", "road") == ""
+    assert not any("worse" in note for note in comparison.notes)
+    assert f"| | clan |\n|---|---:|\n| car | {lost} |\n" in render.to_markdown(comparison)
+    wide = render.to_markdown(replace(comparison, by_row=True))
+    assert f"| system | car |\n|---|---:|\n| clan | {lost} |\n" in wide
+    caption = "classes worse than with source_only, points of IoU lost. No class is worse with tan."
+    shown = " ".join(text_of(comparison).split())
+    for text in (wide, shown, to_latex(comparison)):
+        assert caption in text
+        assert lost in text
+    assert f"% clan: car {lost}\n" in to_latex(comparison)
+    (record,) = json.loads(json.dumps(comparison.to_dict()))["negative_transfer"]
+    assert (record["system"], record["class"], record["of"]) == ("clan", "car", 1)
+    assert record["points"] == pytest.approx(float(lost))
 
 
-def test_negative_transfer_says_in_how_many_seeds(tmp_path: Path) -> None:
+def test_negative_transfer_tells_classes_that_are_not_worse_in_every_seed(tmp_path: Path) -> None:
+    rights = {"source_only": (60, 60, 60), "clan": (40, 50, 62), "tan": (40, 50, 55)}
     runs = [
         add_run(tmp_path, name, seed, confusion(right))
-        for name, rights in (("source_only", (60, 60, 60)), ("clan", (40, 50, 62)))
-        for seed, right in enumerate(rights)
+        for name, values in rights.items()
+        for seed, right in enumerate(values)
     ]
-    (worse,) = [note for note in compare(runs).notes if "worse" in note]
-    assert worse.count("(2 of 3 seeds)") == 2
+    comparison = compare(runs)
+    transfer = comparison.negative_transfer
+    assert transfer is not None
+    base = round(iou(60), 1)
+    clan = round(round((iou(40) + iou(50) + iou(62)) / 3, 1) - base, 1)
+    tan = round(round((iou(40) + iou(50) + iou(55)) / 3, 1) - base, 1)
+    assert transfer.text("clan", "road") == f"({clan:+.1f})"
+    assert transfer.text("tan", "road") == f"{tan:+.1f}"
+    assert transfer.losses["clan", "road"].seeds == 2
+    assert transfer.losses["clan", "road"].shared == 3
+    assert "In brackets: not worse in every seed." in render.to_markdown(comparison)
+
+
+def test_without_a_loss_or_a_baseline_there_is_no_second_table(tmp_path: Path) -> None:
+    runs = [
+        add_run(tmp_path, name, 0, confusion(right))
+        for name, right in (("source_only", 40), ("tan", 50), ("clan", 30))
+    ]
+    for comparison in (compare(runs[:2]), compare(runs[1:]), compare(runs[:1])):
+        assert "worse" not in render.to_markdown(comparison) + text_of(comparison)
+
+
+def test_many_losses_fit_the_terminal(tmp_path: Path) -> None:
+    """Systems that all lose on all of 19 classes: no line is cut off."""
+    runs = [
+        add_run(tmp_path, name, 0, confusion(60 - 3 * i, 19), classes=CITYSCAPES)
+        for i, name in enumerate(("source_only", *(f"system{n}" for n in range(13))))
+    ]
+    for by_row in (False, True):
+        text = text_of(replace(compare(runs), by_row=by_row), 100)
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= 100
+
+
+def test_runs_without_an_evaluation_are_left_out_and_named(tmp_path: Path) -> None:
+    runs = four_systems(tmp_path)
+    bare = tmp_path / "unfinished"
+    bare.mkdir()
+    (bare / "config.yaml").write_text("name: tan")
+    comparison = compare([runs[0], bare, *runs[1:]])
+    assert [row.name for row in comparison.rows] == ["source_only", "clan", "tan", "oracle"]
+    (note,) = [note for note in comparison.notes if str(bare) in note]
+    assert note.startswith("Left out, since they have no evaluation.json")
+    assert not any("Left out" in note for note in compare(runs).notes)
+    with pytest.raises(RunError, match=r"no evaluation at .*unfinished"):
+        compare([bare])
+    # a path that is not there is a mistake, not a run that is yet to be scored
+    with pytest.raises(RunError, match=r"no evaluation at .*nowhere"):
+        compare([*runs, tmp_path / "nowhere"])
+
+
+def test_logs_beside_the_folders_of_runs_are_ignored(tmp_path: Path) -> None:
+    runs = four_systems(tmp_path)
+    log = runs[0].with_name(f"{runs[0].name}.log")
+    log.write_text("step 1")
+    comparison = compare([*runs, log])
+    assert comparison.to_dict() == compare(runs).to_dict()
+    with pytest.raises(RunError, match="not valid JSON"):
+        compare([*runs, log.rename(tmp_path / "other.log")])
 
 
 def test_notes_on_absent_classes_steps_and_checkpoints(tmp_path: Path) -> None:
@@ -336,12 +417,12 @@ def test_nineteen_classes_and_six_systems_fit_into_100_columns(tmp_path: Path) -
         for seed in (0, 1)
     ]
     comparison = compare(runs)
-    assert len(comparison.tables(100)) == 1
+    assert len(render.tables(comparison, 100)) == 1
     text = text_of(comparison)
     assert "…" not in text
     for word in (*names, *CITYSCAPES.names):
         assert word in text
-    narrow = comparison.tables(60)
+    narrow = render.tables(comparison, 60)
     assert len(narrow) == 2
     assert "…" not in text_of(comparison, 60)
 
@@ -350,16 +431,16 @@ def test_markdown_latex_csv_and_json_say_the_same(tmp_path: Path) -> None:
     comparison = compare(four_systems(tmp_path))
     clan = comparison.rows[1]
     shown = f"{clan.miou:.1f} ± {clan.std:.1f}"
-    markdown = comparison.to_markdown()
+    markdown = render.to_markdown(comparison)
     assert f"**{shown}**" in markdown
     assert "source\\_only" in markdown
     assert comparison.title in markdown
-    latex = comparison.to_latex()
+    latex = to_latex(comparison)
     assert rf"\textbf{{{shown.replace('±', '$' + chr(92) + 'pm$')}}}" in latex
     assert r"source\_only" in latex
     body = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert {line.count("&") for line in body} == {len(comparison.lines())}
-    table = list(csv.DictReader(io.StringIO(comparison.to_csv())))
+    table = list(csv.DictReader(io.StringIO(to_csv(comparison))))
     assert float(table[1]["miou"]) == pytest.approx(clan.miou, abs=1e-4)
     assert table[1]["seeds"] == "0 1"
     assert table[1]["subset"] == "duo"
@@ -372,7 +453,8 @@ def test_markdown_latex_csv_and_json_say_the_same(tmp_path: Path) -> None:
 def test_write_prints_other_programs_food_unchanged(tmp_path: Path, style: str) -> None:
     comparison = compare(four_systems(tmp_path))
     stream = io.StringIO()
-    comparison.write(Console(file=stream, width=30, force_terminal=True), style)
-    assert stream.getvalue() == getattr(comparison, f"to_{style}")()
+    render.write(comparison, Console(file=stream, width=30, force_terminal=True), style)
+    forms = {"markdown": render.to_markdown, "latex": to_latex, "csv": to_csv}
+    assert stream.getvalue() == forms[style](comparison)
     with pytest.raises(ConfigError, match="'markdown'"):
-        comparison.write(Console(file=stream), "markdwon")
+        render.write(comparison, Console(file=stream), "markdwon")

@@ -13,7 +13,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from clan.cli import app
+from clan.comparison import render
 from clan.comparison.compare import Comparison, compare
+from clan.comparison.export import to_csv, to_latex
 from clan.comparison.published import PAPERS, published_table
 from clan.core.errors import ConfigError, RunError
 from clan.data.classes import CITYSCAPES, ClassSet
@@ -49,7 +51,7 @@ def iou(right: int) -> float:
 
 def text_of(comparison: Comparison, width: int = 100) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
-    comparison.render(console)
+    render.show(comparison, console)
     return console.export_text()
 
 
@@ -141,17 +143,17 @@ def test_every_form_says_the_same(tmp_path: Path) -> None:
     assert "…" not in text
     for word in ("CyCADA (feature)", "fence*", "light*", "my_clan", "43.2", "+18.7"):
         assert word in text
-    markdown = comparison.to_markdown().splitlines()
+    markdown = render.to_markdown(comparison).splitlines()
     table = [line for line in markdown if line.startswith("| ")]
     assert len(table) == 1 + 14 + 1
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
     assert "fence\\*" in table[0]
     assert table[-1].startswith("| my\\_clan |")
-    latex = comparison.to_latex()
+    latex = to_latex(comparison)
     assert r"\rotatebox{90}{\textcolor{blue}{fence}}" in latex
     assert latex.count(r"\midrule") == 3
     assert len({ln.count(" & ") for ln in latex.splitlines() if ln.endswith(r"\\")}) == 1
-    rows = list(csv.DictReader(io.StringIO(comparison.to_csv())))
+    rows = list(csv.DictReader(io.StringIO(to_csv(comparison))))
     assert [row["origin"] for row in rows] == ["printed"] * 14 + ["runs"]
     assert (rows[1]["system"], rows[1]["architecture"], rows[1]["family"]) == ("CBST", "V", "ST")
     assert float(rows[1]["bicycle"]) == 28.6
@@ -162,10 +164,10 @@ def test_every_form_says_the_same(tmp_path: Path) -> None:
 def test_synthia_footnotes_reach_every_form() -> None:
     comparison = compare([], paper="synthia")
     assert comparison.subset == "cityscapes-13"
-    for form in (text_of(comparison), comparison.to_markdown(), comparison.to_latex()):
+    for form in (text_of(comparison), render.to_markdown(comparison), to_latex(comparison)):
         assert "average 40.7" in form
     assert "36.1†" in text_of(comparison)
-    assert r"36.1$^\dagger$" in comparison.to_latex()
+    assert r"36.1$^\dagger$" in to_latex(comparison)
     assert "seeds" not in [heading for heading, _, _ in comparison.lines()]
 
 

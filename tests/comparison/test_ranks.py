@@ -75,13 +75,13 @@ def test_a_clear_case_is_told_apart_and_names_its_control() -> None:
     # perfect agreement: chi square is blocks * (systems - 1)
     assert test.chi_square == pytest.approx(6 * 4)
     assert test.adjusted[0] is None
-    assert test.apart == ["d", "e"]
+    assert test.significant == ["d", "e"]
     assert test.better("e")
     assert test.adjusted[4] == pytest.approx(test.least)
     assert test.least == pytest.approx(4 * control_p(4, 5, 6))
     down = compare_ranks("abcde", range(6), scores, control="e")
     assert down is not None
-    assert down.apart == ["a", "b"]
+    assert down.significant == ["a", "b"]
     assert not down.better("a")
 
 

@@ -152,12 +152,13 @@ def compare(
 
     Examples: `clan compare runs/*/seed*`, `clan compare runs/*/seed* --paper gta5 --format latex`
     """
+    from clan.comparison import render
     from clan.comparison.compare import compare as compare_runs
 
     comparison = compare_runs(
         runs or [], baseline=baseline, oracle=oracle, subset=subset, paper=paper
     )
-    comparison.write(Console(), style)
+    render.write(comparison, Console(), style)
     compare_label_free(runs or [], style)
 
 

@@ -1,7 +1,7 @@
-"""Comparing runs: finished runs in, one table that says what each of its numbers is over.
+"""Comparing runs: scored runs in, one table out that says what its numbers are over.
 
-Runs that share a name and differ in the seed form one system. Only what was scored alike is
-compared: the same classes, the same labels, the same input size; anything else is an error.
+Runs of one name and several seeds are one system. Runs must be scored alike: the same classes,
+the same labels, the same input size, the same protocol.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from clan.comparison.published import PublishedTable, published_table
 from clan.comparison.table import Comparison, Row
 from clan.core.errors import ConfigError, RunError
 from clan.data.classes import CITYSCAPES, ClassSet
-from clan.scoring.evaluation_file import Evaluation, read_evaluation
+from clan.scoring.evaluation_file import FILE, Evaluation, read_evaluation
 from clan.scoring.metrics import subset_names
 
 __all__ = ["Comparison", "Row", "compare"]
@@ -29,21 +29,26 @@ def compare(
     subset: str | None = None,
     paper: str | None = None,
 ) -> Comparison:
-    """Compare evaluated runs.
+    """Compare scored runs.
+
+    A run folder without an ``evaluation.json`` is left out, and a note names it.
 
     Args:
-        runs: run folders or their ``evaluation.json`` files, in any order.
+        runs: run folders or their ``evaluation.json`` files, in any order. The log of a training
+            (``seed0.log`` beside the folder ``seed0``) is ignored, so that a shell's ``seed*`` may
+            include it.
         baseline: name of the system that gains are over.
         oracle: name of the system that is trained on target labels.
         subset: named class subset of the mIoU and of the classes shown; None for all classes.
         paper: put the runs below a table of the paper, over its classes: ``gta5`` (Table 1) or
-            ``synthia`` (Table 2). The printed rows keep their own gains. There may be no run then.
+            ``synthia`` (Table 2). The printed rows keep their own gains. With it, ``runs`` may be
+            empty.
 
     Raises:
-        RunError: no run, a missing evaluation, runs that were not scored alike, the same name and
-            seed twice, seeds of one system that differ in more than the seed, or runs that lack
-            classes of the paper's table.
-        ConfigError: no such subset or paper's table, or both at once.
+        RunError: no run, none with an evaluation, a path that does not exist, runs that were not
+            scored alike, the same name and seed twice, seeds of one system that differ in more than
+            the seed, or runs that lack classes of the paper's table.
+        ConfigError: an unknown subset or table, or both a subset and a table.
     """
     table = None if paper is None else published_table(paper)
     if table is not None and subset is not None:
@@ -51,7 +56,7 @@ def compare(
             f"{table.number} of the paper is over its own {len(table.classes)} classes; leave the "
             f"subset {subset!r} out, or the paper"
         )
-    evaluations = [read_evaluation(run) for run in runs]
+    evaluations, unscored = _read(runs)
     if not evaluations:
         if table is None:
             raise RunError("no run to compare; name run folders that hold an evaluation.json")
@@ -75,7 +80,7 @@ def compare(
         rows=tuple(rows),
         baseline=baseline if baseline in systems else None,
         oracle=oracle if oracle in systems else None,
-        notes=tuple(_notes(rows, names, baseline, oracle, systems)),
+        notes=(*_unscored_note(unscored), *_notes(rows, names, baseline, oracle, systems)),
     )
     if table is None:
         return own
@@ -83,8 +88,34 @@ def compare(
     return _beside(table, own, f"{table.number} of the paper, {table.task}, above; below, runs")
 
 
+def _read(runs: Sequence[str | Path]) -> tuple[list[Evaluation], list[Path]]:
+    """Return the evaluations, and the run folders that have none.
+
+    Raises:
+        RunError: runs were given and none has an evaluation; a path that does not exist; a damaged
+            evaluation.
+    """
+    paths = [path for path in map(Path, runs) if not _is_log(path)]
+    unscored = [path for path in paths if path.is_dir() and not (path / FILE).is_file()]
+    if unscored and len(unscored) == len(paths):
+        # says how to score it
+        read_evaluation(paths[0])
+    return [read_evaluation(path) for path in paths if path not in unscored], unscored
+
+
+def _is_log(path: Path) -> bool:
+    """Tell whether a path is the log of a training whose folder lies beside it."""
+    return path.suffix == ".log" and path.is_file() and path.with_suffix("").is_dir()
+
+
+def _unscored_note(unscored: Sequence[Path]) -> Iterable[str]:
+    if unscored:
+        listed = ", ".join(map(str, unscored))
+        yield f"Left out, since they have no {FILE} (`clan evaluate` writes it): {listed}."
+
+
 def _beside(table: PublishedTable, own: Comparison | None, title: str) -> Comparison:
-    """Return the paper's rows, and the runs below them."""
+    """Return the paper's rows with the runs below them."""
     notes = tuple(table.notes())
     if own is None:
         subset = _subset_of(CITYSCAPES, table.classes)
@@ -117,7 +148,7 @@ def _lacking(first: Evaluation, table: PublishedTable) -> list[str]:
 
 
 def _subset_of(classes: ClassSet, names: tuple[str, ...]) -> str:
-    """Return the name of the class subset that these names are, or how many they are."""
+    """Return the name of the subset with exactly these classes; their number if it has no name."""
     every = {classes.name: classes.names, **classes.subsets}
     found = (name for name, members in every.items() if set(members) == set(names))
     return next(found, f"{len(names)} classes")
@@ -135,7 +166,7 @@ def _differences(first: Evaluation, other: Evaluation) -> list[str]:
             ("protocol", first.protocol.text(), other.protocol.text()),
         ]
         if all(x == y for _, x, y in facts):
-            # full-resolution truth does not depend on the network: other counts, other labels
+            # labels are counted at full resolution, so the network cannot change the counts
             truths = (a.confusion.sum(1), b.confusion.sum(1))
             for name, x, y in zip(a.classes.names, *truths, strict=True):
                 facts.append((f"truth of {name!r}", f"{x} pixels", f"{y} pixels"))
@@ -213,7 +244,7 @@ def _notes(
             f"Not in the truth: {', '.join(absent)}. Such a class counts as 0 where it is "
             "predicted and is left out of the mean where it is not."
         )
-    yield from gain_notes(rows, systems, classes, baseline, oracle)
+    yield from gain_notes(rows, systems, baseline, oracle)
 
 
 def _title(first: Evaluation, subset: str, classes: int, rules: set[str]) -> str:

@@ -1,6 +1,6 @@
-"""What adaptation gained and lost: each system beside the baseline, over the seeds that both have.
+"""Gains of each system over the baseline, over the seeds that both have.
 
-Seeds differ by points: a system that lacks one is not held against what the baseline did in it.
+Scores of one system differ by points between seeds, so a gain compares equal seeds only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Systems = Mapping[str, Sequence[Evaluation]]
 
 
 class _Shared(NamedTuple):
-    """Runs of systems in the seeds that all of them have; every run where there is no such seed."""
+    """Runs of some systems in the seeds that they share; all their runs if they share none."""
 
     seeds: tuple[int, ...]
     runs: tuple[list[Evaluation], ...]
@@ -38,7 +38,7 @@ def class_means(
 def with_gains(
     rows: Sequence[Row], systems: Systems, classes: Sequence[str], baseline: str, oracle: str
 ) -> list[Row]:
-    """Return the rows with gain, gap closed and changes; as they are if there is no baseline."""
+    """Return the rows with gain, gap closed and changes; unchanged if there is no baseline."""
     if baseline not in systems:
         return list(rows)
     return [_with_gain(row, systems, classes, baseline, oracle) for row in rows]
@@ -49,8 +49,13 @@ def _with_gain(
 ) -> Row:
     pair = _shared(systems, row.name, baseline)
     (iou, miou), (base_iou, base_miou) = (class_means(runs, classes) for runs in pair.runs)
-    # to a tenth, as tables print: what rounds to the same has not changed
-    row = replace(row, change=np.round(np.round(iou, 1) - np.round(base_iou, 1), 1))
+    row = replace(
+        row,
+        # of values rounded to a tenth, as tables print them: equal as printed is no change
+        change=np.round(np.round(iou, 1) - np.round(base_iou, 1), 1),
+        shared_seeds=len(pair.seeds),
+        worse_seeds=_worse_seeds(pair, classes) if pair.seeds else None,
+    )
     if row.name == baseline:
         return row
     gain = float(miou.mean() - base_miou.mean())
@@ -58,34 +63,25 @@ def _with_gain(
         return replace(row, gain=gain)
     three = _shared(systems, row.name, baseline, oracle)
     if pair.seeds and not three.seeds:
-        # a gap of other seeds is not the one that was closed
+        # the oracle has none of the seeds that the gain is over, so the gap is not known for them
         return replace(row, gain=gain)
     reached, low, high = (float(class_means(runs, classes)[1].mean()) for runs in three.runs)
     closed = 100 * (reached - low) / (high - low) if high > low else None
     return replace(row, gain=gain, gap_closed=closed)
 
 
-def gain_notes(
-    rows: Sequence[Row], systems: Systems, classes: Sequence[str], baseline: str, oracle: str
-) -> Iterable[str]:
-    """Yield over which seeds gains are, where not over all, and what adaptation made worse."""
+def gain_notes(rows: Sequence[Row], systems: Systems, baseline: str, oracle: str) -> Iterable[str]:
+    """Yield over which seeds gains and gaps are computed, where not over all of them."""
     if baseline not in systems:
         return
     adapted = [row for row in rows if row.name not in (baseline, oracle)]
     yield from _gain_seeds([row.name for row in rows if row.name != baseline], systems, baseline)
     if oracle in systems:
         yield from _gap_notes(adapted, systems, baseline, oracle)
-    for row in adapted:
-        change = () if row.change is None else row.change.tolist()
-        lost = sorted((d, c) for d, c in zip(change, classes, strict=True) if d < 0)
-        if lost:
-            pair = _shared(systems, row.name, baseline)
-            listed = ", ".join(f"{c} {delta:+.1f}{_seeds_lost(pair, c)}" for delta, c in lost)
-            yield f"{row.name} is worse than {baseline} on {listed}."
 
 
 def _gain_seeds(names: Sequence[str], systems: Systems, baseline: str) -> Iterable[str]:
-    """Say which gains are over some seeds only, or between means over different ones."""
+    """Yield which gains are over some seeds only, and which compare means over different seeds."""
     partial: dict[tuple[int, ...], list[str]] = {}
     for name in names:
         seeds = _shared(systems, name, baseline).seeds
@@ -103,7 +99,7 @@ def _gain_seeds(names: Sequence[str], systems: Systems, baseline: str) -> Iterab
 def _gap_notes(
     adapted: Sequence[Row], systems: Systems, baseline: str, oracle: str
 ) -> Iterable[str]:
-    """Say which shares of the gap are over other seeds than the gains, or are not there and why."""
+    """Yield which gaps are over other seeds than the gains, and why others are left out."""
     partial: dict[tuple[int, ...], list[str]] = {}
     apart, flat = list[str](), list[str]()
     for row in adapted:
@@ -139,9 +135,10 @@ def _shared(systems: Systems, *names: str) -> _Shared:
     return _Shared(tuple(common), tuple([runs[seed] for seed in common] for runs in by_seed))
 
 
-def _seeds_lost(pair: _Shared, name: str) -> str:
-    """Return in how many shared seeds a class got worse; nothing where there are no two to tell."""
-    if len(pair.seeds) < 2:
-        return ""
-    lost = sum(a.scores.iou[name] < b.scores.iou[name] for a, b in zip(*pair.runs, strict=True))
-    return f" ({lost} of {len(pair.seeds)} seeds)"
+def _worse_seeds(pair: _Shared, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return (C,) in how many shared seeds the first system's IoU is below the second's."""
+    worse = [
+        [a.scores.iou[name] < b.scores.iou[name] for name in classes]
+        for a, b in zip(*pair.runs, strict=True)
+    ]
+    return np.array(worse, np.bool_).sum(axis=0)

@@ -1,7 +1,7 @@
-"""The paper's Tables 1 and 2 as printed, ready to stand beside one's own runs.
+"""The paper's Tables 1 and 2 as printed, for comparison with one's own runs.
 
-The numbers are package data (``published_tables``, with their citation). They are shown as they
-are; what does not follow from the printed numbers themselves is found by computation and marked.
+The numbers are package data (``published_tables``, with their citation) and are shown unchanged.
+Means and gains that disagree with the other printed numbers are found by computation and marked.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from clan.data.classes import CITYSCAPES
 CITATION = "Luo et al., Taking A Closer Look at Domain Shift (CLAN), CVPR 2019"
 
 MARKS = ("†", "‡")
-"""After a mean, and after a gain, that does not follow from the printed numbers."""
+"""Footnote signs of a mean and of a gain that disagree with the other printed numbers."""
 
 _SHORT = {"light": "traffic light", "sign": "traffic sign"}
-"""Column of the tables -> class of Cityscapes, where they differ."""
+"""Column heading -> class of Cityscapes, where the two differ."""
 
 _SOURCE_ONLY = "Source only"
 TABLES = files("clan.comparison") / "published_tables"
-"""One CSV a table."""
+"""One CSV file per table."""
 _TABLES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    # the text does not keep which columns are printed in blue: these are the classes that it
-    # calls infrequent (section 4.3)
+    # the paper prints the columns of infrequent classes in blue, which its text form does not
+    # keep; these are the classes that section 4.3 calls infrequent
     "gta5": ("Table 1", "GTA5 to Cityscapes", ("fence", "pole", "traffic light")),
     "synthia": ("Table 2", "SYNTHIA to Cityscapes", ("traffic light", "traffic sign")),
 }
@@ -67,9 +67,9 @@ class PublishedTable:
         name: ``gta5`` or ``synthia``.
         number: such as ``Table 1``.
         task: source and target.
-        classes: the classes averaged over, by their names in the class set.
-        infrequent: those of them that the paper calls infrequent.
-        rows: the lines, in order; a source-only line is the baseline of those that follow.
+        classes: the classes of the mean, by their names in the class set.
+        infrequent: the classes that the paper calls infrequent.
+        rows: the lines, in order; a source-only line is the baseline of the lines below it.
     """
 
     name: str
@@ -80,10 +80,10 @@ class PublishedTable:
     rows: tuple[PrintedRow, ...]
 
     def mean_errors(self) -> dict[int, float]:
-        """Return row index -> mean of the row's classes, where the printed mean is another.
+        """Return row index -> mean of the row's classes, for rows whose printed mean differs.
 
-        Each printed number is off by up to 0.05, and so is the mean of any number of them: a
-        difference of more than 0.1 cannot come from rounding.
+        A printed number is off by at most 0.05, and so is a mean of printed numbers: a difference
+        above 0.1 cannot come from rounding.
         """
         means = [float(np.mean(list(row.iou.values()))) for row in self.rows]
         return {
@@ -93,9 +93,9 @@ class PublishedTable:
         }
 
     def gain_errors(self) -> dict[int, tuple[float, float]]:
-        """Return row index -> (baseline that the gain implies, the printed one), where they differ.
+        """Return row index -> (baseline that the gain implies, printed baseline) where they differ.
 
-        Three rounded numbers: a difference of more than 0.15 cannot come from rounding.
+        Three rounded numbers are involved: a difference above 0.15 cannot come from rounding.
         """
         errors, baseline = {}, float("nan")
         for index, row in enumerate(self.rows):
@@ -106,7 +106,7 @@ class PublishedTable:
         return errors
 
     def table_rows(self) -> list[Row]:
-        """Return the lines as rows of a comparison, marked where they contradict themselves."""
+        """Return the lines as rows of a comparison; contradictory numbers have footnote signs."""
         means, gains = self.mean_errors(), self.gain_errors()
         return [
             Row(
@@ -127,7 +127,7 @@ class PublishedTable:
         ]
 
     def notes(self) -> list[str]:
-        """Return citation, reading aid and the footnotes of the marks, a sentence or two each."""
+        """Return the citation, how to read the table, and the footnotes; 1 or 2 sentences each."""
         notes = [
             f"Printed rows: {self.number} of {CITATION}, {self.task}, Cityscapes val. V: "
             "VGG16-FCN8s, R: ResNet-101; ST: self training, AT: adversarial. Each gain is over "

@@ -1,13 +1,16 @@
-"""Which differences between systems are real: tests on their ranks over seeds.
+"""Which differences between systems are significant: tests on their ranks over seeds.
 
-After Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7 (2006): each
-seed ranks the systems, 1 for the best, ties in the middle. Friedman's test asks whether the mean
-ranks could come from systems that are all alike. Each system is set against a control by the
-normal distribution of the difference of two mean ranks, corrected for their number by Holm; any
-two systems differ if their mean ranks are further apart than Nemenyi's critical difference.
+After Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7 (2006), with
+seeds as blocks. In each seed the systems are ranked, 1 for the best; tied systems share the mean of
+their ranks. Three tests use the mean ranks:
 
-With few seeds these distributions are approximations (Demsar: more than 10 blocks, more than 5
-systems), so a p near the level decides nothing.
+- Friedman's: are all systems equal?
+- a z-test of each system against a control system, with Holm's correction for several tests;
+- Nemenyi's: any two systems differ if their mean ranks are further apart than the critical
+  difference.
+
+With few seeds the p values are approximations (Demsar asks for more than 10 blocks and more than 5
+systems): a p near the significance level decides nothing.
 """
 
 from __future__ import annotations
@@ -21,23 +24,24 @@ from numpy.typing import NDArray
 from scipy import stats
 
 LEVEL = 0.05
-"""Probability of finding a difference where there is none that is put up with."""
+"""Significance level."""
 
 
 @dataclass(frozen=True, eq=False)
 class RankTest:
-    """What the ranks of systems over seeds tell.
+    """The results of the rank tests.
 
     Attributes:
         names: the systems, in the order given.
-        seeds: on which all of them were scored.
-        mean_ranks: of each system, 1 for the best.
+        seeds: those in which all systems were scored.
+        mean_ranks: one per system, 1 for the best.
         chi_square: Friedman's statistic, corrected for ties.
         p: of Friedman's test.
-        control: the system that the others are set against.
-        adjusted: p of each system against the control, after Holm; None for the control itself.
-        critical: Nemenyi's difference of mean ranks at `LEVEL`.
-        least: the smallest p that a system could reach against the control.
+        control: the system that the others are tested against.
+        adjusted: p of each system against the control, with Holm's correction; None for the control
+            itself.
+        critical: Nemenyi's critical difference of mean ranks at `LEVEL`.
+        least: the smallest p that is possible against the control with so many seeds and systems.
     """
 
     names: tuple[str, ...]
@@ -51,13 +55,13 @@ class RankTest:
     least: float
 
     @property
-    def apart(self) -> list[str]:
-        """The systems that are told apart from the control, in their order."""
+    def significant(self) -> list[str]:
+        """The systems that differ significantly from the control, in their order."""
         pairs = zip(self.names, self.adjusted, strict=True)
         return [name for name, p in pairs if p is not None and p < LEVEL]
 
     def better(self, name: str) -> bool:
-        """Tell whether a system ranks before the control."""
+        """Tell whether a system's mean rank is better than the control's."""
         rank = dict(zip(self.names, self.mean_ranks, strict=True))
         return rank[name] < rank[self.control]
 
@@ -65,10 +69,16 @@ class RankTest:
 def compare_ranks(
     names: Sequence[str], seeds: Sequence[int], scores: NDArray[np.float64], control: str
 ) -> RankTest | None:
-    """Test scores (seeds, systems), the higher the better, for differences between systems.
+    """Test for differences between systems.
+
+    Args:
+        names: the systems.
+        seeds: the seeds.
+        scores: (seeds, systems), higher is better.
+        control: the system that the others are tested against.
 
     Returns:
-        None where nothing can be tested: fewer than two seeds or two systems, no such control.
+        None if nothing can be tested: fewer than two seeds or systems, or no system ``control``.
     """
     blocks, systems = scores.shape
     if blocks < 2 or systems < 2 or control not in names:
@@ -95,20 +105,20 @@ def compare_ranks(
 
 
 def mean_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over blocks (B, K) -> (K,) of each system's rank: 1 for the highest score."""
+    """Return (K,) mean ranks of K systems over B blocks (B, K): 1 for the highest score."""
     ranks: NDArray[np.float64] = stats.rankdata(-scores, axis=1)
     mean: NDArray[np.float64] = ranks.mean(axis=0)
     return mean
 
 
 def friedman(scores: NDArray[np.float64]) -> tuple[float, float]:
-    """Return Friedman's chi square over blocks (B, K), corrected for ties, and its p.
+    """Return Friedman's chi square, corrected for ties, and its p for K systems in B blocks (B, K).
 
-    With K = 2, for which the general formula is the sign test's, and where all are tied, too.
+    With K = 2 it is the sign test; if all systems are tied, it is (0, 1).
     """
     blocks, systems = scores.shape
     ranks = stats.rankdata(-scores, axis=1)
-    # sum of squared deviations over what ties leave of its expectation
+    # variance of the ranks: ties make it smaller, which corrects the statistic
     spread = float(((ranks - (systems + 1) / 2) ** 2).sum()) / (blocks * (systems - 1))
     if spread == 0:
         return 0.0, 1.0
@@ -118,13 +128,13 @@ def friedman(scores: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def control_p(difference: float, systems: int, blocks: int) -> float:
-    """Return the two-sided p of a difference of two mean ranks, before any correction."""
+    """Return the two-sided p of a difference of two mean ranks, without correction."""
     z = abs(difference) / math.sqrt(systems * (systems + 1) / (6 * blocks))
     return float(2 * stats.norm.sf(z))
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p values adjusted for their number (Holm 1979), in the same order."""
+    """Return p values corrected for the number of tests (Holm 1979), in the same order."""
     order = sorted(range(len(p)), key=lambda i: p[i])
     adjusted, largest = [0.0] * len(p), 0.0
     for place, i in enumerate(order):
@@ -134,13 +144,13 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def critical_difference(systems: int, blocks: int, level: float = LEVEL) -> float:
-    """Return the difference of mean ranks beyond which two systems differ (Nemenyi 1963)."""
+    """Return the smallest significant difference of two mean ranks (Nemenyi 1963)."""
     q = float(stats.studentized_range.ppf(1 - level, systems, np.inf)) / math.sqrt(2)
     return q * math.sqrt(systems * (systems + 1) / (6 * blocks))
 
 
 def groups(ranks: Sequence[float], critical: float) -> list[tuple[float, float]]:
-    """Return (first, last) mean rank of each largest group of systems that are not told apart."""
+    """Return (first, last) mean rank of each maximal group without significant differences."""
     ordered = sorted(ranks)
     found: list[tuple[float, float]] = []
     for first in ordered:

@@ -75,9 +75,9 @@ def _equals(p: float) -> str:
 
 
 def _verdict(test: RankTest, control: str) -> str:
-    better = [name for name in test.apart if test.better(name)]
-    worse = [name for name in test.apart if not test.better(name)]
-    if not test.apart:
+    better = [name for name in test.significant if test.better(name)]
+    worse = [name for name in test.significant if not test.better(name)]
+    if not test.significant:
         return f"At {PERCENT} no system is told apart from {control}."
     told = ((f"better than {control}", better), (f"worse than {control}", worse))
     return f"At {PERCENT}, " + "; ".join(f"{how}: {', '.join(n)}" for how, n in told if n) + "."

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from clan.comparison.render import to_markdown
 from clan.core.errors import RunError
 from clan.core.files import write_whole
 from clan.figures.style import save_figure
@@ -85,7 +86,7 @@ def _picture(section: Section) -> Path:
 def _lines(section: Section, table: BenchTable, runs: Runs) -> Iterable[str]:
     yield f"Command: `{section.command}`. {machines(runs)}"
     yield ""
-    yield table.comparison.to_markdown().strip()
+    yield to_markdown(table.comparison).strip()
     yield ""
     yield f"![mIoU of each system and seed]({_picture(section).as_posix()})"
     yield ""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from clan.comparison import render
+from clan.comparison.export import to_csv
 from clan.core.errors import ConfigError, RunError, nearest
 from clan.core.files import write_whole
 from clan.scoring.evaluation_file import read_evaluation
@@ -186,8 +188,8 @@ class Bench:
             notes=self._notes(),
         )
         forms = {
-            "md": comparison.to_markdown(),
-            "csv": comparison.to_csv(),
+            "md": render.to_markdown(comparison),
+            "csv": to_csv(comparison),
             "json": json.dumps(table.to_dict(), indent=1) + "\n",
         }
         for suffix, text in forms.items():
@@ -248,7 +250,7 @@ def bench(
     this.keep()
     table = this.table(failed)
     this.write(table)
-    table.comparison.write(console, "text")
+    render.write(table.comparison, console, "text")
     if problems:
         raise RunError(_failure(problems, total))
     return table
