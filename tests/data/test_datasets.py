@@ -235,7 +235,7 @@ def test_missing_and_empty_folders(tmp_path: Path, camvid_file: Path) -> None:
     with pytest.raises(DataError, match=r"no image images/\*.png in .* is empty"):
         open_dataset("gta5", root=tmp_path)
     (tmp_path / "readme.md").write_text("x")
-    with pytest.raises(DataError, match=r"no image \(.bmp, .*\) in .*holds readme.md"):
+    with pytest.raises(DataError, match=r"no image \(.*.bmp, .*\) in .*holds readme.md"):
         open_dataset(str(tmp_path))
     with pytest.raises(DataError, match="is a file; expected a description"):
         open_dataset(str(tmp_path / "readme.md"))

@@ -1,135 +1,128 @@
 """Reading images and label maps from files, and writing label maps.
 
-Decoders are lenient: some fill what is missing of a truncated file with grey. A training must
-not learn from such files, so completeness is checked from the container's own marks.
+There is one way from a picture to pixels, whether it comes as a file or as a Pillow image: 16 bits
+become the upper 8, grey three equal channels, transparency is dropped, and the picture is turned as
+its EXIF orientation says.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import struct
 from pathlib import Path
-from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, features
 
 from clan.core.errors import DataError
+from clan.data.containers import (
+    PNG,
+    check_sums,
+    header_of,
+    open_picture,
+    orientation_of,
+    png_header,
+    png_orientation,
+    read_header,
+    read_whole,
+    turn,
+)
+from clan.data.encodings import Encoding, Raw, decode, decode_label
 
-Encoding = Literal["index", "color", "synthia"]
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+    | ({".avif"} if features.check("avif") else set())
+)
 """File name endings (lower case) that count as images."""
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_COLOR_TYPES = {
-    0: "grey",
-    2: "RGB colour",
-    3: "palette",
-    4: "grey with transparency",
-    6: "RGB colour with transparency",
-}
-_EXIF_ORIENTATION = 0x0112
-_SYNTHIA_LOST = (
-    "a SYNTHIA label is a 16-bit RGB PNG with the class in its first channel. Programs that read "
-    "it as 8 bit (Pillow does) turn every class to 0: extract the file from the archive again, and "
-    "take GT/LABELS, not a converted copy"
-)
+UNREADABLE = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"}
+) - SUFFIXES
+"""Endings (lower case) of pictures that cannot be read here: they must be converted first."""
+
+CONVERT = "convert it to JPEG or PNG first, such as by `magick mogrify -format jpg *.heic`"
+"""What to do with a picture of `UNREADABLE`."""
+
+_BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP", "BMP")
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Return the image as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
-    Grey images get three equal channels; transparency is dropped. DataError if the file is
-    missing, truncated, or no image.
+    Grey images get three equal channels; of 16 bits the upper 8 count; transparency is dropped; of
+    several frames the first is read. DataError if the file is missing, truncated, no image, or has
+    more pixels than allowed.
     """
-    data = _read_complete(path)
-    image = _decode(data, cv2.IMREAD_COLOR, path)
+    data = read_whole(path)
+    if data.startswith(PNG):
+        png_header(data, path)
+        return turn(_decode(data, path), png_orientation(data, path))
+    if Path(path).suffix.lower() in UNREADABLE:
+        raise DataError(f"{path}: this format cannot be read; {CONVERT}")
+    header = header_of(io.BytesIO(data), path)
+    picture = None if header is None else open_picture(io.BytesIO(data), path)
+    if header is None or picture is None:
+        return _decode(data, path)
+    if picture.format in _BY_OPENCV and picture.mode != "CMYK":
+        return turn(_decode(data, path), header.orientation)
+    return pixels_of(picture, str(path))
+
+
+def pixels_of(picture: Image.Image, name: str = "the Pillow image") -> NDArray[np.uint8]:
+    """Return a Pillow image as `read_image` gives its file; DataError if it has no 8 or 16 bits."""
+    try:
+        picture.load()
+        if picture.mode.startswith("I;16"):
+            grey = (np.asarray(picture) >> 8).astype(np.uint8)
+            pixels = np.repeat(grey[..., None], 3, axis=2)
+        elif picture.mode in ("I", "F"):
+            raise DataError(
+                f"{name}: 32-bit values (mode {picture.mode}) have no fixed white; expected 8 or "
+                "16 bits: scale it to 0..255 first"
+            )
+        else:
+            pixels = np.array(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{name}: not an image, or a damaged one ({error})") from error
+    return turn(pixels, orientation_of(picture))
+
+
+def _decode(data: bytes, path: Path) -> NDArray[np.uint8]:
+    image = decode(data, cv2.IMREAD_COLOR, path)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
 
 
-def read_label(
-    path: Path, encoding: Encoding = "index"
-) -> NDArray[np.uint8 | np.uint16 | np.int32]:
+def read_label(path: Path, encoding: Encoding = "index") -> Raw:
     """Return the values stored in a label PNG, (H, W) uint8, uint16 or int32, not yet mapped.
 
-    ``index``: a grey PNG of 8 or 16 bits, or a palette PNG, whose palette *index* is the value.
-    ``color``: an 8-bit RGB or palette PNG, whose *colour*, R * 65536 + G * 256 + B, is the value.
-    ``synthia``: a 16-bit RGB PNG whose first channel, R, is the class. DataError if the file is
-    missing, truncated, no PNG, or of another kind.
+    ``index``: a grey PNG of 1 to 16 bits, with transparency or not, a palette PNG, whose palette
+    *index* is the value, or a colour PNG of three equal channels. ``color``: an 8-bit RGB or
+    palette PNG, whose *colour*, R * 65536 + G * 256 + B, is the value. ``synthia``: a 16-bit RGB
+    PNG whose first channel, R, is the class. `Stored`: one channel, a division, or both.
+
+    A label with an EXIF orientation of its own is turned by it. DataError if the file is missing,
+    truncated, damaged, no PNG, of another kind, or has more pixels than allowed.
     """
-    data = _read_complete(path)
-    if not data.startswith(_PNG):
+    data = read_whole(path)
+    if not data.startswith(PNG):
         raise DataError(
             f"{path}: a label file must be a PNG, which keeps values exactly; this is none"
         )
-    width, height, depth, kind = struct.unpack(">IIBB", data[16:26])
-    if encoding == "synthia":
-        return _decode_synthia(data, depth, kind, path)
-    if encoding == "color":
-        return _decode_colors(data, depth, kind, path)
-    if kind == 3:
-        # OpenCV would expand the palette to colours.
-        return _palette_indices(data, (height, width), path)
-    if kind != 0 or depth not in (8, 16):
-        raise DataError(
-            f"{path}: {_kind(depth, kind)}; expected class values "
-            "in an 8- or 16-bit grey PNG or a palette PNG (labels in colours: `encoding: color`)"
-        )
-    return _decode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, path)
-
-
-def _kind(depth: int, kind: int) -> str:
-    article = "an" if depth == 8 else "a"
-    return f"{article} {depth}-bit {_COLOR_TYPES.get(kind, 'unknown')} PNG"
-
-
-def _palette_indices(data: bytes, size: tuple[int, int], path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return np.asarray(picture, np.uint8).reshape(size)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: a damaged PNG ({error})") from error
-
-
-def _decode_colors(data: bytes, depth: int, kind: int, path: Path) -> NDArray[np.int32]:
-    if kind not in (2, 3, 6) or depth == 16:
-        raise DataError(
-            f"{path}: {_kind(depth, kind)}; expected classes as "
-            "colours in an 8-bit RGB or a palette PNG (labels as values: `encoding: index`)"
-        )
-    pixels = _decode(data, cv2.IMREAD_COLOR, path)
-    # B, G, R, A in memory is A R G B in a little-endian number
-    packed = cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA).view("<i4")[..., 0]
-    return np.asarray(packed & 0xFFFFFF, np.int32)
-
-
-def _decode_synthia(data: bytes, depth: int, kind: int, path: Path) -> NDArray[np.uint16]:
-    if depth != 16 or kind not in (2, 6):
-        raise DataError(f"{path}: {_kind(depth, kind)}; {_SYNTHIA_LOST}")
-    pixels = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, path)
-    if pixels.dtype != np.uint16:
-        raise DataError(f"{path}: decoded to {pixels.dtype}, expected uint16")
-    classes = np.ascontiguousarray(pixels[..., 2])  # OpenCV's order is B, G, R
-    if not classes.any():
-        raise DataError(f"{path}: every pixel is of class 0, void; {_SYNTHIA_LOST}")
-    return classes
+    header = png_header(data, path)
+    check_sums(data, path)
+    return turn(decode_label(data, header, encoding, path), png_orientation(data, path))
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Return (H, W) of an image as `read_image` would give it, from the file's header alone."""
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not an image") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    return (width, height) if turned else (height, width)
+    return read_header(path).shown
+
+
+def image_orientation(path: Path) -> int:
+    """Return the EXIF orientation of an image, 1 (as stored) to 8, from its header alone."""
+    return read_header(path).orientation
 
 
 def write_label(path: Path, label: NDArray[np.uint8], palette: list[int]) -> None:
@@ -147,64 +140,3 @@ def write_label(path: Path, label: NDArray[np.uint8], palette: list[int]) -> Non
         os.replace(partial, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error})") from error
-
-
-def _read_complete(path: Path) -> bytes:
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if not data:
-        raise DataError(f"{path}: the file is empty")
-    if _is_truncated(data):
-        raise DataError(f"{path}: truncated image ({len(data)} bytes); copy or extract it again")
-    return data
-
-
-def _is_truncated(data: bytes) -> bool:
-    if data.startswith(_PNG):
-        return _png_is_truncated(data)
-    if data.startswith(b"\xff\xd8"):
-        return _jpeg_is_truncated(data)
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return False  # the other formats' decoders refuse short files
-
-
-def _png_is_truncated(data: bytes) -> bool:
-    position = len(_PNG)
-    while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
-        position += 12 + length
-        if kind == b"IEND":
-            return position > len(data)
-    return True
-
-
-def _jpeg_is_truncated(data: bytes) -> bool:
-    """Look for the end mark behind the start of the scan; a thumbnail's own comes before it."""
-    position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            return False  # not a marker where one must be: the decoder's business
-        marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        if marker == 0xDA:
-            return data.find(b"\xff\xd9", position) < 0
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return True
-
-
-def _decode(data: bytes, flags: int, path: Path) -> NDArray[Any]:
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise DataError(f"{path}: cannot be decoded ({error})") from error
-    if pixels is None:
-        raise DataError(f"{path}: not an image, or a damaged one")
-    return np.asarray(pixels)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from clan.core.errors import ConfigError, DataError, RunError, nearest
 from clan.data.classes import ClassSet
-from clan.data.images import SUFFIXES, read_image, write_label
+from clan.data.images import SUFFIXES, pixels_of, read_image, write_label
 from clan.models.segmenter import Segmenter
 from clan.prediction.pictures import legend, overlay, present, write_picture
 from clan.scoring.inference import evaluating, joint_logits, pick_device, upsampled_argmax
@@ -277,7 +277,7 @@ def _pixels(image: ImageLike) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
-        return np.array(image.convert("RGB"))
+        return pixels_of(image)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image)
         raise DataError(f"an image array must be uint8 (H, W, 3) RGB; found {found}")
