@@ -20,8 +20,8 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from clan.config.tree import load_config
 from clan.methods import METHODS
-from clan.models.decoders.deeplab import ASPP
-from clan.models.encoders.resnet import ResNet
+from clan.models.decoders.contract import Classifier
+from clan.models.encoders.contract import Encoder
 from clan.training.dry_run import dry_run
 
 PAGE = Path(__file__).with_name("methods.md")
@@ -94,18 +94,21 @@ def _watched_updates(name: str) -> Iterator[list[Passes]]:
             within = False
 
     def ran(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if not within or not isinstance(module, ResNet | ASPP):
+        if not within or not isinstance(module, Encoder | Classifier):
             return
-        part, count = ("E", 2) if isinstance(module, ResNet) else ("C", 1)
-        domain = "source" if inputs[0].shape[-2] in (SOURCE, SOURCE // 8) else "target"
+        part, count = ("E", 2) if isinstance(module, Encoder) else ("C", 1)
+        # an encoder returns a list of maps, a classifier reads one
+        read = inputs[0] if part == "E" else inputs[0][-1]
+        made = output[-1] if part == "E" else output
+        domain = "source" if read.shape[-2] in (SOURCE, SOURCE // 8) else "target"
         passes = updates[-1]
         passes[part, domain, "forward"] += count
 
         def ran_back(_: Tensor) -> None:
             passes[part, domain, "backward"] += count
 
-        if output.requires_grad:
-            output.register_hook(ran_back)
+        if made.requires_grad:
+            made.register_hook(ran_back)
 
     handle = register_module_forward_hook(ran)
     own = "step" in vars(cls)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from clan.config.files import preset_names
     from clan.config.tree import Config, load_config
     from clan.data.datasets import open_dataset
+    from clan.models.decoders.contract import Classifier, Decoder, DecoderOptions, DecoderSpec
+    from clan.models.decoders.table import register_decoder
+    from clan.models.encoders.contract import Encoder, EncoderOptions, EncoderSpec, FeatureMap
+    from clan.models.encoders.table import register_encoder
     from clan.models.segmenter import Segmenter
     from clan.prediction.evaluate import evaluate
     from clan.prediction.predictor import load
@@ -31,7 +35,15 @@ if TYPE_CHECKING:
     from clan.training.loop import train
 
 _HOMES = {
+    "Classifier": "clan.models.decoders.contract",
     "Config": "clan.config.tree",
+    "Decoder": "clan.models.decoders.contract",
+    "DecoderOptions": "clan.models.decoders.contract",
+    "DecoderSpec": "clan.models.decoders.contract",
+    "Encoder": "clan.models.encoders.contract",
+    "EncoderOptions": "clan.models.encoders.contract",
+    "EncoderSpec": "clan.models.encoders.contract",
+    "FeatureMap": "clan.models.encoders.contract",
     "Segmenter": "clan.models.segmenter",
     "compare": "clan.comparison.compare",
     "evaluate": "clan.prediction.evaluate",
@@ -40,6 +52,8 @@ _HOMES = {
     "make_town": "clan.town",
     "open_dataset": "clan.data.datasets",
     "preset_names": "clan.config.files",
+    "register_decoder": "clan.models.decoders.table",
+    "register_encoder": "clan.models.encoders.table",
     "score": "clan.scoring.score",
     "train": "clan.training.loop",
 }
@@ -47,7 +61,15 @@ _HOMES = {
 
 __all__ = [
     "ClanError",
+    "Classifier",
     "Config",
+    "Decoder",
+    "DecoderOptions",
+    "DecoderSpec",
+    "Encoder",
+    "EncoderOptions",
+    "EncoderSpec",
+    "FeatureMap",
     "Segmenter",
     "compare",
     "evaluate",
@@ -56,6 +78,8 @@ __all__ = [
     "make_town",
     "open_dataset",
     "preset_names",
+    "register_decoder",
+    "register_encoder",
     "score",
     "train",
 ]

@@ -142,9 +142,10 @@ def test_the_mean_is_the_sum_over_the_pixels():
 
 @pytest.mark.parametrize("network", ["resnet18", "vgg16"])
 def test_logits_come_at_the_size_of_the_labels(network):
-    head = "fcn8s" if network == "vgg16" else "deeplab"
+    decoder = "fcn8s" if network == "vgg16" else "deeplab"
     torch.manual_seed(0)
-    segmenter = Segmenter(ModelOptions(encoder=network, head=head, width=4), CITYSCAPES).eval()
+    options = ModelOptions(encoder=network, decoder=decoder, width=4)
+    segmenter = Segmenter(options, CITYSCAPES).eval()
     image = torch.randint(0, 256, (1, 3, 32, 48), dtype=torch.uint8)
     own, base = segmenter(image), segmenter(image, (40, 60))
     assert own[0].shape[-2:] == (32, 48)

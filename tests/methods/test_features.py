@@ -282,7 +282,7 @@ def test_cross_city_takes_source_cells_from_labels_and_target_cells_from_its_pre
 
 @pytest.mark.parametrize("name", [*NAMES, "mcd"])
 def test_vgg16_is_judged_by_its_fc7(name):
-    model = ModelOptions(encoder="vgg16", head="fcn8s", width=4, classifiers=2)
+    model = ModelOptions(encoder="vgg16", decoder="fcn8s", width=4, classifiers=2)
     options = {} if name == "mcd" else {"discriminator_width": 4}
     torch.manual_seed(0)
     method = METHODS[name](Segmenter(model, CLASSES), METHODS[name].Options(**options), PLAIN)

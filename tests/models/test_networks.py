@@ -17,7 +17,7 @@ from clan.models.segmenter import ModelOptions, Segmenter
 
 CLASSES = ClassSet("three", ("a", "b", "c"), ((0, 0, 0), (9, 9, 9), (99, 9, 9)), {})
 SMALL = {"encoder": "resnet18", "width": 4, "aspp_rates": (1, 2)}
-VGG = {"encoder": "vgg16", "head": "fcn8s", "width": 4}
+VGG = {"encoder": "vgg16", "decoder": "fcn8s", "width": 4}
 
 
 def segmenter(**options) -> Segmenter:
@@ -41,7 +41,7 @@ def images(n=2, h=32, w=48) -> torch.Tensor:
 )
 def test_resnets_have_torchvisions_size(depth, channels, parameters):
     encoder = ResNet(depth)
-    assert encoder.out_channels == channels
+    assert encoder.channels[-1] == channels
     assert sum(p.numel() for p in encoder.parameters()) == parameters
 
 
@@ -76,7 +76,7 @@ def test_mobilenet_has_torchvisions_keys_and_size():
 @pytest.mark.parametrize("make", [lambda s: ResNet("resnet18", s, width=4), MobileNetV2])
 def test_output_stride(make, stride):
     features = make(stride).eval()(torch.randn(1, 3, 64, 96))
-    assert features.shape[-2:] == (64 // stride, 96 // stride)
+    assert features[-1].shape[-2:] == (64 // stride, 96 // stride)
 
 
 def test_a_dilated_network_has_the_strided_ones_features_on_its_grid():
@@ -85,7 +85,7 @@ def test_a_dilated_network_has_the_strided_ones_features_on_its_grid():
     strided.load_state_dict(dilated.state_dict())
     x = torch.randn(1, 3, 128, 128)
     with torch.no_grad():
-        dense, sparse = dilated.eval()(x), strided.eval()(x)
+        dense, sparse = dilated.eval()(x)[-1], strided.eval()(x)[-1]
     torch.testing.assert_close(dense[..., ::4, ::4], sparse)
 
 
@@ -103,7 +103,8 @@ def test_dilation_of_a_layers_first_block():
 def test_ceil_mode_rounds_up():
     x = torch.randn(1, 3, 33, 33)
     sizes = [
-        ResNet("resnet18", width=4, ceil_mode=mode).eval()(x).shape[-1] for mode in (False, True)
+        ResNet("resnet18", width=4, ceil_mode=mode).eval()(x)[-1].shape[-1]
+        for mode in (False, True)
     ]
     assert sizes == [5, 5] or sizes[1] > sizes[0]
     x = torch.randn(1, 3, 36, 36)
@@ -120,7 +121,7 @@ def test_aspp_is_the_sum_of_its_branches(rates):
     assert len(head.conv2d_list) == len(rates)
     x = torch.randn(1, 5, 8, 8)
     expected = sum(conv(x) for conv in head.conv2d_list)
-    torch.testing.assert_close(head(x, torch.Size((8, 8))), expected)
+    torch.testing.assert_close(head([x], torch.Size((8, 8))), expected)
 
 
 def test_discriminator_has_the_papers_size_and_answers_at_input_size():
@@ -181,16 +182,25 @@ def test_the_two_classifiers_start_apart():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "mobilenet_v2", "width": 16}, "width belong to ResNets and VGG16"),
-        ({"encoder": "mobilenet_v2", "ceil_mode": True}, "ceil_mode belong to ResNets"),
-        ({"encoder": "resnet18", "stride_in": "1x1"}, "stride_in belong to ResNets with bottle"),
-        ({"encoder": "vgg16"}, "head deeplab does not fit encoder vgg16"),
-        ({"encoder": "resnet50", "head": "fcn8s"}, "head fcn8s does not fit encoder resnet50"),
-        ({**VGG, "aspp_rates": (1,)}, "aspp_rates belong to head deeplab"),
-        ({**VGG, "output_stride": 16}, "output_stride belong to head deeplab"),
-        ({**VGG, "freeze_affine": True}, "freeze_affine belong to head deeplab"),
-        ({**VGG, "dilate_first": True}, "dilate_first belong to ResNets"),
-        ({"input": "caffe", "mean": (0.0, 0.0, 0.0)}, "mean belong to input imagenet"),
+        ({"encoder": "mobilenet_v2", "width": 16}, "encoder mobilenet_v2 would not read width"),
+        (
+            {"encoder": "mobilenet_v2", "ceil_mode": True},
+            "encoder mobilenet_v2 would not read ceil_mode: it reads output_stride alone",
+        ),
+        ({"encoder": "resnet18", "stride_in": "1x1"}, "encoder resnet18 would not read stride_in"),
+        (
+            {"encoder": "vgg16"},
+            "decoder deeplab does not fit encoder vgg16.*within 100 pixels.*fcn8s",
+        ),
+        (
+            {"encoder": "resnet50", "decoder": "fcn8s"},
+            "decoder fcn8s does not fit encoder resnet50",
+        ),
+        ({**VGG, "aspp_rates": (1,)}, "decoder fcn8s would not read aspp_rates: it has no options"),
+        ({**VGG, "output_stride": 16}, "encoder vgg16 would not read output_stride"),
+        ({**VGG, "freeze_affine": True}, "freeze_affine .* encoder vgg16 has none"),
+        ({**VGG, "dilate_first": True}, "encoder vgg16 would not read dilate_first"),
+        ({"input": "caffe", "mean": (0.0, 0.0, 0.0)}, "leave out mean and std"),
     ],
 )
 def test_options_that_the_network_would_not_read_are_refused(options, message):
@@ -249,10 +259,11 @@ def test_frozen_affine_parameters_are_in_no_group():
 def test_the_layout_on_the_cpu_is_fast_where_it_is_safe():
     """Channels last for MobileNetV2 alone, with the same logits as in the usual layout."""
     last = {"memory_format": torch.channels_last}
-    assert not segmenter().encode(images()).is_contiguous(**last)
+    assert not segmenter().encode(images())[-1].is_contiguous(**last)
     network = segmenter(encoder="mobilenet_v2", width=64, output_stride=8).eval()
     features = network.encode(images())
-    assert features.is_contiguous(**last)
+    assert all(each.is_contiguous(**last) for each in features)
     usual = network.encoder((images().float() - network.mean) / network.std)
-    assert usual.is_contiguous()
-    torch.testing.assert_close(features, usual)
+    assert usual[-1].is_contiguous()
+    for found, expected in zip(features, usual, strict=True):
+        torch.testing.assert_close(found, expected)

@@ -85,7 +85,7 @@ def test_every_published_option_changes_the_logits(tmp_path):
         "align_corners": False,
         "output_stride": 16,
     }
-    assert {*flipped, "head"} == set(PUBLISHED)
+    assert {*flipped, "decoder"} == set(PUBLISHED)
     with torch.no_grad():
         expected = segmenter(image)[0]
         for name, value in flipped.items():
@@ -130,7 +130,7 @@ def test_an_encoder_file_starts_a_training(name, tmp_path):
     with pytest.raises(WeightsError, match=r"an encoder without classifiers.*weights="):
         load_segmenter(tmp_path / "e.safetensors")
     options = {"encoder": "resnet101" if coco else name}
-    options |= {"head": "fcn8s"} if name == "vgg16" else {"aspp_rates": (1,)}
+    options |= {"decoder": "fcn8s"} if name == "vgg16" else {"aspp_rates": (1,)}
     options |= {} if name == "mobilenet_v2" else {"width": 4}
     options |= {"input": "caffe", "stride_in": "1x1"} if coco else {}
     loaded = []

@@ -17,7 +17,6 @@ from clan.data.classes import IGNORE
 from clan.data.datasets import Dataset
 from clan.data.loading import evaluation_loader
 from clan.data.views import random_order
-from clan.models.encoders.vgg import VGGFeatures
 from clan.models.segmenter import Segmenter
 from clan.scoring.inference import evaluating
 from clan.training.domains import open_domain
@@ -167,15 +166,13 @@ def feature_map(network: Segmenter, image: Tensor, kind: FeatureKind) -> Tensor:
     Args:
         network: in evaluation mode.
         image: uint8 RGB on the network's device.
-        kind: ``encoder``: E's output (of VGG16 fc7); ``logits``: of the ensemble, at E's
-            resolution where the classifiers answer at it; ``softmax``: of those logits.
+        kind: ``encoder``: E's deepest map (of VGG16 fc7); ``logits``: of the ensemble, at the
+            classifiers' own resolution; ``softmax``: of those logits.
     """
     features = network.encode(image)
     if kind == "encoder":
-        last = features.fc7 if isinstance(features, VGGFeatures) else features
-        return last[0].float()
-    size = features.shape[-2:] if isinstance(features, Tensor) else image.shape[-2:]
-    logits = network.ensemble(network.classify(features, size)).float()
+        return features[-1][0].float()
+    logits = network.ensemble(network.classify_coarsely(features, image.shape[-2:])).float()
     return (logits if kind == "logits" else logits.softmax(dim=1))[0]
 
 

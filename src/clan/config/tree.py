@@ -25,7 +25,8 @@ from clan.core.options import Options
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.views import ViewOptions
 from clan.methods import METHODS, MethodOptions
-from clan.models.segmenter import ModelOptions
+from clan.models.encoders.table import encoder_spec
+from clan.models.options import ModelOptions
 from clan.optim.options import OptimOptions
 from clan.weights.model_files import model_file
 
@@ -169,7 +170,7 @@ class Config(Options):
     @model_validator(mode="after")
     def _parts_fit(self) -> Config:
         """Check what no single group can."""
-        method = METHODS[self.method.name]
+        method, encoder = METHODS[self.method.name], encoder_spec(self.model.encoder)
         if method.uses_target and self.data.target is None:
             raise ValueError(f"method {self.method.name} learns from a target: give data.target")
         if self.model.classifiers < method.least_classifiers:
@@ -177,9 +178,7 @@ class Config(Options):
                 f"method {self.method.name} compares {method.least_classifiers} classifiers: set "
                 f"model.classifiers={method.least_classifiers} (found {self.model.classifiers})"
             )
-        if self.optim.segmenter.step_repeats != "once" and not self.model.encoder.startswith(
-            "resnet"
-        ):
+        if self.optim.segmenter.step_repeats != "once" and not encoder.published_listings:
             raise ValueError(
                 "optim.segmenter.step_repeats=published is how the published codes list a ResNet; "
                 f"{self.model.encoder} is listed once"
@@ -190,10 +189,10 @@ class Config(Options):
                 f"and data.target_view {cut}: set data.target_view.crop=null, or a size within "
                 "the crop (or method.lambda_global=0)"
             )
-        if method.needs_batch_norm and self.model.encoder == "vgg16":
+        if method.needs_batch_norm and not encoder.batch_norm:
             raise ValueError(
-                f"method {self.method.name} adapts batch norm, and vgg16 has none: it would be "
-                "source_only"
+                f"method {self.method.name} adapts batch norm, and {self.model.encoder} has none: "
+                "it would be source_only"
             )
         if self.weights_for == "network" and self.weights in (None, "imagenet"):
             found = self.weights or "none"

@@ -37,3 +37,11 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         return f"; did you mean {close[0]!r}?"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"; valid: {', '.join(names[:_SHOWN])}{more}"
+
+
+def unknown(what: str, name: str, valid: Iterable[str]) -> str:
+    """Return "unknown WHAT 'name'", the closest valid name if there is one, and all of them."""
+    names = sorted(valid)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    return f"unknown {what} {name!r}{hint} known: {', '.join(names)}"

@@ -48,7 +48,7 @@ class CrossCity(FeatureAdversary):
     options: Options
 
     def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:
-        channels, outputs = segmenter.encoder.out_channels, 1 + len(segmenter.classes)
+        channels, outputs = segmenter.encoder.channels[-1], 1 + len(segmenter.classes)
         super().__init__(segmenter, options, optim, channels, outputs)
 
     def learn_source(self, batch: Batch, progress: Progress) -> Judged:

@@ -52,7 +52,7 @@ class CyCADAFeature(FeatureAdversary):
 
     def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:
         of_features = options.discriminate == "features"
-        channels = segmenter.encoder.out_channels if of_features else len(segmenter.classes)
+        channels = segmenter.encoder.channels[-1] if of_features else len(segmenter.classes)
         super().__init__(segmenter, options, optim, channels)
         self.register_buffer("accuracies", torch.zeros(options.window))
 

@@ -62,7 +62,7 @@ class FCNsInTheWild(FeatureAdversary):
     seen: Tensor
 
     def __init__(self, segmenter: Segmenter, options: Options, optim: OptimOptions) -> None:
-        super().__init__(segmenter, options, optim, segmenter.encoder.out_channels)
+        super().__init__(segmenter, options, optim, segmenter.encoder.channels[-1])
         # a ring of the newest images' class shares; an empty row is an image without any class
         rows = torch.zeros(options.remembered, len(segmenter.classes))
         self.register_buffer("sizes", rows)

@@ -18,7 +18,6 @@ from clan.losses.adversarial import adversarial_loss
 from clan.methods.contract import Method, MethodOptions, Progress, frozen
 from clan.methods.stages import Stage, steps_left
 from clan.models.discriminator import SOURCE, TARGET, FeatureDiscriminator
-from clan.models.encoders.vgg import VGGFeatures
 from clan.models.segmenter import Features, Segmenter
 from clan.optim.options import OptimOptions
 
@@ -134,5 +133,5 @@ class FeatureAdversary(Method):
 
 
 def deepest(features: Features) -> Tensor:
-    """Return the deepest map of an encoder, (N, F, h, w): fc7 of VGG16, the only one of others."""
-    return features.fc7 if isinstance(features, VGGFeatures) else features
+    """Return the deepest map of an encoder, (N, F, h, w); of VGG16 it is fc7."""
+    return features[-1]

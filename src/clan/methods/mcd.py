@@ -73,7 +73,8 @@ class MCD(Method):
         with torch.no_grad():
             f_s = self.encode_batch("source", source)
             f_t = self.encode_batch("target", target)
-        with self.unsynchronised("segmenter", True):
+        # what the classifiers share belongs to the generator, which this step leaves alone
+        with self.unsynchronised("segmenter", True), frozen(self.segmenter.decoder):
             loss = self.segmentation_loss(self.classify_batch(f_s, source), source["label"])
             distance = self._discrepancy(self.classify_batch(f_t, target))
             self.backward(loss - distance)

@@ -194,9 +194,7 @@ def _logits(network: Segmenter, image: Tensor, direct: bool) -> Tensor:
     if not direct:
         return network.ensemble(network(image)).float()
     features = network.encode(image)
-    # FCN8s enlarges by deconvolutions of its own: its classifiers answer at the image's size
-    size = features.shape[-2:] if isinstance(features, Tensor) else image.shape[-2:]
-    return network.ensemble(network.classify(features, size)).float()
+    return network.ensemble(network.classify_coarsely(features, image.shape[-2:])).float()
 
 
 def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:

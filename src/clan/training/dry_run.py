@@ -238,7 +238,7 @@ def print_dry_run(result: DryRun, config: Config, console: Console) -> None:
     model, steps = config.model, config.training.steps
     tell(f"{config.name}: {config.description or config.method.name}")
     tell(
-        f"network: {model.encoder} with {model.classifiers} x {model.head}, {result.classes} "
+        f"network: {model.encoder} with {model.classifiers} x {model.decoder}, {result.classes} "
         f"classes; weights {config.weights or 'none'} for the {config.weights_for} (not loaded "
         "here)"
     )

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from clan.core.errors import WeightsError, nearest
 from clan.data.classes import CITYSCAPES, ClassSet, class_set
-from clan.models.segmenter import ModelOptions, Segmenter, build_encoder
+from clan.models.encoders.table import build_encoder
+from clan.models.segmenter import ModelOptions, Segmenter
 from clan.weights.convert_report import ConversionReport, Network
 from clan.weights.layouts import (
     COUNTER,
+    DECODERS,
     FIRST,
     LAYOUTS,
+    RESNETS,
     Layout,
     candidates,
     find_encoder,
@@ -112,8 +115,7 @@ def _build(
     if encoder is None:
         raise AssertionError(f"{layout.name} was chosen without its encoder")
     fixed = {k: v for k, v in layout.options.items() if not layout.encoder_only or layout.prefix}
-    if encoder["encoder"] == "vgg16":
-        fixed["head"] = "fcn8s"
+    fixed.setdefault("decoder", DECODERS[encoder["encoder"]])
     if layout.heads:
         # no matter for the logits, but a training that goes on does as the published ones did
         fixed["freeze_affine"] = True
@@ -148,14 +150,15 @@ def _expected(tensors: Mapping[str, Tensor]) -> dict[str, set[str]]:
     for layout in LAYOUTS.values():
         encoders = ["resnet101"]
         if layout.name == "torchvision":
-            encoders = ["resnet18", "resnet50", "resnet101", "mobilenet_v2", "vgg16"]
-        elif found and found["encoder"].startswith("resnet"):
+            encoders = list(DECODERS)
+        elif found and found["encoder"] in RESNETS.values():
             encoders = [found["encoder"]]
         for encoder in encoders:
-            head = "fcn8s" if encoder == "vgg16" else "deeplab"
             count = layout.options.get("classifiers", 1)
             with torch.device("meta"):
-                options = ModelOptions(encoder=encoder, head=head, classifiers=count)
+                options = ModelOptions(
+                    encoder=encoder, decoder=DECODERS[encoder], classifiers=count
+                )
                 network = Segmenter(options, CITYSCAPES)
             keys = {layout.to_published(k) for k in network.state_dict() if not k.endswith(COUNTER)}
             keys |= {f"{prefix}{p}" for prefix in layout.idle for p in ("weight", "bias")}

@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clan.core.errors import WeightsError
+from clan.models.encoders.contract import EncoderOptions
+from clan.models.encoders.table import encoder_spec
 from clan.models.segmenter import ModelOptions
 from clan.weights.convert_report import ConversionReport, Network
 from clan.weights.layouts import COUNTER, FIRST, Layout
@@ -52,9 +54,9 @@ def write_published(network: Network, path: Path, out: Path, layout: Layout) -> 
 
 
 def _check_expressible(options: ModelOptions, layout: Layout, path: Path) -> None:
-    wanted = layout.options
-    if layout.encoder_only and not layout.prefix and not options.encoder.startswith("resnet"):
-        wanted = {"input": layout.options["input"]}
+    # of the encoders in one layout not all read all of its options
+    unread = EncoderOptions.model_fields.keys() - encoder_spec(options.encoder).options
+    wanted = {name: value for name, value in layout.options.items() if name not in unread}
     differing = [
         f"{name}={getattr(options, name)} (there {value})"
         for name, value in wanted.items()

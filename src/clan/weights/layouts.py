@@ -26,7 +26,7 @@ FIRST = "classifiers.0.conv2d_list.0.weight"
 # what all DeepLab-v2 networks of the published adaptation codes share (methods differ in heads)
 PUBLISHED = {
     "input": "caffe",
-    "head": "deeplab",
+    "decoder": "deeplab",
     "output_stride": 8,
     "stride_in": "1x1",
     "dilate_first": True,
@@ -34,6 +34,16 @@ PUBLISHED = {
     "align_corners": True,
 }
 RATES = (6, 12, 18, 24)
+RESNETS = {(False, 2): "resnet18", (True, 6): "resnet50", (True, 23): "resnet101"}
+"""The ResNets by whether they have bottlenecks and the number of blocks in layer3."""
+DECODERS = {
+    "resnet18": "deeplab",
+    "resnet50": "deeplab",
+    "resnet101": "deeplab",
+    "mobilenet_v2": "deeplab",
+    "vgg16": "fcn8s",
+}
+"""The encoders that torchvision publishes, and the decoder of their published segmenters."""
 VGG16_CONVS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 RESNET = tuple(
     (f"{part}.", f"encoder.{part}.")
@@ -96,7 +106,7 @@ LAYOUTS = {
     for layout in (
         Layout(
             "torchvision",
-            "ImageNet classification (resnet18, resnet50, resnet101, mobilenet_v2, vgg16)",
+            f"ImageNet classification ({', '.join(DECODERS)})",
             (
                 *RESNET,
                 ("features.", "encoder.features."),
@@ -170,8 +180,7 @@ def find_encoder(tensors: Tensors, prefix: str = "") -> dict[str, Any] | None:
     if "conv1.weight" in keys and any(k.startswith("layer4.") for k in keys):
         blocks = len({k.split(".")[1] for k in keys if k.startswith("layer3.")})
         bottleneck = "layer1.0.conv3.weight" in keys
-        known = {(False, 2): "resnet18", (True, 6): "resnet50", (True, 23): "resnet101"}
-        encoder, first = known.get((bottleneck, blocks)), "conv1.weight"
+        encoder, first = RESNETS.get((bottleneck, blocks)), "conv1.weight"
     elif "features.0.0.weight" in keys and "features.17.conv.2.weight" in keys:
         return {"encoder": "mobilenet_v2"}
     elif convs == {f"features.{i}.weight" for i in VGG16_CONVS}:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clan.core.errors import WeightsError
+from clan.models.encoders.table import encoder_spec
 from clan.weights.layouts import LAYOUTS, candidates
 from clan.weights.model_files import (
     LEFT,
@@ -28,18 +29,8 @@ if TYPE_CHECKING:
 
     from clan.models.segmenter import ModelOptions, Segmenter
 
-# torchvision's published ImageNet weights (IMAGENET1K_V1); the eight digits before the suffix
-# begin the file's SHA-256, which is checked after a download
-IMAGENET_FILES = {
-    "resnet18": "resnet18-f37072fd.pth",
-    "resnet50": "resnet50-0676ba61.pth",
-    "resnet101": "resnet101-63fe2227.pth",
-    "mobilenet_v2": "mobilenet_v2-b0353104.pth",
-    "vgg16": "vgg16-397923af.pth",
-}
 OF_TRAINING = ("freeze_affine",)
 """Options of a network that say what learns, not what its tensors mean."""
-IMAGENET_URL = "https://download.pytorch.org/models/"
 
 
 def start_from(segmenter: Segmenter, weights: str | None, weights_for: str) -> LoadReport | None:
@@ -105,8 +96,8 @@ def load_encoder_weights(segmenter: Segmenter, source: str | Path) -> LoadReport
     Args:
         segmenter: the network; only its encoder changes.
         source: a file (``.pth`` of tensors, or ``.safetensors``) in any layout that
-            `clan.weights.convert` reads, or ``imagenet`` for torchvision's published weights of
-            this encoder, downloaded once and checked.
+            `clan.weights.convert` reads, or ``imagenet`` for the published weights of this
+            encoder, downloaded once and checked.
 
     Raises:
         WeightsError: no such file, not a file of tensors, trained on another ``input`` than the
@@ -153,28 +144,33 @@ def _encoder_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _other_strides(trained_with: Mapping[str, Any], options: ModelOptions) -> str:
-    if not options.encoder.startswith("resnet"):
-        return ""
+    reads = encoder_spec(options.encoder).reads
+    own = {n: getattr(options, n) for n in ("stride_in", "dilate_first", "ceil_mode") if n in reads}
     differing = [
-        f"{name}={trained_with[name]} (the network has {getattr(options, name)})"
-        for name in ("stride_in", "dilate_first", "ceil_mode")
-        if trained_with.get(name, getattr(options, name)) != getattr(options, name)
+        f"{name}={trained_with[name]} (the network has {value})"
+        for name, value in own.items()
+        if trained_with.get(name, value) != value
     ]
     return f"note: trained with {', '.join(differing)}" if differing else ""
 
 
 def _download(encoder: str) -> Path:
-    name = IMAGENET_FILES[encoder]
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if not (folder / name).is_file():
+    published = encoder_spec(encoder).weights
+    if published is None:
+        raise WeightsError(
+            f"no published ImageNet weights are known for encoder {encoder}: give weights=FILE, or "
+            "leave weights out"
+        )
+    path = Path(torch.hub.get_dir()) / "checkpoints" / published.file
+    if not path.is_file():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(
-                IMAGENET_URL + name, str(folder / name), name[-12:-4], progress=False
+                published.url, str(path), published.sha256, progress=False
             )
         except (URLError, OSError, RuntimeError) as error:
             raise WeightsError(
-                f"could not download {IMAGENET_URL + name} ({first_line(error)}). Offline? Fetch "
-                f"it elsewhere and put it at {folder / name}, or name a file with model weights."
+                f"could not download {published.url} ({first_line(error)}). Offline? Fetch it "
+                f"elsewhere and put it at {path}, or name a file with model weights."
             ) from error
-    return folder / name
+    return path

@@ -1,4 +1,4 @@
-"""Classifiers: what turns features into one logit per class."""
+"""DeepLab-v2's classifier: a pyramid of dilated convolutions on the deepest map."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clan.models.decoders.contract import Classifier, Decoder, DecoderOptions, DecoderSpec
+from clan.models.encoders.contract import FeatureMap
 
-class ASPP(nn.Module):
+
+class ASPP(Classifier):
     """DeepLab-v2's atrous spatial pyramid (Chen et al. 2018): the sum of dilated 3x3 convolutions.
 
     No batch norm and no global pooling. The paper has four branches (rates 6, 12, 18, 24); the
@@ -37,13 +40,29 @@ class ASPP(nn.Module):
         """Return the convolutions' weights, without biases: w of the paper's Eq. 4."""
         return [conv.get_parameter("weight") for conv in self.conv2d_list]
 
-    def forward(self, features: Tensor, size: torch.Size) -> Tensor:
-        """Map features (N, inputs, h, w) to logits (N, classes, H, W) float32 at ``size``."""
+    def forward(self, features: list[Tensor], size: torch.Size) -> Tensor:
+        """Map the last map (N, inputs, h, w) to logits (N, classes, H, W) float32 at ``size``."""
+        deepest = features[-1]
         first, *others = self.conv2d_list
-        logits: Tensor = first(features)
+        logits: Tensor = first(deepest)
         for conv in others:
-            logits = logits + conv(features)
+            logits = logits + conv(deepest)
         # float32 from here on: up-sampling, softmax and the losses lose digits in half
         return F.interpolate(
             logits.float(), size=size, mode="bilinear", align_corners=self.align_corners
         )
+
+
+class DeepLab(Decoder):
+    """Nothing but classifiers: each is a pyramid of its own."""
+
+    def __init__(self, options: DecoderOptions, maps: Sequence[FeatureMap], classes: int) -> None:
+        super().__init__()
+        self._make = (maps[-1].channels, classes, options.aspp_rates, options.align_corners)
+
+    def classifier(self) -> ASPP:
+        """Make one pyramid."""
+        return ASPP(*self._make)
+
+
+SPEC = DecoderSpec(DeepLab, frozenset({"aspp_rates", "align_corners"}))

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clan.models.encoders.vgg import VGGFeatures
+from clan.models.decoders.contract import (
+    Classifier,
+    Decoder,
+    DecoderOptions,
+    DecoderSpec,
+    index_at,
+)
+from clan.models.encoders.contract import FeatureMap
 
 # Caffe's FCN8s at once: the shallow features are large, their scores start as small corrections
 POOL4_SCALE, POOL3_SCALE = 0.01, 0.0001
-# where the deeper grid begins on the shallower one, given the encoder's padding of 100
+PADDING = 100
+# where the deeper grid begins on the shallower one, given the encoder's padding
 POOL4_CROP, POOL3_CROP, IMAGE_CROP = 5, 9, 31
 
 
-class FCN8s(nn.Module):
-    """The scoring layers of FCN8s (Long et al. 2015), on the features of `VGG16`.
+class FCN8s(Classifier):
+    """The scoring layers of FCN8s (Long et al. 2015), on three maps such as VGG16's.
 
     With two classifiers these three 1x1 convolutions are what there are two of; fc6 and fc7
     belong to the shared encoder. The scores of pool3 and pool4 start at zero, as published.
 
     Args:
-        width: channels of the encoder's first convolution.
+        channels: of the maps at strides 8, 16 and 32.
         classes: channels of the logits.
     """
 
     kernel2: Tensor
     kernel8: Tensor
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, channels: tuple[int, int, int], classes: int) -> None:
         super().__init__()
-        self.score_fr = nn.Conv2d(64 * width, classes, 1)
-        self.score_pool4 = nn.Conv2d(8 * width, classes, 1)
-        self.score_pool3 = nn.Conv2d(4 * width, classes, 1)
+        pool3, pool4, fc7 = channels
+        self.score_fr = nn.Conv2d(fc7, classes, 1)
+        self.score_pool4 = nn.Conv2d(pool4, classes, 1)
+        self.score_pool3 = nn.Conv2d(pool3, classes, 1)
         # drawn, not zero: two classifiers that start equal would stay equal
         nn.init.normal_(self.score_fr.weight, std=0.01)
         for parameter in (
@@ -49,11 +60,12 @@ class FCN8s(nn.Module):
         """Return the convolutions' weights, without biases: w of the paper's Eq. 4."""
         return [self.score_fr.weight, self.score_pool4.weight, self.score_pool3.weight]
 
-    def forward(self, features: VGGFeatures, size: torch.Size) -> Tensor:
-        """Map an image's features to logits (N, classes, H, W) float32 at its ``size`` (H, W)."""
-        deep = self.score_fr(features.fc7)
-        middle = self.score_pool4(features.pool4 * POOL4_SCALE)
-        shallow = self.score_pool3(features.pool3 * POOL3_SCALE)
+    def forward(self, features: list[Tensor], size: torch.Size) -> Tensor:
+        """Map three maps to logits (N, classes, H, W) float32 at their image's ``size`` (H, W)."""
+        pool3, pool4, fc7 = features
+        deep = self.score_fr(fc7)
+        middle = self.score_pool4(pool4 * POOL4_SCALE)
+        shallow = self.score_pool3(pool3 * POOL3_SCALE)
         # float32 from here on, also where autocast would halve transposed convolutions
         with torch.autocast(deep.device.type, enabled=False):
             x = _enlarge(deep.float(), self.kernel2, 2)
@@ -62,6 +74,30 @@ class FCN8s(nn.Module):
             x = x + _crop(shallow.float(), POOL3_CROP, x.shape[-2:])
             x = _enlarge(x, self.kernel8, 8)
             return _crop(x, IMAGE_CROP, size)
+
+
+class FCN8sDecoder(Decoder):
+    """Nothing but classifiers, which enlarge by deconvolutions to the image's own size."""
+
+    any_size = False
+
+    def __init__(self, options: DecoderOptions, maps: Sequence[FeatureMap], classes: int) -> None:
+        super().__init__()
+        first, second, third = (index_at(maps, stride) for stride in SPEC.strides)
+        self._scored = first, second, third
+        self._channels = maps[first].channels, maps[second].channels, maps[third].channels
+        self._classes = classes
+
+    def classifier(self) -> FCN8s:
+        """Make the three scoring layers."""
+        return FCN8s(self._channels, self._classes)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Choose the maps that are scored."""
+        return [features[index] for index in self._scored]
+
+
+SPEC = DecoderSpec(FCN8sDecoder, strides=(8, 16, 32), padding=PADDING)
 
 
 def bilinear_kernel(factor: int) -> Tensor:

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from clan.models.encoders.contract import (
+    Encoder,
+    EncoderSpec,
+    FeatureMap,
+    PublishedWeights,
+    dilated_strides,
+)
+
 # expansion, channels, repeats, stride: Table 2 of the MobileNetV2 paper
 STAGES = (
     (1, 16, 1, 1),
@@ -14,6 +22,9 @@ STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
+# the last layers of stages 2, 3, 5 and 7: those before a stride, and the deepest
+MAPS = (3, 6, 13, 17)
+CHANNELS = (24, 32, 96, 320)
 
 
 class InvertedResidual(nn.Module):
@@ -41,18 +52,22 @@ class InvertedResidual(nn.Module):
         return x + filtered if self.shortcut else filtered
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Encoder):
     """The bottleneck layers of MobileNetV2 1.0; strides beyond ``output_stride`` become dilation.
 
     The last 1x1 convolution to 1280 channels (``features.18``) belongs to image classification
-    and is left out, as in the DeepLab variants of this network: features have 320 channels.
+    and is left out, as in the DeepLab variants of this network: the deepest map has 320 channels.
 
     Args:
         output_stride: 8, 16 or 32; input pixels per feature.
     """
 
+    # a fifth to a third faster; see `Segmenter.encode` for why other encoders do without
+    channels_last_on_cpu = True
+
     def __init__(self, output_stride: int = 8) -> None:
         super().__init__()
+        self.channels, self.strides = CHANNELS, dilated_strides(output_stride)
         layers: list[nn.Module] = [_conv_bn_relu(3, 32, stride=2)]
         inputs, stride, dilation = 32, 2, 1
         for expansion, outputs, repeats, step in STAGES:
@@ -72,13 +87,16 @@ class MobileNetV2(nn.Module):
                 )
                 inputs = outputs
         self.features = nn.Sequential(*layers)
-        self.out_channels = inputs
         self.apply(_initialise)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images (N, 3, H, W) to features (N, 320, ~H/s, ~W/s)."""
-        features: Tensor = self.features(x)
-        return features
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Map normalised images (N, 3, H, W) to four maps (N, channels[i], ~H/s, ~W/s)."""
+        maps = []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in MAPS:
+                maps.append(x)
+        return maps
 
 
 def _conv_bn_relu(
@@ -108,3 +126,20 @@ def _conv_bn_relu(
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+
+def _maps(output_stride: int) -> tuple[FeatureMap, ...]:
+    return tuple(map(FeatureMap, CHANNELS, dilated_strides(output_stride)))
+
+
+SPECS = {
+    "mobilenet_v2": EncoderSpec(
+        build=lambda options: MobileNetV2(options.output_stride),
+        output_strides=(8, 16, 32),
+        maps=lambda options: _maps(options.output_stride),
+        weights=PublishedWeights(
+            "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth", "b0353104"
+        ),
+    )
+}
+"""MobileNetV2 1.0, with torchvision's first ImageNet weights (IMAGENET1K_V1)."""

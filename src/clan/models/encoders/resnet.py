@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-StrideIn = Literal["3x3", "1x1"]
+from clan.models.encoders.contract import (
+    Encoder,
+    EncoderOptions,
+    EncoderSpec,
+    FeatureMap,
+    PublishedWeights,
+    StrideIn,
+    dilated_strides,
+)
 
 
 class BasicBlock(nn.Module):
@@ -78,8 +84,10 @@ DEPTHS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
 }
 
 
-class ResNet(nn.Module):
+class ResNet(Encoder):
     """The convolutional part of a ResNet; strides beyond ``output_stride`` become dilation.
+
+    Its maps are those of the four layers.
 
     Args:
         depth: ``resnet18``, ``resnet50`` or ``resnet101``.
@@ -103,7 +111,9 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         block, repeats = DEPTHS[depth]
-        self.out_channels = 8 * width * block.expansion
+        shapes = resnet_maps(depth, output_stride, width)
+        self.channels = tuple(shape.channels for shape in shapes)
+        self.strides = tuple(shape.stride for shape in shapes)
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
@@ -133,12 +143,24 @@ class ResNet(nn.Module):
             setattr(self, f"layer{index + 1}", nn.Sequential(*layer))
         self.apply(_initialise)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images (N, 3, H, W) to features (N, out_channels, ~H/s, ~W/s)."""
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Map normalised images (N, 3, H, W) to four maps (N, channels[i], ~H/s, ~W/s)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        maps = []
         for name in ("layer1", "layer2", "layer3", "layer4"):
             x = getattr(self, name)(x)
-        return x
+            maps.append(x)
+        return maps
+
+
+def resnet_maps(depth: str, output_stride: int, width: int) -> tuple[FeatureMap, ...]:
+    """Return the shapes of a ResNet's four maps."""
+    block, _ = DEPTHS[depth]
+    strides = dilated_strides(output_stride)
+    return tuple(
+        FeatureMap(width * 2**index * block.expansion, stride)
+        for index, stride in enumerate(strides)
+    )
 
 
 def _conv3x3(inputs: int, outputs: int, stride: int, dilation: int) -> nn.Conv2d:
@@ -158,3 +180,30 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _build(o: EncoderOptions) -> ResNet:
+    return ResNet(o.encoder, o.output_stride, o.width, o.stride_in, o.dilate_first, o.ceil_mode)
+
+
+def _spec(depth: str, file: str) -> EncoderSpec:
+    block, _ = DEPTHS[depth]
+    # torchvision puts the first eight digits of a file's SHA-256 before its suffix
+    digits = file.rsplit("-", 1)[-1].removesuffix(".pth")
+    return EncoderSpec(
+        build=_build,
+        reads=frozenset({"width", "dilate_first", "ceil_mode"})
+        | ({"stride_in"} if block is Bottleneck else set()),
+        output_strides=(8, 16, 32),
+        maps=lambda o: resnet_maps(depth, o.output_stride, o.width),
+        weights=PublishedWeights(f"https://download.pytorch.org/models/{file}", digits),
+        published_listings=True,
+    )
+
+
+SPECS = {
+    "resnet18": _spec("resnet18", "resnet18-f37072fd.pth"),
+    "resnet50": _spec("resnet50", "resnet50-0676ba61.pth"),
+    "resnet101": _spec("resnet101", "resnet101-63fe2227.pth"),
+}
+"""The ResNets, with torchvision's first ImageNet weights (IMAGENET1K_V1)."""

@@ -1,0 +1,104 @@
+"""What a decoder is: a shared part, and classifiers C1 and C2 that are two of its last module."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from clan.core.options import Options
+from clan.models.encoders.contract import FeatureMap
+
+
+class DecoderOptions(Options):
+    """Options of the network that a decoder may read; `DecoderSpec.reads` names which it does."""
+
+    decoder: str = "deeplab"
+    """What makes logits of the encoder's maps: deeplab (DeepLab-v2's pyramid on the deepest map),
+    fcn8s (on vgg16), or a name given to `clan.register_decoder`."""
+    aspp_rates: tuple[int, ...] = Field((6, 12, 18, 24), min_length=1)
+    """Dilations of each classifier's branches; (6, 12) is what TAN's published code runs."""
+    align_corners: bool = True
+    """Convention of the bilinear up-sampling of the logits; the published codes align corners."""
+
+
+class Classifier(nn.Module, ABC):
+    """C1 or C2: maps in, logits out."""
+
+    @abstractmethod
+    def filters(self) -> list[Tensor]:
+        """Return the convolutions' weights, without biases: w of the paper's Eq. 4."""
+
+    @abstractmethod
+    def forward(self, features: list[Tensor], size: torch.Size) -> Tensor:
+        """Map what `Decoder.forward` returned to logits (N, classes, H, W) float32 at ``size``."""
+
+
+class Decoder(nn.Module, ABC):
+    """What stands between an encoder and the logits.
+
+    The module itself is the part that the classifiers share. It has no parameters unless a
+    subclass adds some and overrides `forward`.
+    """
+
+    any_size: ClassVar[bool] = True
+    """Whether the classifiers answer at any size; if not, only at the image's own."""
+
+    @abstractmethod
+    def classifier(self) -> Classifier:
+        """Make one classifier, freshly initialised; the segmenter asks once or twice."""
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Map the encoder's maps to what the classifiers read."""
+        return features
+
+    def own_size(self, features: list[Tensor], image: torch.Size) -> torch.Size:
+        """Return (h, w) of the logits before any up-sampling.
+
+        Args:
+            features: the encoder's maps.
+            image: (H, W) of the image that they are of.
+        """
+        return features[-1].shape[-2:] if self.any_size else image
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """How a decoder is built and what it needs; `clan.register_decoder` gives it a name."""
+
+    build: Callable[[DecoderOptions, Sequence[FeatureMap], int], Decoder]
+    """Makes it from the options, the shapes of the encoder's maps and the number of classes."""
+    reads: frozenset[str] = frozenset()
+    """The fields of `DecoderOptions` that ``build`` reads; changing another is refused."""
+    strides: tuple[int, ...] = ()
+    """The strides at which it needs a map; the deepest map is there in any case."""
+    padding: int = 0
+    """The padding around the image that its maps have to cover: `EncoderSpec.padding`."""
+
+    def fits(self, maps: Sequence[FeatureMap], padding: int) -> bool:
+        """Tell whether an encoder of these maps has what the decoder needs."""
+        return padding == self.padding and set(self.strides) <= {each.stride for each in maps}
+
+    def misfit(self, name: str, encoder: str, maps: Sequence[FeatureMap], padding: int) -> str:
+        """Say what the decoder needs and what the encoder has instead."""
+        needs = [f"any channels at stride {stride}" for stride in self.strides]
+        has = ", ".join(f"{each.channels} channels at stride {each.stride}" for each in maps)
+        return (
+            f"decoder {name} does not fit encoder {encoder}: it needs maps of "
+            f"{', '.join(needs) or 'any channels and stride'}{_around(self.padding)}; the encoder "
+            f"has maps of {has}{_around(padding)}"
+        )
+
+
+def index_at(maps: Sequence[FeatureMap], stride: int) -> int:
+    """Return the place of the deepest map of a stride; there has to be one."""
+    return max(index for index, each in enumerate(maps) if each.stride == stride)
+
+
+def _around(padding: int) -> str:
+    return f", of the image within {padding} pixels of padding" if padding else ""

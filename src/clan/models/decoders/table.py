@@ -1,0 +1,62 @@
+"""The one table of decoders by name; `register_decoder` adds to it from outside the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clan.core.errors import ConfigError, unknown
+from clan.models.decoders import deeplab, fcn8s
+from clan.models.decoders.contract import DecoderSpec
+from clan.models.encoders.contract import FeatureMap
+
+DECODERS: dict[str, DecoderSpec] = {"deeplab": deeplab.SPEC, "fcn8s": fcn8s.SPEC}
+"""Every decoder by name."""
+
+
+def register_decoder(name: str, spec: DecoderSpec) -> None:
+    """Let ``model.decoder`` be ``name``.
+
+    Call it before a configuration or a model file that names the decoder is read; in every
+    process that reads one.
+
+    Raises:
+        ConfigError: the name is taken or empty; ``spec`` is something else.
+    """
+    if not isinstance(spec, DecoderSpec):
+        raise ConfigError(f"decoder {name!r}: expected a DecoderSpec, found {spec!r}")
+    if not name:
+        raise ConfigError("a decoder needs a name; found ''")
+    if name in DECODERS:
+        raise ConfigError(f"there is a decoder {name!r} already; give yours another name")
+    DECODERS[name] = spec
+
+
+def decoder_spec(name: str) -> DecoderSpec:
+    """Return how the decoder of a name is built.
+
+    Raises:
+        ConfigError: there is none; the message has the nearest name and the list.
+    """
+    if name in DECODERS:
+        return DECODERS[name]
+    raise ConfigError(unknown("decoder", name, DECODERS))
+
+
+def check_fit(decoder: str, encoder: str, maps: Sequence[FeatureMap], padding: int) -> None:
+    """Refuse a decoder for an encoder whose maps do not fit.
+
+    Args:
+        decoder: its name.
+        encoder: its name, for the message.
+        maps: the encoder's.
+        padding: around the image, that the maps cover too.
+
+    Raises:
+        ConfigError: naming both sides' channels and strides, and the decoders that would fit.
+    """
+    spec = decoder_spec(decoder)
+    if spec.fits(maps, padding):
+        return
+    fitting = [name for name, other in DECODERS.items() if other.fits(maps, padding)]
+    hint = f"set model.decoder to {' or '.join(fitting)}" if fitting else "none fits it"
+    raise ConfigError(f"{spec.misfit(decoder, encoder, maps, padding)}; {hint}")

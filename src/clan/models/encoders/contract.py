@@ -1,0 +1,121 @@
+"""What an encoder is, and what the rest of the package must know of one before it is built."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from clan.core.options import Options
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+StrideIn = Literal["3x3", "1x1"]
+
+
+class EncoderOptions(Options):
+    """Options of the network that an encoder may read; `EncoderSpec.reads` names which it does."""
+
+    encoder: str = "resnet101"
+    """Backbone E: resnet18, resnet50, resnet101, mobilenet_v2 or vgg16, in torchvision's key
+    layout, or a name given to `clan.register_encoder`."""
+    output_stride: Literal[8, 16, 32] = 8
+    """Input pixels per deepest feature; DeepLab-v2 has 8. Strides beyond it become dilation."""
+    width: int = Field(64, ge=4, le=256)
+    """Channels after the first convolution: 64 is the published network."""
+    stride_in: StrideIn = "3x3"
+    """Which convolution of a down-sampling bottleneck strides: torchvision's 3x3 or Caffe's 1x1."""
+    dilate_first: bool = False
+    """Dilate the first block of a dilated layer too, as the published codes do."""
+    ceil_mode: bool = False
+    """Round the size after a ResNet's max-pool up, as the published codes do."""
+
+
+class FeatureMap(NamedTuple):
+    """The shape of one of an encoder's maps."""
+
+    channels: int
+    stride: int
+    """Input pixels per feature, down and across."""
+
+
+class Encoder(nn.Module, ABC):
+    """The network E: normalised images in, feature maps out, the finest first, the deepest last.
+
+    A subclass sets ``channels`` and ``strides``, one entry per map, when it is made.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    channels_last_on_cpu: ClassVar[bool] = False
+    """Whether it may run in the memory layout "channels last" on the CPU too; on a GPU it does."""
+
+    @property
+    def maps(self) -> tuple[FeatureMap, ...]:
+        """The shapes of the maps that `forward` returns."""
+        return tuple(map(FeatureMap, self.channels, self.strides))
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Map normalised images (N, 3, H, W) to maps (N, channels[i], ~H/s, ~W/s), s = strides[i].
+
+        Whether sizes round up or down is the encoder's own.
+        """
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """The file that ``weights: imagenet`` downloads."""
+
+    url: str
+    sha256: str
+    """Its SHA-256, or as many first digits as its publisher tells."""
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """How an encoder is built and what it can do; `clan.register_encoder` gives it a name."""
+
+    build: Callable[[EncoderOptions], Encoder]
+    """Makes the encoder, freshly initialised."""
+    reads: frozenset[str] = frozenset()
+    """The fields of `EncoderOptions` that ``build`` reads, besides ``output_stride``; changing
+    another is refused."""
+    output_strides: tuple[int, ...] = ()
+    """The values of ``output_stride`` that it can have; empty if it does not read that option."""
+    maps: Callable[[EncoderOptions], tuple[FeatureMap, ...]] | None = None
+    """The shapes of its maps, known without building it: a decoder that does not fit is then
+    refused when the configuration is read. None: when the network is built."""
+    padding: int = 0
+    """Pixels of zeros that it adds around the image; its maps cover them too."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Per-channel mean (RGB, images scaled to 0..1) of what its weights were trained on."""
+    std: tuple[float, float, float] = IMAGENET_STD
+    """Per-channel divisor likewise."""
+    weights: PublishedWeights | None = None
+    """What ``weights: imagenet`` starts from, if there is such a file."""
+    batch_norm: bool = True
+    """Whether it has batch norm, which some methods adapt."""
+    published_listings: bool = False
+    """Whether the published codes train such an encoder, with their optimizer's listings."""
+
+    @property
+    def options(self) -> frozenset[str]:
+        """All fields of `EncoderOptions` that it reads."""
+        return self.reads | ({"output_stride"} if self.output_strides else set())
+
+
+def dilated_strides(output_stride: int) -> tuple[int, int, int, int]:
+    """Return the strides 4, 8, 16, 32 of a usual encoder's maps, none beyond ``output_stride``."""
+    first, second, third, last = (min(stride, output_stride) for stride in (4, 8, 16, 32))
+    return first, second, third, last
