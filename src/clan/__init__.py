@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from clan.config.files import preset_names
     from clan.config.tree import Config, load_config
     from clan.data.datasets import open_dataset
+    from clan.methods.contract import Method, MethodOptions
+    from clan.methods.registry import register_method
     from clan.models.segmenter import Segmenter
     from clan.prediction.evaluate import evaluate
     from clan.prediction.predictor import load
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Config": "clan.config.tree",
+    "Method": "clan.methods.contract",
+    "MethodOptions": "clan.methods.contract",
     "Segmenter": "clan.models.segmenter",
     "compare": "clan.comparison.compare",
     "evaluate": "clan.prediction.evaluate",
@@ -40,6 +44,7 @@ _HOMES = {
     "make_town": "clan.town",
     "open_dataset": "clan.data.datasets",
     "preset_names": "clan.config.files",
+    "register_method": "clan.methods.registry",
     "score": "clan.scoring.score",
     "train": "clan.training.loop",
 }
@@ -48,6 +53,8 @@ _HOMES = {
 __all__ = [
     "ClanError",
     "Config",
+    "Method",
+    "MethodOptions",
     "Segmenter",
     "compare",
     "evaluate",
@@ -56,6 +63,7 @@ __all__ = [
     "make_town",
     "open_dataset",
     "preset_names",
+    "register_method",
     "score",
     "train",
 ]
