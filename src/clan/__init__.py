@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from clan.config.files import preset_names
     from clan.config.tree import Config, load_config
     from clan.data.datasets import open_dataset
+    from clan.methods.contract import Method, MethodOptions
+    from clan.methods.registry import register_method
     from clan.models.decoders.contract import Classifier, Decoder, DecoderOptions, DecoderSpec
     from clan.models.decoders.table import register_decoder
     from clan.models.encoders.contract import Encoder, EncoderOptions, EncoderSpec, FeatureMap
@@ -44,6 +46,8 @@ _HOMES = {
     "EncoderOptions": "clan.models.encoders.contract",
     "EncoderSpec": "clan.models.encoders.contract",
     "FeatureMap": "clan.models.encoders.contract",
+    "Method": "clan.methods.contract",
+    "MethodOptions": "clan.methods.contract",
     "Segmenter": "clan.models.segmenter",
     "compare": "clan.comparison.compare",
     "evaluate": "clan.prediction.evaluate",
@@ -54,6 +58,7 @@ _HOMES = {
     "preset_names": "clan.config.files",
     "register_decoder": "clan.models.decoders.table",
     "register_encoder": "clan.models.encoders.table",
+    "register_method": "clan.methods.registry",
     "score": "clan.scoring.score",
     "train": "clan.training.loop",
 }
@@ -70,6 +75,8 @@ __all__ = [
     "EncoderOptions",
     "EncoderSpec",
     "FeatureMap",
+    "Method",
+    "MethodOptions",
     "Segmenter",
     "compare",
     "evaluate",
@@ -80,6 +87,7 @@ __all__ = [
     "preset_names",
     "register_decoder",
     "register_encoder",
+    "register_method",
     "score",
     "train",
 ]

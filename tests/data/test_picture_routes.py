@@ -69,9 +69,7 @@ def test_turning_is_what_pillow_calls_transposing() -> None:
 @pytest.mark.parametrize("kind", ["png", "tiff", "jpg", "gif", "bmp"])
 def test_every_mode_by_path_as_by_pillow(tmp_path: Path, mode: str, kind: str) -> None:
     path = tmp_path / f"photo.{kind}"
-    picture = (
-        Image.fromarray(DEEP) if mode == "I;16" else Image.fromarray(PICTURE).convert(mode)
-    )
+    picture = Image.fromarray(DEEP) if mode == "I;16" else Image.fromarray(PICTURE).convert(mode)
     try:
         picture.save(path)
     except (OSError, ValueError):
@@ -116,15 +114,15 @@ def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_image, read_label, image_size])
-def test_too_many_pixels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: object
-) -> None:
+def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: object) -> None:
     path = tmp_path / "bomb.png"
     ihdr = b"IHDR" + (20000).to_bytes(4, "big") * 2 + b"\x08\0\0\0\0"
     end = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")
     head = b"\0\0\0\x0d" + ihdr + zlib.crc32(ihdr).to_bytes(4, "big")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + end)
-    with pytest.raises(DataError, match=r"20000x20000 .* more pixels than the limit of 250,000,000"):
+    with pytest.raises(
+        DataError, match=r"20000x20000 .* more pixels than the limit of 250,000,000"
+    ):
         read(path)  # type: ignore[operator]
     Image.fromarray(VALUES).save(tmp_path / "small.png")
     monkeypatch.setenv(PIXELS_VARIABLE, "53")
@@ -204,7 +202,10 @@ def write_few_bits(path: Path, values: np.ndarray, bits: int) -> None:
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n"
         + b"".join(
-            len(content).to_bytes(4, "big") + k + content + zlib.crc32(k + content).to_bytes(4, "big")
+            len(content).to_bytes(4, "big")
+            + k
+            + content
+            + zlib.crc32(k + content).to_bytes(4, "big")
             for k, content in chunks
         )
     )
@@ -241,9 +242,7 @@ def test_one_channel(tmp_path: Path, channel: str) -> None:
     cv2.imwrite(str(path), np.dstack([DEEP, DEEP // 2, DEEP // 3]))
     wanted = {"R": DEEP // 3, "G": DEEP // 2, "B": DEEP}[channel]
     assert np.array_equal(read_label(path, Stored(channel=channel)), wanted)
-    assert np.array_equal(
-        read_label(path, Stored(channel=channel, divide=256)), wanted // 256
-    )
+    assert np.array_equal(read_label(path, Stored(channel=channel, divide=256)), wanted // 256)
 
 
 def test_instance_ids(tmp_path: Path) -> None:

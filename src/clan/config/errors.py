@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic_core import ErrorDetails
 
 from clan.config.renamed import RENAMED
 from clan.core.errors import nearest
 from clan.core.options import Options
-from clan.methods import METHODS
+from clan.methods import METHODS, MethodOptions
 
 
-def explain(details: ErrorDetails, whole: type[Options]) -> str:
-    """Turn one of pydantic's errors into a sentence about a key that the user wrote."""
-    key, group = _place(details, whole)
+def explain(details: ErrorDetails, whole: type[Options], tree: Mapping[str, Any]) -> str:
+    """Turn one of pydantic's errors into a sentence about a key that the user wrote.
+
+    Args:
+        details: the error.
+        whole: the options that ``tree`` was checked against.
+        tree: what the user wrote; its ``method.name`` says which keys a method has.
+    """
+    key, group = _place(details, whole, tree)
     if details["type"] == "extra_forbidden":
         if key in RENAMED:
             return f"{key}: is now called {RENAMED[key]}, with the same values"
         return f"{key}: unknown key{nearest(key.split('.')[-1], group.model_fields)}"
-    if details["type"] == "union_tag_invalid":
-        name = str(details["input"].get("name"))
-        return f"method.name: unknown method {name!r}{nearest(name, METHODS)}"
-    if details["type"] == "union_tag_not_found":
-        return f"method.name: missing; valid: {', '.join(METHODS)}"
+    if details["type"] in ("unknown_method", "no_method"):
+        return f"method.name: {details['msg']}"
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "missing" or not key:
         return f"{key}: {message}" if key else message
@@ -34,22 +37,30 @@ def explain(details: ErrorDetails, whole: type[Options]) -> str:
     return f"{key}: {message} (found {details['input']!r})"
 
 
-def _place(details: ErrorDetails, whole: type[Options]) -> tuple[str, type[Options]]:
+def _place(
+    details: ErrorDetails, whole: type[Options], tree: Mapping[str, Any]
+) -> tuple[str, type[Options]]:
     """Return the key that an error is about, and the group of options that has or lacks it."""
     group = whole
     inner: type[Options] | None = whole
     key: list[str] = []
     for part in details["loc"]:
-        if key == ["method"] and part in METHODS:
-            # the union of methods adds its tag to the location: method.clan.epsilon
-            inner = METHODS[str(part)].Options
-        elif isinstance(part, int):
+        if isinstance(part, int):
             key.append(str(part))
         elif inner is not None:
             key.append(part)
             group, inner = inner, _options_of(inner, part)
+            if key == ["method"]:
+                inner = _method_options(tree)
         # else: the branch of a union that was tried, no key
     return ".".join(key), group
+
+
+def _method_options(tree: Mapping[str, Any]) -> type[Options]:
+    """Return the options of the method that a tree names."""
+    method = tree.get("method")
+    name = method.get("name") if isinstance(method, Mapping) else None
+    return METHODS[name].Options if name in METHODS else MethodOptions
 
 
 def _options_of(group: type[Options], name: str) -> type[Options] | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from clan.config.errors import explain
 from clan.config.files import (
@@ -24,7 +25,7 @@ from clan.core.errors import ConfigError
 from clan.core.options import Options
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.views import ViewOptions
-from clan.methods import METHODS, MethodOptions
+from clan.methods import MethodOptions, find_method, method_names
 from clan.models.encoders.table import encoder_spec
 from clan.models.options import ModelOptions
 from clan.optim.options import OptimOptions
@@ -45,13 +46,22 @@ __all__ = [
     "preset_names",
 ]
 
-if TYPE_CHECKING:
-    AnyMethod = MethodOptions
-else:
-    AnyMethod = Annotated[
-        Union[tuple(m.Options for m in METHODS.values())],  # noqa: UP007
-        Field(discriminator="name"),
-    ]
+
+def _method_options(value: Any) -> Any:
+    """Validate a method's options by those that the method of its name declares."""
+    if not isinstance(value, Mapping):
+        return value
+    if "name" not in value:
+        raise PydanticCustomError("no_method", "missing; valid: " + ", ".join(method_names()))
+    try:
+        method = find_method(str(value["name"]))
+    except ConfigError as error:
+        raise PydanticCustomError("unknown_method", "{problem}", {"problem": str(error)}) from error
+    return method.Options.model_validate(value)
+
+
+AnyMethod = Annotated[SerializeAsAny[MethodOptions], BeforeValidator(_method_options)]
+"""The options of whichever method is named, those of other packages included."""
 
 
 class DomainOptions(Options):
@@ -170,7 +180,7 @@ class Config(Options):
     @model_validator(mode="after")
     def _parts_fit(self) -> Config:
         """Check what no single group can."""
-        method, encoder = METHODS[self.method.name], encoder_spec(self.model.encoder)
+        method, encoder = find_method(self.method.name), encoder_spec(self.model.encoder)
         if method.uses_target and self.data.target is None:
             raise ValueError(f"method {self.method.name} learns from a target: give data.target")
         if self.model.classifiers < method.least_classifiers:
@@ -236,7 +246,7 @@ def _checked(tree: dict[str, Any], preset: str | Path, overrides: Sequence[str])
         return Config.model_validate(tree)
     except ValidationError as error:
         # the branches of a union fail one by one, each with the same words
-        lines = dict.fromkeys(f"  {explain(details, Config)}" for details in error.errors())
+        lines = dict.fromkeys(f"  {explain(details, Config, tree)}" for details in error.errors())
         changes = f" with {' '.join(overrides)}" if overrides else ""
         raise ConfigError(f"{preset}{changes} is not valid:\n" + "\n".join(lines)) from error
 

@@ -158,7 +158,9 @@ def check_pixels(height: int, width: int, path: Path) -> None:
     """
     text = os.environ.get(PIXELS_VARIABLE, str(MAX_PIXELS))
     if not text.isdecimal() or int(text) < 1:
-        raise DataError(f"{PIXELS_VARIABLE}={text!r}: expected a number of pixels, such as 500000000")
+        raise DataError(
+            f"{PIXELS_VARIABLE}={text!r}: expected a number of pixels, such as 500000000"
+        )
     if height * width > int(text):
         raise DataError(
             f"{path}: {height}x{width} (height x width) are more pixels than the limit of "

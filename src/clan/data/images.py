@@ -37,9 +37,12 @@ SUFFIXES = frozenset(
 )
 """File name endings (lower case) that count as images."""
 
-UNREADABLE = frozenset(
-    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"}
-) - SUFFIXES
+UNREADABLE = (
+    frozenset(
+        {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"}
+    )
+    - SUFFIXES
+)
 """Endings (lower case) of pictures that cannot be read here: they must be converted first."""
 
 CONVERT = "convert it to JPEG or PNG first, such as by `magick mogrify -format jpg *.heic`"

@@ -1,4 +1,4 @@
-"""The methods by name: one file each."""
+"""The methods by name: one file each, and the table that other packages add to."""
 
 from __future__ import annotations
 
@@ -14,24 +14,37 @@ from clan.methods.cycada_feature import CyCADAFeature
 from clan.methods.fcns_wild import FCNsInTheWild
 from clan.methods.mcd import MCD
 from clan.methods.minent import MinEnt
+from clan.methods.registry import METHODS, find_method, method_names, register_method
 from clan.methods.source_only import SourceOnly
 from clan.methods.stages import Reading, Stage
 from clan.methods.tan import TAN
 
-METHODS: dict[str, type[Method]] = {
-    "source_only": SourceOnly,
-    "adabn": AdaBN,
-    "tan": TAN,
-    "clan": CLAN,
-    "mcd": MCD,
-    "minent": MinEnt,
-    "advent": AdvEnt,
-    "fcns_wild": FCNsInTheWild,
-    "cycada_feature": CyCADAFeature,
-    "cross_city": CrossCity,
-    "cbst": CBST,
-    "cda": CDA,
-    "clan_st": CLANST,
-}
+# in the order of tables and pages
+for _method in (
+    SourceOnly,
+    AdaBN,
+    TAN,
+    CLAN,
+    MCD,
+    MinEnt,
+    AdvEnt,
+    FCNsInTheWild,
+    CyCADAFeature,
+    CrossCity,
+    CBST,
+    CDA,
+    CLANST,
+):
+    register_method(_method)
 
-__all__ = ["METHODS", "Method", "MethodOptions", "Progress", "Reading", "Stage"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "MethodOptions",
+    "Progress",
+    "Reading",
+    "Stage",
+    "find_method",
+    "method_names",
+    "register_method",
+]

@@ -1,0 +1,1 @@
+"""What another package would add: nothing here is known to `src`."""
