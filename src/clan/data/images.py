@@ -7,7 +7,6 @@ not learn from such files, so completeness is checked from the container's own m
 from __future__ import annotations
 
 import io
-import os
 import struct
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from clan.core.errors import DataError
+from clan.core.files import write_whole
 
 Encoding = Literal["index", "color", "synthia"]
 
@@ -135,18 +135,16 @@ def image_size(path: Path) -> tuple[int, int]:
 def write_label(path: Path, label: NDArray[np.uint8], palette: list[int]) -> None:
     """Write class indices (H, W) uint8 as a palette PNG, whole or not at all.
 
-    ``palette`` is flat RGB (`ClassSet.palette`). DataError if the file cannot be written.
+    Its folder is made. ``palette`` is flat RGB (`ClassSet.palette`). DataError if the file cannot
+    be written.
     """
     if label.ndim != 2 or label.dtype != np.uint8:
         raise DataError(f"{path}: a label must be (H, W) uint8, found {label.shape} {label.dtype}")
     picture = Image.fromarray(label)
     picture.putpalette(palette)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        picture.save(partial, format="PNG")
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error})") from error
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    write_whole(path, buffer.getvalue(), DataError)
 
 
 def _read_complete(path: Path) -> bytes:
