@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
 from clan.comparison import render
 from clan.comparison.compare import compare
 from clan.config.tree import Config, load_config
-from clan.core.errors import ConfigError, RunError, nearest
-from clan.prediction.pictures import comparison_sheet, spread
+from clan.core.errors import ConfigError, nearest
+from clan.core.files import write_whole
+from clan.prediction.pictures import comparison_sheet, spread, write_picture
 from clan.prediction.predictor import load
 from clan.reporting import write_report
 from clan.runs.folder import RunFolder
@@ -72,11 +70,8 @@ def run_demo(
     render.write(comparison, console, "text")
     table = out / "comparison.md"
     _say(console, 4, "pictures: the target image, each system's prediction, the true labels")
-    try:
-        table.write_text(render.to_markdown(comparison), encoding="utf-8")
-        sheet = write_pictures(out / "pictures", runs, configs["clan"])
-    except OSError as error:
-        raise RunError(f"cannot write into {out}: {error.strerror}") from error
+    write_whole(table, render.to_markdown(comparison))
+    sheet = write_pictures(out / "pictures", runs, configs["clan"])
     _say(console, 5, "a page that shows all of it, in one file")
     page = out / "report.html"
     write_report([run.path for run in runs.values()], page, overwrite=True, console=console)
@@ -140,11 +135,11 @@ def write_pictures(folder: Path, runs: dict[str, RunFolder], config: Config) -> 
         labels = [p.predict(image) for p in predictors.values()]
         rows.append([image, *labels, validation.read_label(index)])
     titles = ["target image", *(TITLES[name] for name in runs), "ground truth"]
-    folder.mkdir(parents=True, exist_ok=True)
     for number, row in enumerate(rows):
-        _save(comparison_sheet([row], titles, validation.classes), folder / f"{number:02d}.png")
+        picture = comparison_sheet([row], titles, validation.classes)
+        write_picture(folder / f"{number:02d}.png", picture)
     sheet = folder / "comparison.png"
-    _save(comparison_sheet(rows[:4], titles, validation.classes), sheet)
+    write_picture(sheet, comparison_sheet(rows[:4], titles, validation.classes))
     return sheet
 
 
@@ -152,10 +147,6 @@ def _train(config: Config, path: Path, console: Console) -> RunFolder:
     """Train, go on with, or reuse a run of exactly this configuration."""
     resume = (path / "config.yaml").is_file()
     return train(config, path, resume=resume, display=Bar(console))
-
-
-def _save(picture: NDArray[np.uint8], path: Path) -> None:
-    Image.fromarray(picture).save(path)
 
 
 def _say(console: Console, number: int, text: str) -> None:

@@ -229,7 +229,8 @@ def test_label_with_damaged_middle(tmp_path: Path) -> None:
 
 
 def test_label_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be written"):
-        write_label(tmp_path / "absent/l.png", VALUES, [0] * 768)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot write"):
+        write_label(tmp_path / "file/l.png", VALUES, [0] * 768)
     with pytest.raises(DataError, match=r"must be \(H, W\) uint8"):
         write_label(tmp_path / "l.png", VALUES.astype(np.int64), [0] * 768)

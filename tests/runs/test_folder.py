@@ -57,7 +57,7 @@ def test_no_run_there(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, config: Config) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"cannot write the run folder .*Not a directory"):
+    with pytest.raises(RunError, match=r"cannot write into .*Not a directory"):
         RunFolder.create(tmp_path / "file/run", config)
 
 
@@ -67,7 +67,7 @@ def test_no_permission(tmp_path: Path, config: Config, monkeypatch: pytest.Monke
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "mkdir", refuse)
-        with pytest.raises(RunError, match=r"cannot write the run folder .*Permission denied"):
+        with pytest.raises(RunError, match=r"cannot write into .*Permission denied"):
             RunFolder.create(tmp_path / "run", config)
     with monkeypatch.context() as patch:
         patch.setattr(os, "stat", refuse)

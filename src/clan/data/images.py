@@ -8,7 +8,6 @@ its EXIF orientation says.
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import cv2
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from clan.core.errors import DataError
+from clan.core.files import write_whole
 from clan.data.containers import (
     PNG,
     check_sums,
@@ -131,15 +131,13 @@ def image_orientation(path: Path) -> int:
 def write_label(path: Path, label: NDArray[np.uint8], palette: list[int]) -> None:
     """Write class indices (H, W) uint8 as a palette PNG, whole or not at all.
 
-    ``palette`` is flat RGB (`ClassSet.palette`). DataError if the file cannot be written.
+    Its folder is made. ``palette`` is flat RGB (`ClassSet.palette`). DataError if the file cannot
+    be written.
     """
     if label.ndim != 2 or label.dtype != np.uint8:
         raise DataError(f"{path}: a label must be (H, W) uint8, found {label.shape} {label.dtype}")
     picture = Image.fromarray(label)
     picture.putpalette(palette)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        picture.save(partial, format="PNG")
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error})") from error
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    write_whole(path, buffer.getvalue(), DataError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clan.core.errors import RunError, nearest
+from clan.core.files import write_whole
 from clan.data.classes import ClassSet
 from clan.scoring.metrics import Scores
 
@@ -66,11 +68,9 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
         fontsize=10,
         pad=8,
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix.lower()[1:])
+    write_whole(path, buffer.getvalue())
 
 
 def subtitle(scores: Scores) -> str:

@@ -6,6 +6,7 @@ Pictures are uint8 (H, W, 3) RGB arrays in and out; label maps are uint8 (H, W) 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from clan.core.errors import DataError
+from clan.core.files import write_whole
 from clan.data.classes import IGNORE, ClassSet
 
 Picture = NDArray[np.uint8]
@@ -182,13 +184,18 @@ def write_picture(path: Path, picture: Picture) -> None:
     Raises:
         DataError: an unknown suffix, or a path that cannot be written.
     """
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise DataError(
+            f"cannot write {path}: unknown file extension: {path.suffix}; expected a .png or .jpg "
+            "path"
+        )
+    buffer = io.BytesIO()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path, quality=92)
-    except ValueError as error:
+        Image.fromarray(picture).save(buffer, format=kind, quality=92)
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot write {path}: {error}; expected a .png or .jpg path") from error
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    write_whole(path, buffer.getvalue(), DataError)
 
 
 def _scaled(panel: Picture, classes: ClassSet | None, size: tuple[int, int]) -> Image.Image:

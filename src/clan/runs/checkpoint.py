@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clan.core.errors import RunError, WeightsError
+from clan.core.files import writing
 
 FORMAT = 1
 UNFINISHED = "unfinished.part"
@@ -34,38 +33,38 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("step_*.pt"), default=None)
 
 
-def save_checkpoint(path: Path, content: dict[str, Any], keep: int) -> None:
+def save_checkpoint(path: Path, content: dict[str, Any], keep: int) -> list[str]:
     """Write a checkpoint and drop all but the newest ``keep``.
 
     The bytes go to a temporary file, to the disk, and then under the final name, so that a crash
     or a full disk at any instant leaves the former checkpoints whole.
 
+    Returns:
+        A sentence for each old checkpoint that could not be dropped; the new one is safe then.
+
     Raises:
         RunError: the file could not be written; nothing half-written stays.
     """
-    # first to memory: torch turns what a full disk says into an error about positions
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **content}, buffer)
-    temporary = path.with_name(UNFINISHED)
     try:
-        try:
-            with open(temporary, "wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
-    except OSError as error:
+        with writing(path, temporary=UNFINISHED) as file:
+            torch.save({"format": FORMAT, **content}, file)
+    except RunError as error:
         last = newest_checkpoint(path.parent)
         stays = f"the former one, {last}, is whole" if last else "there is no former one"
         raise RunError(
-            f"could not write the checkpoint {path} ({error.strerror or error}); {stays}. Free "
-            "space or mend the permissions, then resume."
+            f"{error}; of the checkpoints, {stays}. Free space or mend the permissions, then "
+            "resume."
         ) from error
-    for old in checkpoints(path.parent)[:-keep]:
-        old.unlink()
+    return [said for old in checkpoints(path.parent)[:-keep] if (said := _drop(old))]
+
+
+def _drop(old: Path) -> str:
+    """Delete an old checkpoint; say what stands against it, if anything does."""
+    try:
+        old.unlink(missing_ok=True)
+    except OSError as error:
+        return f"the old checkpoint {old} stays: it cannot be deleted ({error.strerror})"
+    return ""
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -127,12 +126,3 @@ def broken_tensor(state: Mapping[str, Tensor]) -> str | None:
     """Return the name of the first tensor that holds NaN or infinity."""
     floating = ((name, value) for name, value in state.items() if value.is_floating_point())
     return next((name for name, value in floating if not bool(value.isfinite().all())), None)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from typing import Any
 
 from clan.config.tree import Config, dump_config, load_written
 from clan.core.errors import RunError
+from clan.core.files import append_line, make_folder, write_whole
 from clan.runs.checkpoint import newest_checkpoint
 
 TAIL = 1 << 14
@@ -49,17 +50,19 @@ class RunFolder:
         """
         run = cls(path)
         run.refuse_existing()
+        make_folder(run.path)
         try:
-            run.checkpoints.mkdir(parents=True)
-            try:
-                run.write_config(config)
-            except OSError:
-                # an empty folder is no obstacle to the next attempt
-                with suppress(OSError):
-                    run.checkpoints.rmdir()
-                raise
+            # of two that begin at once, one finds it there
+            run.checkpoints.mkdir()
         except OSError as error:
-            raise RunError(f"cannot write the run folder {run.path}: {error.strerror}") from error
+            raise RunError(f"cannot write into {run.path}: {error.strerror}") from error
+        try:
+            run.write_config(config)
+        except RunError:
+            # an empty folder is no obstacle to the next attempt
+            with suppress(OSError):
+                run.checkpoints.rmdir()
+            raise
         return run
 
     @classmethod
@@ -126,11 +129,11 @@ class RunFolder:
 
     def write_config(self, config: Config) -> None:
         """Write ``config.yaml``, whole or not at all."""
-        _write_whole(self.config_file, dump_config(config))
+        write_whole(self.config_file, dump_config(config))
 
     def write_weights_report(self, text: str) -> None:
         """Write ``weights.txt``: what became of each tensor of the initial weights."""
-        _write_whole(self.path / "weights.txt", text)
+        write_whole(self.path / "weights.txt", text)
 
     def read_environments(self) -> list[dict[str, Any]]:
         """Return what the training ran on, ``since_step`` first; a new entry wherever it changed.
@@ -152,7 +155,7 @@ class RunFolder:
         if entries and entries[-1] == {**environment, "since_step": entries[-1]["since_step"]}:
             return
         entries.append({"since_step": step, **environment})
-        _write_whole(self.environment_file, json.dumps(entries, indent=1) + "\n")
+        write_whole(self.environment_file, json.dumps(entries, indent=1) + "\n")
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``.
@@ -160,12 +163,7 @@ class RunFolder:
         Raises:
             RunError: it cannot be written.
         """
-        line = json.dumps(record, allow_nan=False) + "\n"
-        try:
-            with open(self.metrics_file, "a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            raise RunError(f"cannot write {self.metrics_file}: {error.strerror}") from error
+        append_line(self.metrics_file, json.dumps(record, allow_nan=False))
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
         """Yield the records of ``metrics.jsonl``; a last line cut off by a crash is left out.
@@ -204,14 +202,4 @@ class RunFolder:
 
     def rewrite_metrics(self, records: Iterable[dict[str, Any]]) -> None:
         """Replace ``metrics.jsonl``, whole or not at all."""
-        _write_whole(self.metrics_file, "".join(json.dumps(r) + "\n" for r in records))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        write_whole(self.metrics_file, "".join(json.dumps(r) + "\n" for r in records))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clan.core.errors import DataError
+from clan.core.files import flush_folder, write_whole
 from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS
 from clan.town.look import SOURCE, TARGET, Look
 from clan.town.render import draw_frame
@@ -133,6 +135,7 @@ def make_town(
         if out.exists():
             out.rmdir()
         draft.rename(out)
+        flush_folder(out.parent)
     except OSError as error:
         raise DataError(f"{out}: the town cannot be written ({error})") from error
     finally:
@@ -187,8 +190,8 @@ def _write(
     for drawn in _draw_all(draft, recipe, workers):
         if progress is not None:
             progress(drawn)
-    (draft / "README.txt").write_text(_readme(recipe), encoding="utf-8")
-    (draft / RECORD).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
+    write_whole(draft / "README.txt", _readme(recipe), DataError)
+    write_whole(draft / RECORD, json.dumps(asdict(recipe), indent=2) + "\n", DataError)
     # A temporary folder is its owner's alone; the town is as readable as the folder beside it.
     draft.chmod(0o755)
 
@@ -234,14 +237,16 @@ def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
     done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise DataError(f"{path}: OpenCV cannot encode the image as PNG")
-    path.write_bytes(data.tobytes())
+    write_whole(path, data.tobytes(), DataError)
 
 
 def _write_label(path: Path, label: NDArray[np.uint8], palette: list[int] | None) -> None:
     picture = Image.fromarray(label)
     if palette is not None:
         picture.putpalette(palette)
-    picture.save(path)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    write_whole(path, buffer.getvalue(), DataError)
 
 
 @cache

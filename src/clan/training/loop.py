@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
-from safetensors import SafetensorError
 from torch import Tensor
 
 from clan.config.tree import Config, anchored
@@ -280,21 +279,14 @@ class Trainer:
                 ensemble=self.config.model.ensemble,
             )
             write_evaluation(self.run.evaluation_file, evaluation)
-        self._write_model(self.run.model_file)
+        save_model(self.method.segmenter, self.run.model_file)
 
     def _snapshot(self) -> None:
         """Keep the network of this step for analyses, if it is one of those asked for."""
         every = self.config.training.snapshot_every
         if every and (self.step % every == 0 or self.step == self.config.training.steps):
             path = self.run.snapshot_path(self.step)
-            on_rank_zero(self.fabric, lambda: self._write_model(path))
-
-    def _write_model(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(exist_ok=True)
-            save_model(self.method.segmenter, path)
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"cannot write {path}: {error}") from error
+            on_rank_zero(self.fabric, lambda: save_model(self.method.segmenter, path))
 
     def _save(self) -> None:
         """Write a checkpoint, after all numbers up to here proved finite."""
@@ -316,7 +308,8 @@ class Trainer:
             "versions": versions(),
         }
         path = checkpoint_path(self.run.checkpoints, self.step)
-        save_checkpoint(path, content, self.config.training.keep_checkpoints)
+        for kept in save_checkpoint(path, content, self.config.training.keep_checkpoints):
+            self.display.message(f"warning: {kept}")
 
     def _restore(self, content: dict[str, Any]) -> None:
         refuse_other_classes(self.run, content, self.domains.classes.names)

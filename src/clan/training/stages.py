@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clan.config.tree import Config
-from clan.core.errors import RunError
 from clan.data.datasets import Dataset, Item
 from clan.data.images import image_size, write_label
 from clan.data.label_maps import LabelMap
@@ -86,15 +85,11 @@ class RunDomains:
         It is stored as a palette PNG of its image's size, so that views cut both alike.
 
         Raises:
-            DataError, RunError: it cannot be written.
+            DataError: it cannot be written.
         """
         item = self._target[name]
         stored = resize_label(label.cpu().numpy(), image_size(item.image))
         path = label_path(self.folder, name)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot write {path}: {error.strerror}") from error
         write_label(path, stored, self._unlabelled().classes.palette())
 
     def _unlabelled(self) -> Dataset:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from clan.core.errors import WeightsError
+from clan.core.files import make_folder, write_whole, writing
 from clan.models.encoders.contract import EncoderOptions
 from clan.models.encoders.table import encoder_spec
 from clan.models.segmenter import ModelOptions
@@ -84,14 +84,11 @@ def _idle_tensors(network: Network, layout: Layout) -> dict[str, Tensor]:
 
 
 def _save(tensors: dict[str, Tensor], out: Path) -> None:
-    temporary = out.with_name(out.name + ".part")
-    try:
-        if out.suffix == ".safetensors":
-            save_file({k: t.contiguous() for k, t in tensors.items()}, temporary)
-        elif out.suffix in (".pth", ".pt"):
-            torch.save(tensors, temporary)
-        else:
-            raise WeightsError(f"a state dict is written as .pth or .safetensors; found {out}")
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if out.suffix == ".safetensors":
+        write_whole(out, save({k: t.contiguous() for k, t in tensors.items()}), WeightsError)
+    elif out.suffix in (".pth", ".pt"):
+        make_folder(out.parent, WeightsError)
+        with writing(out, WeightsError) as file:
+            torch.save(tensors, file)
+    else:
+        raise WeightsError(f"a state dict is written as .pth or .safetensors; found {out}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from clan.core.errors import WeightsError
+from clan.core.files import write_whole
 from clan.data.classes import ClassSet
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.weights.layouts import COUNTER
@@ -110,6 +110,9 @@ def save_model(
         path: the file to write.
         left: tensors of a converted file that the network does not read.
         origin: where a converted network comes from.
+
+    Raises:
+        WeightsError: the file cannot be written.
     """
     about = {
         "model": segmenter.options.model_dump(mode="json"),
@@ -129,17 +132,8 @@ def write_tensors(
         k: v.detach().contiguous(memory_format=torch.contiguous_format).cpu()
         for k, v in (*tensors.items(), *((LEFT + k, v) for k, v in left.items()))
     }
-    temporary = path.with_name(path.name + ".part")
-    try:
-        text = json.dumps({"format": MODEL_FORMAT, **about})
-        save_file(content, temporary, metadata={"clan": text})
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-            # safetensors writes for the owner alone; a model is read by whoever reads the run
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = json.dumps({"format": MODEL_FORMAT, **about})
+    write_whole(path, save(content, metadata={"clan": text}), WeightsError)
 
 
 def load_segmenter(path: str | Path) -> Segmenter:
@@ -203,13 +197,6 @@ def read_about(path: Path) -> dict[str, Any] | None:
             f"{path} has model format {about.get('format')}; this version reads {MODEL_FORMAT}"
         )
     return about
-
-
-def _umask() -> int:
-    """Return the process's file mode mask; there is no way to read it but to set it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _summary(keys: tuple[str, ...]) -> str:
