@@ -37,3 +37,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         return f"; did you mean {close[0]!r}?"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"; valid: {', '.join(names[:_SHOWN])}{more}"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 image``, ``1,234 images``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
