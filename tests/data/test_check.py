@@ -63,7 +63,7 @@ def test_every_problem_is_listed(tmp_path: Path, workers: int) -> None:
             (images / "f000.jpg", "truncated image"),
             (labels / "f000.png", "must be a PNG"),
             (labels / "f002.png", "24x40 (height x width), but its image"),
-            (labels / "f003.png", "2 (3 pixels), 77 (1 pixels)"),
+            (labels / "f003.png", "2 (3 pixels), 77 (1 pixel)"),
             (images / "f005.jpg", "the file is empty"),
         ],
         strict=True,
@@ -119,5 +119,5 @@ def test_files_without_a_partner_are_named_and_all_others_read(tmp_path: Path) -
     assert any(str(image) in problem and "no label" in problem for problem in report.problems)
     assert report.images == len(others) > 0
     assert sum(report.sizes.values()) == report.images
-    with pytest.raises(DataError, match="1 images without a label"):
+    with pytest.raises(DataError, match="1 image without a label"):
         open_dataset(str(camvid_file))

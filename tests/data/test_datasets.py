@@ -151,7 +151,7 @@ def test_list_beside_the_description(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("f000\nf0001\n", r"train.txt: 1 lines name no image .*line 2: f0001.*did you mean 'f001'"),
+        ("f000\nf0001\n", r"train.txt: 1 line names no image .*line 2: f0001.*did you mean 'f001'"),
         ("f000\nf000.jpg\n", r"train.txt:2: 'f000.jpg' is already on line 1"),
         ("\n\n", "the list names no image"),
         (None, "the list cannot be read"),
@@ -187,7 +187,7 @@ def test_list_makes_other_files_irrelevant(tmp_path: Path) -> None:
     (tmp_path / "labels/train/f004.png").unlink()
     assert len(open_dataset(str(file))) == 2
     (tmp_path / "labels/train/f001.png").unlink()
-    with pytest.raises(DataError, match=r"1 images without a label \(of 2\): images/train/f001"):
+    with pytest.raises(DataError, match=r"1 image without a label \(of 2\): images/train/f001"):
         open_dataset(str(file))
 
 
@@ -202,7 +202,7 @@ def test_images_without_labels_and_labels_without_images(tmp_path: Path) -> None
     assert "data set 'mini-camvid', split 'train'" in message
     assert "4 images without a label (of 6): images/train/f000.jpg" in message
     assert "images/train/f002.jpg, ..." in message
-    assert "1 labels without an image (of 3): labels/train/f006.png" in message
+    assert "1 label without an image (of 3): labels/train/f006.png" in message
 
 
 def test_labels_whose_images_are_missing(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
     write_image(tmp_path / "images/train/f001.jpg", 0, (30, 40))
     dataset = open_dataset(str(file))
     for read in (dataset.read, dataset.read_label):
-        with pytest.raises(DataError, match=r"f001.jpg is 30x40 .*f001.png is 24x40") as error:
+        with pytest.raises(DataError, match=r"f001.png: 24x40 .*f001.jpg is 30x40") as error:
             read(1)
         assert "size_mismatch: resize_image" in str(error.value)
 

@@ -105,7 +105,7 @@ def test_colors_outside_the_map() -> None:
     assert label.tolist() == [[0, IGNORE, IGNORE, IGNORE]]
     assert outside == {0x010204: 1, 0xFFFFFF: 2}
     with pytest.raises(
-        DataError, match=r"x.png: .*: 1 2 4 \(1 pixels\), 255 255 255 \(2 pixels\).* 4 colours"
+        DataError, match=r"x.png: .*: 1 2 4 \(1 pixel\), 255 255 255 \(2 pixels\).* 4 colours"
     ):
         ColorMap.identity(THREE).apply(raw, "x.png")
     with pytest.raises(DataError, match=r"colour '1 2 3' is mapped to 'rood'"):

@@ -45,3 +45,8 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ";"
     return f"unknown {what} {name!r}{hint} known: {', '.join(names)}"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 image``, ``1,234 images``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

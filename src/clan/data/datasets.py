@@ -6,21 +6,24 @@ of a built-in description of an original layout.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clan.core.errors import DataError, nearest
 from clan.data import images, listing
-from clan.data.classes import NO_CLASSES, ClassSet, class_set
-from clan.data.description import SplitPatterns, read_description
-from clan.data.images import Encoding
+from clan.data.classes import IGNORE, NO_CLASSES, ClassSet, class_set
+from clan.data.description import Description, read_description
+from clan.data.containers import turn
+from clan.data.encodings import Encoding
 from clan.data.label_maps import LabelMap
+from clan.data.splits import list_split
 from clan.data.views import resize_image
 
 BUILTIN_DATASETS = ("camvid", "camvid-segnet", "cityscapes", "gta5", "synthia")
@@ -55,6 +58,12 @@ class Dataset:
     sought: str = field(default="", repr=False)
     """Where labels were looked for and what is there instead; empty if labels were found, or none
     was asked for."""
+    left_out: str = field(default="", repr=False)
+    """What lies beside the images and was left out, in words; empty if nothing was."""
+    absent: tuple[str, ...] = field(default=(), repr=False)
+    """Classes that this split is said to have no pixel of."""
+    orientation: Literal["shown", "sensor"] | None = field(default=None, repr=False)
+    """How labels of turned photographs lie; None: nobody said, and they are taken as shown."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -70,7 +79,11 @@ class Dataset:
         image = images.read_image(item.image)
         if item.label is None or self.size_mismatch == "error":
             return image
-        return resize_image(image, images.image_size(item.label))
+        height, width = images.image_size(item.label)
+        if self._turned(item) >= 5:
+            height, width = width, height
+        self._check_sizes(item, (image.shape[0], image.shape[1]), (height, width))
+        return resize_image(image, (height, width))
 
     def read_label(self, i: int) -> NDArray[np.uint8]:
         """Return label ``i``, (H, W) uint8 class indices, 255 = ignore.
@@ -79,8 +92,8 @@ class Dataset:
         another size than its image.
         """
         label = self._read_label(self.items[i])
-        if self.size_mismatch == "error":
-            self._check_sizes(self.items[i], images.image_size(self.items[i].image), label)
+        size = images.image_size(self.items[i].image)
+        self._check_sizes(self.items[i], size, (label.shape[0], label.shape[1]))
         return label
 
     def read(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
@@ -90,25 +103,83 @@ class Dataset:
         if item.label is None:
             return image, None
         label = self._read_label(item)
+        size = (label.shape[0], label.shape[1])
+        self._check_sizes(item, (image.shape[0], image.shape[1]), size)
         if self.size_mismatch == "resize_image":
-            image = resize_image(image, (label.shape[0], label.shape[1]))
-        self._check_sizes(item, (image.shape[0], image.shape[1]), label)
+            image = resize_image(image, size)
         return image, label
 
-    def _read_label(self, item: Item) -> NDArray[np.uint8]:
+    def has_labelled_pixel(self) -> bool:
+        """Tell whether any label holds a class; labels are read until one does.
+
+        Labels that cannot be read are passed over: they are reported where they are learnt from.
+        """
+        for item in self.items:
+            with suppress(DataError):
+                if (self._read_label(item) != IGNORE).any():
+                    return True
+        return False
+
+    def raw_label(self, item: Item) -> NDArray[np.integer[Any]]:
+        """Return the values (H, W) in an item's label, not yet mapped, as its image is shown."""
         if item.label is None:
             raise DataError(
                 f"{item.image} has no label: split {self.split!r} of {self.name!r} is unlabelled"
             )
-        return self.label_map.apply(images.read_label(item.label, self.encoding), item.label)
+        raw = images.read_label(item.label, self.encoding)
+        return turn(raw, self._turned(item))
 
-    def _check_sizes(self, item: Item, size: tuple[int, int], label: NDArray[np.uint8]) -> None:
-        if size != label.shape:
-            raise DataError(
-                f"{item.image} is {size[0]}x{size[1]} (height x width) but its label {item.label} "
-                f"is {label.shape[0]}x{label.shape[1]}; correct one of them, or describe the data "
+    def size_problem(self, item: Item, size: tuple[int, int], label: tuple[int, int]) -> str:
+        """Return what is wrong with the sizes (H, W) of an image and its label; empty if nothing.
+
+        With ``size_mismatch: resize_image`` only a label that lies as the sensor does is wrong.
+        """
+        if size == label:
+            return ""
+        lies = size == label[::-1] and images.image_orientation(item.image) >= 5
+        if self.size_mismatch == "resize_image" and not lies:
+            return ""
+        hint = ""
+        if lies:
+            hint = (
+                "; the photograph is shown turned (EXIF orientation "
+                f"{images.image_orientation(item.image)}), and the label fits it as its pixels are "
+                f"stored: describe the data set with `labels: {{orientation: {self._other()}}}`"
+            )
+        return (
+            f"{label[0]}x{label[1]} (height x width), but its image {item.image} is "
+            f"{size[0]}x{size[1]}{hint}"
+        )
+
+    def fits_both_ways(self, item: Item, label: tuple[int, int]) -> int:
+        """Return the EXIF orientation of an image whose label may lie shown or stored, else 0.
+
+        0 too where the description says how labels lie.
+        """
+        if self.orientation is not None:
+            return 0
+        orientation = images.image_orientation(item.image)
+        return orientation if orientation > 1 and (orientation < 5 or label[0] == label[1]) else 0
+
+    def _other(self) -> str:
+        return "shown" if self.orientation == "sensor" else "sensor"
+
+    def _turned(self, item: Item) -> int:
+        """Return the EXIF orientation by which an item's label is still to be turned."""
+        return images.image_orientation(item.image) if self.orientation == "sensor" else 1
+
+    def _read_label(self, item: Item) -> NDArray[np.uint8]:
+        return self.label_map.apply(self.raw_label(item), item.label or item.image)
+
+    def _check_sizes(self, item: Item, size: tuple[int, int], label: tuple[int, int]) -> None:
+        if problem := self.size_problem(item, size, label):
+            advice = (
+                ""
+                if "EXIF" in problem
+                else "; correct one of them, or describe the data "
                 "set with `size_mismatch: resize_image` if the label's size is the true one"
             )
+            raise DataError(f"{item.label}: {problem}{advice}")
 
 
 def open_dataset(
@@ -119,6 +190,7 @@ def open_dataset(
     classes: ClassSet | None = None,
     labels: bool = True,
     unpaired: Unpaired = "refuse",
+    absent: Sequence[str] = (),
 ) -> Dataset:
     """Open a split of a data set, listing its files once.
 
@@ -134,23 +206,24 @@ def open_dataset(
         labels: False leaves label files alone: none is looked for, whether there are any or not.
         unpaired: what to do about images without a label and labels without an image where others
             have theirs: refuse, or leave them out and name them in `Dataset.unpaired`.
+        absent: classes that the split is known to lack, beside those that its description names.
 
     Raises:
-        DataError: unknown data set or split, a malformed description, missing or empty folders,
-            images without labels or labels without images, another class set than expected. A
+        DataError: unknown data set or split, a malformed description, a single class, missing or
+            empty folders, images without labels or labels without images, another class set than expected. A
             split without any label file is no error: it is not `Dataset.labelled`.
     """
     if dataset in BUILTIN_DATASETS:
         if root is None:
             raise DataError(f"the data set {dataset!r} needs a root: the folder that it lies in")
         path = Path(str(files("clan.data"))) / "builtin" / f"{dataset}.yaml"
-        return _described(path, Path(root).expanduser(), split, classes, labels, unpaired)
+        return _described(path, Path(root).expanduser(), split, classes, labels, unpaired, absent)
     path = Path(dataset).expanduser()
     if path.suffix.lower() in (".yaml", ".yml"):
         if not path.is_file():
             raise DataError(f"no data set description at {path}")
         folder = Path(root).expanduser() if root else None
-        return _described(path, folder, split, classes, labels, unpaired)
+        return _described(path, folder, split, classes, labels, unpaired, absent)
     if not path.is_dir() and root is not None:
         path = Path(root).expanduser() / path
     if not path.exists():
@@ -165,14 +238,23 @@ def _folder(folder: Path, split: str, classes: ClassSet | None) -> Dataset:
     endings = ", ".join(sorted(images.SUFFIXES))
     if not folder.is_dir():
         raise DataError(f"{folder} is a file; expected a description (.yaml) or a folder of images")
-    found = listing.find_images(folder, images.SUFFIXES)
+    found, left_out = listing.find_images(folder)
     if not found:
+        said = left_out.text()
         raise DataError(
-            f"no image ({endings}) in {folder} or below it; {listing.describe(folder, '*')}"
+            f"no image ({endings}) in {folder} or below it{said and f' ({said})'}; "
+            f"{listing.describe(folder, '*')}"
         )
     items = tuple(Item(key[0], Path(path), None) for key, path in found.items())
     classes = classes or NO_CLASSES
-    return Dataset(folder.resolve().name, split, classes, items, LabelMap.identity(classes))
+    return Dataset(
+        folder.resolve().name,
+        split,
+        classes,
+        items,
+        LabelMap.identity(classes),
+        left_out=left_out.text(),
+    )
 
 
 def _described(
@@ -182,11 +264,46 @@ def _described(
     expected: ClassSet | None,
     labels: bool,
     unpaired: Unpaired,
+    absent: Sequence[str],
 ) -> Dataset:
     description = read_description(path)
     name = description.name or path.stem
     if split not in description.splits:
         raise DataError(f"{name!r} has no split {split!r}{nearest(split, description.splits)}")
+    classes, label_map = _classes(description, path, expected)
+    if root is None:
+        root = path.parent / Path(description.root or ".").expanduser()
+    where = f"data set {name!r}, split {split!r}"
+    patterns = description.splits[split]
+    files_of = list_split(patterns, root, where, labels, path.parent)
+    pairing = files_of.pairing
+    if unpaired == "refuse" or not pairing.images:
+        pairing.check(where, files_of.keys)
+    bare, lonely = pairing.unpaired(files_of.keys)
+    lacking = _known((*patterns.absent, *absent), classes, description, path)
+    return Dataset(
+        name=name,
+        split=split,
+        classes=classes,
+        items=tuple(Item(*found) for found in files_of.items()),
+        label_map=label_map,
+        encoding=description.labels.encoding,
+        size_mismatch=description.size_mismatch,
+        unpaired=(
+            *(f"{image}: no label belongs to this image" for image in bare),
+            *(f"{label}: no image belongs to this label" for label in lonely),
+        ),
+        sought=pairing.sought(),
+        left_out=files_of.left_out,
+        absent=lacking,
+        orientation=description.labels.orientation,
+    )
+
+
+def _classes(
+    description: Description, path: Path, expected: ClassSet | None
+) -> tuple[ClassSet, LabelMap]:
+    """Return the classes of a described data set, or the subset expected, and its label map."""
     try:
         classes = class_set(description.classes, base=path.parent)
         kept = expected if expected is not None and classes.holds(expected) else None
@@ -200,56 +317,21 @@ def _described(
             f"expected those of {expected.name!r} ({', '.join(expected.names)}); source and target "
             "may store different values but must share one class set"
         )
-    if root is None:
-        root = path.parent / Path(description.root or ".").expanduser()
-    where = f"data set {name!r}, split {split!r}"
-    pairing, keys = _pairing(description.splits[split], root, where, labels, path.parent)
-    if unpaired == "refuse" or not pairing.images:
-        pairing.check(where, keys)
-    bare, lonely = pairing.unpaired(keys)
-    return Dataset(
-        name=name,
-        split=split,
-        classes=classes,
-        items=tuple(_paired(pairing, keys)),
-        label_map=label_map,
-        encoding=description.labels.encoding,
-        size_mismatch=description.size_mismatch,
-        unpaired=(
-            *(f"{image}: no label belongs to this image" for image in bare),
-            *(f"{label}: no image belongs to this label" for label in lonely),
-        ),
-        sought=pairing.sought(),
-    )
+    if len(classes) == 1:
+        raise DataError(
+            f"{path}: {classes.names[0]!r} is the only class. Whoever knows one class calls every "
+            "pixel so, whatever it shows: its loss is 0, its mIoU 100. Add a class for all else, "
+            "such as `background: [0, 0, 0]`, and map its value to that instead of 'ignore'"
+        )
+    return classes, label_map
 
 
-def _pairing(
-    patterns: SplitPatterns, root: Path, where: str, labels: bool, home: Path
-) -> tuple[listing.Pairing, list[listing.Key] | None]:
-    """List a split's files once; return them with the keys that its list file chooses."""
-    if not root.is_dir():
-        raise DataError(f"{where}: {listing.describe(root, patterns.images)}")
-    label_pattern = patterns.labels if labels else None
-    pairing = listing.Pairing(
-        root=root,
-        image_pattern=patterns.images,
-        label_pattern=label_pattern,
-        images=listing.find(root, patterns.images),
-        labels=listing.find(root, label_pattern) if label_pattern else {},
-    )
-    keys = None
-    if patterns.listed is not None and pairing.images:
-        # lists come with the data, or with the description that was written for them
-        folder = root if (root / patterns.listed).is_file() else home
-        keys = listing.select(pairing.images, root, folder / patterns.listed)
-    return pairing, keys
-
-
-def _paired(pairing: listing.Pairing, keys: list[listing.Key] | None) -> Iterator[Item]:
-    for key in pairing.images if keys is None else keys:
-        if not pairing.labels or key in pairing.labels:
-            yield Item(
-                name="/".join(key) or Path(pairing.images[key]).stem,
-                image=Path(pairing.images[key]),
-                label=Path(pairing.labels[key]) if pairing.labels else None,
-            )
+def _known(
+    names: Sequence[str], classes: ClassSet, description: Description, path: Path
+) -> tuple[str, ...]:
+    """Return the absent classes that ``classes`` holds; DataError for a name that is none."""
+    every = class_set(description.classes, base=path.parent).names
+    for name in names:
+        if name not in every:
+            raise DataError(f"{path}: absent: unknown class {name!r}{nearest(name, every)}")
+    return tuple(name for name in classes.names if name in names)

@@ -13,8 +13,9 @@ from clan.core.errors import DataError, nearest
 from clan.core.options import Options
 from clan.core.yamlfile import read_yaml
 from clan.data.classes import CITYSCAPES_IDS, SYNTHIA_IDS, ClassSet
-from clan.data.images import Encoding
+from clan.data.encodings import NAMED_ENCODINGS, Encoding, Stored
 from clan.data.label_maps import ColorMap, LabelMap, parse_color
+from clan.data.listing import check_pattern, wildcards
 
 NAMED_MAPS: Mapping[str, Mapping[int, str]] = {
     "cityscapes-ids": CITYSCAPES_IDS,
@@ -27,29 +28,38 @@ class SplitPatterns(Options):
     """Where the files of a split are, relative to the root."""
 
     images: str
-    """Pattern of the images; each `*` matches within one path component."""
+    """Pattern of the images: `*` matches within one path component, `**` any folders, `{jpg,png}`
+    one of these."""
     labels: str | None = None
     """Pattern of the labels: its wildcards take, in order, what those of `images` matched."""
     listed: str | None = Field(None, alias="list")
-    """A file with one image name or path a line, in the root, else beside the description; not
-    given: all files."""
+    """A file with one image name or path a line, and its label behind it or not, in the root, else
+    beside the description; not given: all files."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of files that are no images, though `images` matches them: of names, or with a slash
+    of paths below the root. What `labels` matches is none either."""
+    match: Literal["names", "numbers"] = "names"
+    """How images find their labels: by equal names, or with zeros in front of numbers left aside."""
+    absent: tuple[str, ...] = ()
+    """Classes that no label of this split has: without it, a check calls that a problem."""
 
-    @field_validator("images", "labels")
+    @field_validator("exclude", mode="before")
     @classmethod
-    def _plain(cls, pattern: str | None) -> str | None:
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("images", "labels", "exclude")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
         """Refuse what the matching does not know."""
-        if pattern is not None:
-            if "**" in pattern or any(sign in pattern for sign in "?[]{}\\"):
-                raise ValueError(
-                    f"{pattern!r}: only `*` is a wildcard, and matches within one path component"
-                )
-            if pattern.startswith("/") or ".." in pattern.split("/"):
-                raise ValueError(f"{pattern!r}: patterns stay below the root; set `root` instead")
-        return pattern
+        for pattern in (value,) if isinstance(value, str) else value or ():
+            if problem := check_pattern(pattern):
+                raise ValueError(problem)
+        return value
 
     def check_wildcards(self) -> str | None:
         """Return what is wrong if images and labels differ in their number of wildcards."""
-        if self.labels is None or self.images.count("*") == self.labels.count("*"):
+        if self.labels is None or wildcards(self.images) == wildcards(self.labels):
             return None
         return (
             f"`images: {self.images}` and `labels: {self.labels}` must have the same number of "
@@ -62,10 +72,41 @@ class LabelOptions(Options):
 
     encoding: Encoding = "index"
     """index: grey or palette PNG; color: RGB or palette PNG whose colours are the classes; synthia:
-    16-bit RGB PNG with the class in the R channel."""
+    16-bit RGB PNG with the class in the R channel; {channel: R}: RGB PNG with the class in one
+    channel; {divide: 1000}: classes and instances in one number."""
+    orientation: Literal["shown", "sensor"] | None = None
+    """How labels of photographs with an EXIF orientation lie: shown, as the photograph is shown;
+    sensor, as its pixels are stored. Not given: shown, and a check says where both would fit."""
+    tolerance: int = Field(0, ge=0, le=127)
+    """With colours: largest difference in red, green and blue at which a colour that the map does
+    not list counts as the nearest one of the map."""
     map: Any = "identity"
     """Raw value, or colour as in `128 64 0: road`, -> class name or 'ignore'; or identity,
     cityscapes-ids, synthia-ids."""
+
+    @field_validator("encoding", mode="before")
+    @classmethod
+    def _encoding(cls, value: Any) -> Any:
+        """Read a name, or what stands in braces."""
+        if value in NAMED_ENCODINGS or isinstance(value, Stored):
+            return value
+        if isinstance(value, dict):
+            try:
+                return Stored.model_validate(value)
+            except ValidationError as error:
+                said = "; ".join(_detail(d, Stored) for d in error.errors())
+                raise ValueError(said) from error
+        raise ValueError(
+            f"{value!r} is no encoding; expected 'index', 'color' or 'synthia', or such as "
+            "{channel: R} or {divide: 1000}"
+        )
+
+    @field_validator("tolerance")
+    @classmethod
+    def _of_colors(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("encoding") != "color":
+            raise ValueError("a tolerance is for colours: it needs `encoding: color`")
+        return value
 
     @field_validator("map")
     @classmethod
@@ -100,18 +141,25 @@ class LabelOptions(Options):
         else:
             table = NAMED_MAPS[self.map] if isinstance(self.map, str) else self.map
         whole = kind.from_names(table, classes)
-        if kept is None:
-            return whole
-        narrowed = {raw: n if n in kept.names else "ignore" for raw, n in table.items()}
-        return kind.from_names(narrowed, kept)
+        if kept is not None:
+            narrowed = {raw: n if n in kept.names else "ignore" for raw, n in table.items()}
+            whole = kind.from_names(narrowed, kept)
+        return whole.with_tolerance(self.tolerance) if isinstance(whole, ColorMap) else whole
 
 
 def _value_table(table: dict[Any, str]) -> dict[int, str]:
-    for raw in table:
-        if type(raw) is not int or not 0 <= raw <= 65535:
+    values: dict[int, str] = {}
+    for raw, name in table.items():
+        # quotes around a number, as JSON needs them for keys, change nothing
+        quoted = isinstance(raw, str) and raw.strip().isascii() and raw.strip().isdecimal()
+        value = int(raw) if quoted else raw
+        if type(value) is not int or not 0 <= value <= 65535:
             hint = "; colours need `encoding: color`" if parse_color(raw) is not None else ""
             raise ValueError(f"raw value {raw!r} is not a whole number in 0..65535{hint}")
-    return table
+        if value in values:
+            raise ValueError(f"raw value {value} appears twice")
+        values[value] = name
+    return values
 
 
 def _color_table(table: dict[Any, str]) -> dict[int, str]:
@@ -161,14 +209,23 @@ def read_description(path: Path) -> Description:
 def _explain(details: ErrorDetails) -> str:
     location = details["loc"]
     where = ".".join(str(part) for part in location)
+    group: type[Options] = Description
+    if len(location) > 1:
+        group = LabelOptions if location[0] == "labels" else SplitPatterns
+    said = _detail(details, group)
+    return f"{where}: {said.removeprefix(f'{location[-1]}: ')}"
+
+
+def _detail(details: ErrorDetails, group: type[Options]) -> str:
+    """Return what is wrong with one key of a group of options."""
+    key = details["loc"][-1] if details["loc"] else ""
     if details["type"] == "extra_forbidden":
-        group: type[Options] = Description
-        if len(location) > 1:
-            group = LabelOptions if location[0] == "labels" else SplitPatterns
         valid = [field.alias or name for name, field in group.model_fields.items()]
-        return f"{where}: unknown key{nearest(str(location[-1]), valid)}"
-    if details["type"] == "missing":
-        return f"{where}: missing"
-    if details["type"] == "value_error":
-        return f"{where}: {details['ctx']['error']}"
-    return f"{where}: {details['msg']}, found {details['input']!r}"
+        said = f"unknown key{nearest(str(key), valid)}"
+    elif details["type"] == "missing":
+        said = "missing"
+    elif details["type"] == "value_error":
+        said = str(details["ctx"]["error"])
+    else:
+        said = f"{details['msg']}, found {details['input']!r}"
+    return f"{key}: {said}" if key else said

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clan.core.errors import DataError, nearest
+from clan.core.errors import DataError, counted, nearest
 from clan.data.classes import IGNORE, ClassSet
 
 _OUTSIDE = 254  # table entry of a raw value that the map does not list
@@ -75,6 +76,10 @@ class LabelMap:
         held = (raw >= 0) & (raw <= 65535)
         return np.where(held, self._table[np.clip(raw, 0, 65535)], _OUTSIDE).astype(np.uint8)
 
+    def approximated(self, raw: NDArray[np.integer[Any]]) -> int:
+        """Return how many pixels of ``raw`` (H, W) count as another value than their own: none."""
+        return 0
+
     def apply(self, raw: NDArray[np.integer[Any]], path: Path | str) -> NDArray[np.uint8]:
         """Map ``raw`` (H, W) to class indices and 255 (H, W) uint8.
 
@@ -107,6 +112,23 @@ class ColorMap(LabelMap):
         # A table of all colours would be 16 MB; a search among a few dozen takes little more time.
         self._colors = np.array(self.values, np.int32)
         self._targets = np.array([raw_to_index[raw] for raw in self.values], np.uint8)
+        self._tolerance = 0
+
+    def with_tolerance(self, tolerance: int) -> Self:
+        """Return the map that takes a colour for the nearest of its own.
+
+        Each of red, green and blue may differ by ``tolerance`` at most. A colour that is as near to
+        another class stays outside.
+        """
+        other = copy(self)
+        other._tolerance = tolerance
+        return other
+
+    def approximated(self, raw: NDArray[np.integer[Any]]) -> int:
+        """Return how many pixels of ``raw`` (H, W) count as a colour near their own."""
+        if not self._tolerance:
+            return 0
+        return int((self._exact(raw) == _OUTSIDE).sum() - (self._indices(raw) == _OUTSIDE).sum())
 
     @classmethod
     def identity_table(cls, classes: ClassSet) -> dict[int, str]:
@@ -128,6 +150,25 @@ class ColorMap(LabelMap):
         return table
 
     def _indices(self, raw: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        label = self._exact(raw)
+        outside = label == _OUTSIDE
+        if self._tolerance and outside.any():
+            colors, places = np.unique(raw[outside], return_inverse=True)
+            label[outside] = self._nearest(colors)[places.reshape(-1)]
+        return label
+
+    def _nearest(self, colors: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """Return what each colour (N,) counts as, `_OUTSIDE` for none or more than one class."""
+        found = np.full(len(colors), _OUTSIDE, np.uint8)
+        own = _channels(self._colors)
+        for index, color in enumerate(_channels(colors)):
+            distance = np.abs(own - color).max(axis=1)
+            near = np.unique(self._targets[distance == distance.min()])
+            if distance.min() <= self._tolerance and len(near) == 1:
+                found[index] = near[0]
+        return found
+
+    def _exact(self, raw: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         place = np.searchsorted(self._colors, raw).clip(max=len(self._colors) - 1)
         return np.where(self._colors[place] == raw, self._targets[place], np.uint8(_OUTSIDE))
 
@@ -136,7 +177,8 @@ class ColorMap(LabelMap):
         return (
             f"label colours outside the map: {_first(outside, color_text)}; the map lists "
             f"{len(self.values)} colours. Add them to `labels: map`, or correct the file (resizing "
-            "a picture of colours mixes them, and so does JPEG)"
+            "a picture of colours mixes them, and so does JPEG; an engine may shift them a little: "
+            "`labels: tolerance`)"
         )
 
     @staticmethod
@@ -145,8 +187,16 @@ class ColorMap(LabelMap):
         return f"colour {color_text(raw)!r}"
 
 
+def _channels(packed: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Return red, green and blue (N, 3) of packed colours (N,)."""
+    numbers = packed.astype(np.int64)
+    return np.stack([numbers >> 16, numbers >> 8 & 255, numbers & 255], axis=1)
+
+
 def _first(outside: Mapping[int, int], text: Callable[[int], str]) -> str:
-    shown = [f"{text(value)} ({count} pixels)" for value, count in list(outside.items())[:8]]
+    shown = [
+        f"{text(value)} ({counted(count, 'pixel')})" for value, count in list(outside.items())[:8]
+    ]
     more = f" and {len(outside) - 8} more" if len(outside) > 8 else ""
     return f"{', '.join(shown)}{more}"
 

@@ -1,4 +1,8 @@
-"""Finding files by pattern, and pairing images with labels by what the wildcards matched."""
+"""Finding files: by pattern, and in folders; and names for what was found.
+
+One rule for all commands: hidden files and folders (a dot in front) are left out, and so is what is
+no plain file; what a folder holds besides images is counted, so that it can be said.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from clan.core.errors import DataError, nearest
+from clan.core.errors import DataError
+from clan.data.images import CONVERT, SUFFIXES, UNREADABLE
 
 Key = tuple[str, ...]
 """What the wildcards of a pattern matched, in order."""
@@ -18,140 +22,188 @@ Key = tuple[str, ...]
 Found = dict[Key, str]
 """Wildcard matches -> path, sorted by path component."""
 
+DEEP = "**"
+"""The wildcard that stands for any number of folders."""
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass
+class LeftOut:
+    """What a folder holds besides the images."""
+
+    hidden: int = 0
+    """Files and folders that begin with a dot."""
+    endings: Counter[str] = field(default_factory=Counter)
+    """Ending in small letters -> number of files."""
+    pipes: int = 0
+    """Pipes, sockets, devices, and links that lead nowhere."""
+
+    def text(self) -> str:
+        """Return what was left out in a sentence's part; empty if nothing was."""
+        unreadable = {e: n for e, n in self.endings.items() if e in UNREADABLE}
+        parts = [f"{n} {e or 'without an ending'}" for e, n in sorted(unreadable.items())]
+        if parts:
+            parts[-1] += f" (cannot be read: {CONVERT})"
+        others = sorted(self.endings.items() - unreadable.items())
+        parts += [f"{n} {e or 'without an ending'}" for e, n in others[:6]]
+        if len(others) > 6:
+            parts.append(f"{sum(n for _, n in others[6:])} of other endings")
+        if self.hidden:
+            parts.append(f"{self.hidden} hidden (a dot in front)")
+        if self.pipes:
+            parts.append(f"{self.pipes} that {'is' if self.pipes == 1 else 'are'} no plain file")
+        return "left out: " + ", ".join(parts) if parts else ""
+
+
+def check_pattern(pattern: str) -> str:
+    """Return what is wrong with a pattern; empty if nothing is."""
+    plain = _BRACES.sub("", pattern)
+    inside = "".join(_BRACES.findall(pattern))
+    if any(sign in plain for sign in "?[]{}\\") or any(sign in inside for sign in "*/?[]\\"):
+        return (
+            f"{pattern!r}: the wildcards are `*` (within one path component), `**` (any folders) "
+            "and `{jpg,png}` (one of these)"
+        )
+    if any("**" in part and part != DEEP for part in pattern.split("/")):
+        return f"{pattern!r}: `**` must stand alone between slashes, such as `images/**/*.png`"
+    if pattern.split("/")[-1] == DEEP:
+        return f"{pattern!r}: behind `**` belongs a name, such as `**/*.png`"
+    if pattern.startswith("/") or ".." in pattern.split("/"):
+        return f"{pattern!r}: patterns stay below the root; set `root` instead"
+    return ""
+
+
+def wildcards(pattern: str) -> int:
+    """Return how many wildcards a pattern has that take part in names."""
+    return sum(1 if part == DEEP else part.count("*") for part in pattern.split("/"))
+
+
+def expression(component: str) -> re.Pattern[str]:
+    """Return the expression of one component of a pattern; its groups are the wildcards."""
+    parts = re.split(r"(\*|\{[^{}]*\})", component)
+    text = ""
+    for part in parts:
+        if part == "*":
+            text += "(.*)"
+        elif part.startswith("{"):
+            text += "(?:" + "|".join(re.escape(p) for p in part[1:-1].split(",")) + ")"
+        else:
+            text += re.escape(part)
+    # `*` at the start must not take hidden files, such as the ._name.png that macOS leaves.
+    return re.compile((r"(?!\.)" if component[:1] == "*" else "") + text, re.DOTALL)
+
 
 def find(root: Path, pattern: str) -> Found:
     """List the files under ``root`` that match ``pattern``, each folder read once.
 
-    ``*`` matches any part of one path component that does not begin with a dot. An absent folder
-    gives no files. DataError if a folder cannot be read.
+    ``*`` matches any part of one path component that does not begin with a dot, ``**`` any number
+    of folders that are not hidden, ``{a,b}`` one of these. An absent folder gives no files.
+    DataError if a folder cannot be read, or if two files differ in nothing but a brace.
     """
     folders: list[tuple[Key, str]] = [((), str(root))]
     *parents, last = pattern.split("/")
     for component in parents:
         folders = [match for folder in folders for match in _step(folder, component, files=False)]
-    found = dict(match for folder in folders for match in _step(folder, last, files=True))
+    found: Found = {}
+    for folder in folders:
+        for key, path in _step(folder, last, files=True):
+            if found.setdefault(key, path) != path:
+                raise DataError(
+                    f"{found[key]} and {path} are one item to the pattern {pattern!r}, since its "
+                    "wildcards match the same in both; remove one, or narrow the pattern"
+                )
     return dict(sorted(found.items()))
 
 
 def _step(folder: tuple[Key, str], component: str, files: bool) -> Iterator[tuple[Key, str]]:
     key, path = folder
-    if "*" not in component:
+    if component == DEEP:
+        yield from (((*key, inner), below) for inner, below in _below(path))
+        return
+    if "*" not in component and "{" not in component:
         inside = os.path.join(path, component)
         if os.path.isfile(inside) if files else os.path.isdir(inside):
             yield key, inside
         return
-    # `*` at the start must not take hidden files, such as the ._name.png that macOS leaves.
-    expression = re.compile(
-        r"(?!\.)" + "(.*)".join(re.escape(part) for part in component.split("*")), re.DOTALL
-    )
+    wanted = expression(component)
+    for entry in _entries(path):
+        match = wanted.fullmatch(entry.name)
+        if match and (entry.is_file() if files else entry.is_dir()):
+            yield (*key, *match.groups()), entry.path
+
+
+def _entries(path: str) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
-            for entry in entries:
-                match = expression.fullmatch(entry.name)
-                if match and (entry.is_file() if files else entry.is_dir()):
-                    yield (*key, *match.groups()), entry.path
+            yield from entries
     except FileNotFoundError:
         return
     except OSError as error:
         raise DataError(f"{path}: the folder cannot be read ({error.strerror})") from error
 
 
-def find_images(folder: Path, suffixes: frozenset[str]) -> Found:
-    """List image files in ``folder`` and all folders below it, hidden ones left out.
+def _below(folder: str, inner: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (path from the first folder, path) of a folder and all below it, hidden ones left out."""
+    yield inner, folder
+    for entry in _entries(folder):
+        if not entry.name.startswith(".") and entry.is_dir() and not _returns(entry):
+            yield from _below(entry.path, f"{inner}/{entry.name}" if inner else entry.name)
+
+
+def _returns(entry: os.DirEntry[str]) -> bool:
+    """Tell whether a folder is a link to one that it lies in: following it would never end."""
+    if not entry.is_symlink():
+        return False
+    real = os.path.realpath(entry.path)
+    here = os.path.realpath(os.path.dirname(entry.path))
+    return os.path.commonpath([real, here]) == real
+
+
+def find_images(folder: Path) -> tuple[Found, LeftOut]:
+    """List image files in ``folder`` and all folders below it; say what else is there.
 
     The key is the path relative to ``folder`` without its suffix; files that differ in nothing
     but the suffix keep it. DataError if a folder cannot be read.
     """
     paths: list[str] = []
-    try:
-        _collect(str(folder), suffixes, paths)
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    left_out = LeftOut()
+    for _, below in _below(str(folder)):
+        for entry in _entries(below):
+            if entry.name.startswith("."):
+                left_out.hidden += 1
+            elif entry.is_dir():
+                continue
+            elif not entry.is_file():
+                left_out.pipes += 1
+            elif (ending := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:
+                paths.append(entry.path)
+            else:
+                left_out.endings[ending] += 1
     # Text, not Path objects: a folder may hold a hundred thousand files.
     start = len(os.path.join(folder, ""))
-    names = [path[start:].replace(os.sep, "/") for path in paths]
-    times = Counter(os.path.splitext(name)[0] for name in names)
-    found: Found = {}
-    for name, path in zip(names, paths, strict=True):
-        stem = os.path.splitext(name)[0]
-        found[(stem if times[stem] == 1 else name,)] = path
-    return dict(sorted(found.items()))
+    relative = [path[start:].replace(os.sep, "/") for path in paths]
+    names = unique_names([(os.path.splitext(name)[0], name) for name in relative])
+    return dict(sorted(((name,), path) for name, path in zip(names, paths, strict=True))), left_out
 
 
-def _collect(folder: str, suffixes: frozenset[str], paths: list[str]) -> None:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                _collect(entry.path, suffixes, paths)
-            elif os.path.splitext(entry.name)[1].lower() in suffixes:
-                paths.append(entry.path)
+def unique_names(choices: Sequence[Sequence[str]]) -> list[str]:
+    """Return one name for each, the first of its choices that no other has.
 
-
-@dataclass(frozen=True)
-class Pairing:
-    """The files of a split: images, labels, and the patterns that found them under ``root``."""
-
-    root: Path
-    image_pattern: str
-    label_pattern: str | None
-    images: Found
-    labels: Found
-
-    def check(self, where: str, keys: Sequence[Key] | None = None) -> None:
-        """Raise DataError unless every image has a label and the reverse, or there is no label.
-
-        With ``keys``, the images of a list file, labels of other images do not matter.
-        """
-        if not self.images:
-            raise DataError(f"{where}: {self._no_images()}")
-        bare, lonely = self.unpaired(keys)
-        complaints = [
-            f"{len(paths)} {kind} (of {total}): {self._first(paths)}"
-            for kind, paths, total in (
-                ("images without a label", bare, len(self.images if keys is None else keys)),
-                ("labels without an image", lonely, len(self.labels)),
-            )
-            if paths
+    The last choice of each must be its own. Results are stored under these names: two of one name
+    would overwrite each other.
+    """
+    level = [0] * len(choices)
+    while True:
+        names = [choice[at] for choice, at in zip(choices, level, strict=True)]
+        times = Counter(names)
+        again = [
+            i for i, name in enumerate(names) if times[name] > 1 and level[i] + 1 < len(choices[i])
         ]
-        if complaints:
-            raise DataError(
-                f"{where}: {'; '.join(complaints)}. Looked in {self.root} for "
-                f"{self.image_pattern} and {self.label_pattern}: complete the copy, remove what is "
-                "left over, or name the wanted images in a `list` file"
-            )
-
-    def unpaired(self, keys: Sequence[Key] | None = None) -> tuple[list[str], list[str]]:
-        """Return (images without a label, labels without an image); see `check` for ``keys``."""
-        if not self.labels:
-            return [], []
-        wanted = self.images.keys() if keys is None else keys
-        bare = [self.images[key] for key in wanted if key not in self.labels]
-        if keys is not None:
-            return bare, []
-        return bare, [path for key, path in self.labels.items() if key not in self.images]
-
-    def sought(self) -> str:
-        """Say where labels were looked for in vain; empty if there are some or none was wanted."""
-        if self.labels or self.label_pattern is None:
-            return ""
-        found = describe(self.root, self.label_pattern)
-        return f" (looked for {self.label_pattern} in {self.root}; {found})"
-
-    def _first(self, paths: Sequence[str]) -> str:
-        shown = ", ".join(os.path.relpath(path, self.root) for path in paths[:3])
-        return shown + (", ..." if len(paths) > 3 else "")
-
-    def _no_images(self) -> str:
-        beside = ""
-        if self.labels:
-            paths = list(self.labels.values())
-            beside = f" ({len(paths)} labels are there without images: {self._first(paths)})"
-        found = describe(self.root, self.image_pattern)
-        return f"no image {self.image_pattern} in {self.root}{beside}; {found}" + _elsewhere(
-            self.root, self.image_pattern
-        )
+        if not again:
+            return names
+        for i in again:
+            level[i] += 1
 
 
 def describe(root: Path, pattern: str) -> str:
@@ -174,59 +226,3 @@ def describe(root: Path, pattern: str) -> str:
     return f"{folder} holds {', '.join(content[:5])}" + (
         f" and {len(content) - 5} more" if len(content) > 5 else ""
     )
-
-
-def _elsewhere(root: Path, pattern: str) -> str:
-    """Name the folder above or directly below ``root`` that has what ``pattern`` asks for."""
-    below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    for folder in (root.resolve().parent, *below[:100]):
-        with suppress(DataError):  # a folder that cannot be read is none that helps
-            if find(folder, pattern):
-                return f". {folder} has such images: make it the root"
-    return ""
-
-
-def select(images: Found, root: Path, list_file: Path) -> list[Key]:
-    """Return the keys of the images that a list file names, in its order.
-
-    A line holds an image's name (its wildcard matches joined by ``/``) or the end of its path.
-    DataError for a line that fits no image or several, for one that comes twice, and for a file
-    that is missing or empty.
-    """
-    try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{list_file}: the list cannot be read ({error})") from error
-    names: dict[str, list[Key]] = {}
-    for key, path in images.items():
-        parts = Path(path).relative_to(root).parts
-        endings = {"/".join(parts[start:]) for start in range(len(parts))}
-        for name in endings | {"/".join(key), path}:
-            names.setdefault(name, []).append(key)
-    keys: dict[Key, int] = {}
-    unknown: list[str] = []
-    for number, line in enumerate(lines, 1):
-        name = line.strip().removeprefix("./")
-        if not name:
-            continue
-        fitting = names.get(name, [])
-        if not fitting:
-            unknown.append(f"line {number}: {name}")
-        elif len(fitting) > 1:
-            raise DataError(
-                f"{list_file}:{number}: {name!r} fits {len(fitting)} images, such as "
-                f"{images[fitting[0]]} and {images[fitting[1]]}; write more of the path"
-            )
-        elif keys.setdefault(fitting[0], number) != number:
-            raise DataError(f"{list_file}:{number}: {name!r} is already on line {keys[fitting[0]]}")
-    if unknown:
-        name = unknown[0].split(": ", 1)[1]
-        hint = nearest(name, ["/".join(key) for key in images]) if len(images) < 1000 else ""
-        raise DataError(
-            f"{list_file}: {len(unknown)} lines name no image under {root} "
-            f"({'; '.join(unknown[:3])}{'; ...' if len(unknown) > 3 else ''}), which has images "
-            f"such as {next(iter(images.values()))}" + (hint if hint.startswith("; did") else "")
-        )
-    if not keys:
-        raise DataError(f"{list_file}: the list names no image")
-    return list(keys)

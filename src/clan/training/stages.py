@@ -200,6 +200,7 @@ def relabelled(target: Dataset, folder: Path) -> Dataset:
         label_map=LabelMap.identity(target.classes),
         encoding="index",
         size_mismatch="error",
+        orientation="shown",
     )
 
 

@@ -1,0 +1,85 @@
+"""The files of one split of a described data set: which images, and which label each has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clan.core.errors import DataError, counted
+from clan.data import lists
+from clan.data.description import SplitPatterns
+from clan.data.listing import Found, Key, describe, find, unique_names
+from clan.data.pairing import Pairing, match_numbers, without
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of a split, listed once."""
+
+    pairing: Pairing
+    keys: list[Key] | None
+    """Those of the list file's images, in its order; None without one: all."""
+    left_out: str
+    """What `images` matches and is no image, in words; empty if there is none."""
+
+    def items(self) -> Iterator[tuple[str, Path, Path | None]]:
+        """Yield (name, image, label) of what is complete; names are unique."""
+        images, labels = self.pairing.images, self.pairing.labels
+        chosen = [
+            key
+            for key in (images if self.keys is None else self.keys)
+            if not labels or key in labels
+        ]
+        for key, name in zip(chosen, self._names(chosen), strict=True):
+            yield name, Path(images[key]), Path(labels[key]) if labels else None
+
+    def _names(self, keys: Sequence[Key]) -> list[str]:
+        """Return what the wildcards matched, and where that is not one image's alone, its path."""
+        start = len(os.path.join(self.pairing.root, ""))
+        choices = []
+        for key in keys:
+            path = self.pairing.images[key][start:].replace(os.sep, "/")
+            stem = os.path.splitext(path)[0]
+            choices.append(("/".join(filter(None, key)) or stem.rsplit("/", 1)[-1], stem, path))
+        return unique_names(choices)
+
+
+def list_split(
+    patterns: SplitPatterns, root: Path, where: str, labels: bool, home: Path
+) -> SplitFiles:
+    """List the files of a split; with ``labels`` False no label is looked for.
+
+    DataError if ``root`` is no folder, a folder cannot be read, two files are one item, or a list
+    file (in ``root``, else in ``home``) does not fit.
+    """
+    if not root.is_dir():
+        raise DataError(f"{where}: {describe(root, patterns.images)}")
+    every = find(root, patterns.images)
+    chosen = without(every, root, patterns.exclude)
+    found: Found = find(root, patterns.labels) if patterns.labels and labels else {}
+    if patterns.labels:
+        # in a common folder the narrower pattern says what a file is
+        pictures = without(chosen, root, (patterns.labels,))
+        taken = set() if pictures else set(chosen.values())
+        found = {key: path for key, path in found.items() if path not in taken} or found
+        chosen = pictures or chosen
+    if patterns.match == "numbers":
+        found = match_numbers(chosen, found)
+    pairing = Pairing(
+        root=root,
+        image_pattern=patterns.images,
+        label_pattern=patterns.labels if labels else None,
+        images=chosen,
+        labels=found,
+    )
+    keys = None
+    if patterns.listed is not None and pairing.images:
+        # lists come with the data, or with the description that was written for them
+        folder = root if (root / patterns.listed).is_file() else home
+        keys, given = lists.select(pairing, folder / patterns.listed, labels)
+        pairing = replace(pairing, labels={**pairing.labels, **given})
+    left_out = len(every) - len(chosen)
+    said = f"left out: {counted(left_out, 'file')} that `labels` or `exclude` match"
+    return SplitFiles(pairing, keys, said if left_out else "")
