@@ -98,6 +98,7 @@ def train(
     each through torchrun, with `training.nodes` set.
     """
     from clan.config.tree import load_config
+    from clan.training.display import Bar
     from clan.training.loop import train as run_training
 
     config = load_config(preset, overrides or [])
@@ -107,7 +108,8 @@ def train(
 
         print_dry_run(try_updates(config), config, Console())
         return
-    run = run_training(config, out or Path("runs") / config.name / f"seed{config.seed}")
+    folder = out or Path("runs") / config.name / f"seed{config.seed}"
+    run = run_training(config, folder, display=Bar())
     tell(f"run: {run.path}")
     tell(f"next: clan predict {run.path} IMAGES... --out DIR")
 
@@ -128,12 +130,10 @@ def resume(
 
     `clan resume runs/clan/seed0 training.devices=4`
     """
-    from clan.config.tree import load_written
-    from clan.runs.folder import RunFolder
-    from clan.training.loop import train as run_training
+    from clan.training.display import Bar
+    from clan.training.restart import resume as go_on
 
-    config = load_written(RunFolder.open(run).config_file, overrides or [])
-    finished = run_training(config, run, resume=True)
+    finished = go_on(run, overrides or [], display=Bar())
     tell(f"run: {finished.path}")
 
 

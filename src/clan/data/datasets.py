@@ -64,6 +64,10 @@ class Dataset:
         """Whether every item has a label file (all items have one, or none)."""
         return bool(self.items) and self.items[0].label is not None
 
+    def image_size(self, i: int) -> tuple[int, int]:
+        """Return the size (H, W) of image ``i`` as it is stored; DataError if it is no image."""
+        return images.image_size(self.items[i].image)
+
     def read_image(self, i: int) -> NDArray[np.uint8]:
         """Return image ``i``, (H, W, 3) uint8 RGB; DataError if it cannot be read whole."""
         item = self.items[i]

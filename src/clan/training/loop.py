@@ -15,6 +15,7 @@ from torch import Tensor
 from clan.config.tree import Config, anchored
 from clan.core.errors import RunError
 from clan.data.loading import Batch
+from clan.data.python import MapStyle
 from clan.data.views import random_generator
 from clan.methods import METHODS, Method, Progress, Stage
 from clan.models.segmenter import Segmenter
@@ -27,14 +28,15 @@ from clan.scoring.inference import evaluating
 from clan.scoring.metrics import Scores
 from clan.scoring.protocol import choose_protocol
 from clan.scoring.score import score
-from clan.training.display import Bar, Display, Silent
-from clan.training.domains import Domains, open_domains
+from clan.training.display import Display, Silent
+from clan.training.domains import Domains, open_domains, take_given
 from clan.training.processes import launch, on_rank_zero, refuse_uneven
 from clan.training.resuming import (
     is_finished,
     prepare_folder,
     read_checkpoint,
     refuse_other_classes,
+    refuse_other_data,
 )
 from clan.training.stages import RunDomains, StageBatches, warn_untrained_labeller
 from clan.training.stopping import StopRequest
@@ -49,15 +51,32 @@ class Interrupted(RunError):
 
 
 def train(
-    config: Config, out: str | Path, *, resume: bool = False, display: Display | None = None
+    config: Config,
+    out: str | Path,
+    *,
+    source: MapStyle | None = None,
+    target: MapStyle | None = None,
+    validation: MapStyle | None = None,
+    resume: bool = False,
+    display: Display | None = None,
 ) -> RunFolder:
     """Train one system and leave a complete run folder.
+
+    Each domain is read from the files that the configuration names, or from a map-style data set
+    such as a `torch.utils.data.Dataset`, which then stands in for ``data.source``, ``data.target``
+    or ``data.validation``. Views (size, crop, augmentation) are applied to both alike. An entry
+    is an (image, label) pair, of the target an image alone if you like: an image is a uint8
+    (H, W, 3) RGB array, a Pillow image or a uint8 (3, H, W) tensor; a label is (H, W) class
+    indices, 255 = ignore. An index must always give the same entry.
 
     Args:
         config: the whole run; relative paths start from the working folder.
         out: its folder; must not hold anything yet, unless ``resume``.
+        source: labelled data in place of ``data.source``; ``data.classes`` must be set.
+        target: data in place of ``data.target``; labels are not looked at.
+        validation: labelled data in place of ``data.validation``, for scores only.
         resume: go on from the newest checkpoint in ``out``; a finished run is left as it is.
-        display: shows progress; a bar on standard error by default.
+        display: shows progress, such as `clan.training.display.Bar`; None shows nothing.
 
     Returns:
         The run's folder, with model, scores (where data.validation is given) and curves.
@@ -66,8 +85,15 @@ def train(
         ClanError: anything the user can mend: data, weights, folder, numbers that broke.
         Interrupted: after Ctrl-C or SIGTERM, with a checkpoint written; after a second one,
             without.
+
+    Example:
+        config = clan.load_config("town/clan", ["data.root=data/town", "training.steps=500"])
+        run = clan.train(config, "runs/clan")
     """
-    config, run, shown = anchored(config), RunFolder(out), display or Bar()
+    config, given = take_given(
+        anchored(config), {"source": source, "target": target, "validation": validation}
+    )
+    run, shown = RunFolder(out), display or Silent()
     # before processes start or files are written: what is wrong is said once and leaves no trace
     if not resume:
         run.refuse_existing()
@@ -75,7 +101,7 @@ def train(
         shown.message(f"{run.path} is finished already ({config.training.steps} steps)")
         return run
     try:
-        domains = open_domains(config.data)
+        domains = open_domains(config.data, given)
         fabric = launch(config.training)
         refuse_uneven(config, fabric.world_size)
         shown = shown if fabric.is_global_zero else Silent()
@@ -96,7 +122,7 @@ class Trainer:
         self, fabric: Fabric, config: Config, run: RunFolder, domains: Domains, display: Display
     ) -> None:
         self.fabric, self.config, self.run, self.display = fabric, config, run, display
-        self.domains = domains
+        self.domains, self.given = domains, domains.given()
         self.batches = StageBatches(config, domains, fabric)
         content = read_checkpoint(run, fabric, display)
         torch.manual_seed(config.seed)
@@ -313,6 +339,7 @@ class Trainer:
             "waiting": waiting,
             "config": self.config.model_dump(mode="json"),
             "classes": self.domains.classes.to_dict(),
+            "given": self.given,
             "versions": versions(),
         }
         path = checkpoint_path(self.run.checkpoints, self.step)
@@ -320,6 +347,7 @@ class Trainer:
 
     def _restore(self, content: dict[str, Any]) -> None:
         refuse_other_classes(self.run, content, self.domains.classes.names)
+        refuse_other_data(self.run, content, self.given)
         try:
             self.method.load_state_dict(content["method"])
             for name, optimizer in self.method.optimizers.items():
