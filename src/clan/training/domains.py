@@ -51,12 +51,7 @@ def open_domains(options: DataOptions, given: Mapping[str, MapStyle] | None = No
     """
     given = given or {}
     classes = class_set(options.classes) if options.classes else None
-    if classes is None and "source" in given:
-        raise ConfigError(
-            "a source from Python does not tell its classes: set data.classes, a built-in name "
-            "(such as cityscapes) or a file (.yaml)"
-        )
-    source = _open("source", options, classes, given)
+    source = open_one("source", options, classes, given)
     if not source.labelled:
         raise DataError(
             f"the source {options.source.dataset} (split {options.source.split}) has no labels"
@@ -65,9 +60,9 @@ def open_domains(options: DataOptions, given: Mapping[str, MapStyle] | None = No
         )
     target = validation = None
     if options.target:
-        target = _open("target", options, source.classes, given)
+        target = open_one("target", options, source.classes, given)
     if options.validation:
-        validation = _open("validation", options, source.classes, given)
+        validation = open_one("validation", options, source.classes, given)
         if not validation.labelled:
             raise DataError(
                 f"data.validation {options.validation.dataset} (split {options.validation.split}) "
@@ -77,14 +72,23 @@ def open_domains(options: DataOptions, given: Mapping[str, MapStyle] | None = No
     return Domains(source, target, validation)
 
 
-def _open(
-    name: str, options: DataOptions, classes: ClassSet | None, given: Mapping[str, MapStyle]
+def open_one(
+    name: str,
+    options: DataOptions,
+    classes: ClassSet | None,
+    given: Mapping[str, MapStyle],
+    unpaired: Unpaired = "refuse",
 ) -> Dataset:
-    """Open a domain as given from Python, or from files."""
+    """Open the source, target or validation: from Python if it is given, else from files."""
     labels = name != "target"
-    if name in given and classes is not None:
-        return open_python(given[name], name, classes, labels)
-    return open_domain(getattr(options, name), options, classes, labels=labels)
+    if name not in given:
+        return open_domain(getattr(options, name), options, classes, labels, unpaired)
+    if classes is None:
+        raise ConfigError(
+            f"a {name} from Python does not tell its classes: set data.classes, a built-in name "
+            "(such as cityscapes) or a file (.yaml)"
+        )
+    return open_python(given[name], name, classes, labels)
 
 
 def take_given(
