@@ -20,7 +20,7 @@ from clan.config.tree import Config, load_config
 from clan.core.errors import ConfigError, RunError, nearest
 from clan.prediction.pictures import comparison_sheet, spread
 from clan.prediction.predictor import load
-from clan.reporting import write_report
+from clan.reporting import report
 from clan.runs.folder import RunFolder
 from clan.studies.bench.task import System, Task
 from clan.town import make_town
@@ -79,7 +79,7 @@ def run_demo(
         raise RunError(f"cannot write into {out}: {error.strerror}") from error
     _say(console, 5, "a page that shows all of it, in one file")
     page = out / "report.html"
-    write_report([run.path for run in runs.values()], page, overwrite=True, console=console)
+    report([run.path for run in runs.values()], page, overwrite=True, console=console)
     _tell(console, f"\nDone in {(time.perf_counter() - began) / 60:.1f} minutes.")
     _tell(console, f"  report    {page}  (open it in a browser)")
     _tell(console, f"  pictures  {sheet}  and one for each image beside it")

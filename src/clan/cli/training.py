@@ -174,5 +174,5 @@ def sweep(
     """
     from clan.studies.sweep.study import sweep as run_sweep
 
-    study = run_sweep(preset, grid, out, jobs=jobs)
+    study = run_sweep(preset, grid, out, jobs=jobs, console=Console(stderr=True))
     typer.echo(f"study: {study.root}")

@@ -44,11 +44,18 @@ def compare(
             ``synthia`` (Table 2). The printed rows keep their own gains. With it, ``runs`` may be
             empty.
 
+    Returns:
+        The table; its ``to_markdown``, ``to_latex``, ``to_csv`` and ``to_dict`` write it.
+
     Raises:
         RunError: no run, none with an evaluation, a path that does not exist, runs that were not
             scored alike, the same name and seed twice, seeds of one system that differ in more than
             the seed, or runs that lack classes of the paper's table.
         ConfigError: an unknown subset or table, or both a subset and a table.
+
+    Example:
+        table = clan.compare(["runs/source_only", "runs/clan"])
+        print(table.to_markdown())
     """
     table = None if paper is None else published_table(paper)
     if table is not None and subset is not None:

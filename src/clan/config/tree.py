@@ -225,9 +225,19 @@ class Config(Options):
 def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Load a preset by name, or a configuration file, with ``key=value`` changes.
 
+    Args:
+        preset: a name from `preset_names`, or the path of a ``.yaml`` file.
+        overrides: changes, such as ``training.steps=500``; values are YAML.
+
+    Returns:
+        The whole run, checked.
+
     Raises:
         ConfigError: unknown preset, key or value (naming the nearest valid one), or a value out
             of range.
+
+    Example:
+        config = clan.load_config("town/clan", ["data.root=data/town", "seed=1"])
     """
     return _checked(read_tree(find(str(preset))), preset, overrides)
 
