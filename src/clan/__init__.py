@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from clan.core.errors import ClanError
 
 if TYPE_CHECKING:
+    __version__: str
     from clan.comparison.compare import compare
     from clan.config.files import preset_names
     from clan.config.tree import Config, load_config

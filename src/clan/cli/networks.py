@@ -63,5 +63,5 @@ def convert(
     """
     from clan.weights.convert import convert as convert_weights
 
-    report = convert_weights(file, out, layout, to, classes, partial)
+    report = convert_weights(file, out, layout=layout, to=to, classes=classes, partial=partial)
     Console().print("\n".join(report.lines(every)), markup=False, highlight=False, soft_wrap=True)

@@ -139,10 +139,17 @@ def open_dataset(
         unpaired: what to do about images without a label and labels without an image where others
             have theirs: refuse, or leave them out and name them in `Dataset.unpaired`.
 
+    Returns:
+        The split; ``read(i)`` gives image (H, W, 3) and label (H, W), both uint8.
+
     Raises:
         DataError: unknown data set or split, a malformed description, missing or empty folders,
             images without labels or labels without images, another class set than expected. A
             split without any label file is no error: it is not `Dataset.labelled`.
+
+    Example:
+        data = clan.open_dataset("gta5", root="data/gta5")
+        image, label = data.read(0)
     """
     if dataset in BUILTIN_DATASETS:
         if root is None:

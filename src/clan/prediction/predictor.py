@@ -39,6 +39,9 @@ def load(path: str | Path, device: str = "auto") -> Predictor:
         path: ``model.safetensors``, or the folder of a finished run.
         device: where the network runs; ``auto`` takes a GPU where there is one.
 
+    Returns:
+        A predictor: ``predict`` gives class indices, ``probabilities`` the ensemble's softmax.
+
     Raises:
         WeightsError: no model there, or not one of ours.
         ConfigError: an unknown device, or ``cuda`` without one.

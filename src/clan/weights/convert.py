@@ -19,6 +19,7 @@ from clan.weights.tensor_files import read_tensors
 def convert(
     path: str | Path,
     out: str | Path,
+    *,
     layout: str = "auto",
     to: str | None = None,
     classes: str | None = None,
