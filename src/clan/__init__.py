@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from clan.studies.sweep.study import sweep
     from clan.town import make_town
     from clan.training.checking import check
-    from clan.training.loop import train
-    from clan.training.restart import resume
+    from clan.training.train import resume, train
     from clan.weights.convert import convert
 
 _HOMES = {
@@ -68,10 +67,10 @@ _HOMES = {
     "register_encoder": "clan.models.encoders.table",
     "register_method": "clan.methods.registry",
     "report": "clan.reporting",
-    "resume": "clan.training.restart",
+    "resume": "clan.training.train",
     "score": "clan.scoring.score",
     "sweep": "clan.studies.sweep.study",
-    "train": "clan.training.loop",
+    "train": "clan.training.train",
 }
 """Where each public name is defined."""
 

@@ -26,7 +26,7 @@ from clan.studies.bench.task import System, Task
 from clan.town import make_town
 from clan.training.display import Bar
 from clan.training.domains import open_domains
-from clan.training.loop import train
+from clan.training.train import train
 
 SYSTEMS = ("source_only", "tan", "clan")
 TITLES = {"source_only": "source only", "tan": "TAN", "clan": "CLAN"}

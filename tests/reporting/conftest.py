@@ -14,7 +14,7 @@ from selenium.webdriver.chrome.service import Service
 
 from clan.reporting import report
 from clan.runs.folder import RunFolder
-from clan.training.loop import train
+from clan.training.train import train
 from tests.systems import tiny, write_street
 
 OFTEN = ("training.evaluate_every=2", "training.log_every=1", "training.snapshot_every=2")

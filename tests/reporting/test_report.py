@@ -29,7 +29,7 @@ from clan.reporting.curves import POINTS, Chart, Curve, health_charts, loss_char
 from clan.reporting.gather import Run, System, read_runs, systems_of
 from clan.reporting.score_table import change
 from clan.runs.folder import RunFolder
-from clan.training.loop import train
+from clan.training.train import train
 from tests.systems import tiny
 
 STREET = ("sky", "building", "road")

@@ -21,8 +21,8 @@ from clan.data.python import MapStyle, open_python
 from clan.methods import Method
 from clan.runs.folder import RunFolder
 from clan.training.domains import open_domains
-from clan.training.loop import Interrupted, train
-from clan.training.restart import resume
+from clan.training.loop import Interrupted
+from clan.training.train import resume, train
 from tests.systems import SIZE, records, same, tensors, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -99,7 +99,7 @@ def train(
     """
     from clan.config.tree import load_config
     from clan.training.display import Bar
-    from clan.training.loop import train as run_training
+    from clan.training.train import train as run_training
 
     config = load_config(preset, overrides or [])
     if dry_run:
@@ -131,7 +131,7 @@ def resume(
     `clan resume runs/clan/seed0 training.devices=4`
     """
     from clan.training.display import Bar
-    from clan.training.restart import resume as go_on
+    from clan.training.train import resume as go_on
 
     finished = go_on(run, overrides or [], display=Bar())
     tell(f"run: {finished.path}")

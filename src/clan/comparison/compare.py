@@ -45,7 +45,7 @@ def compare(
             empty.
 
     Returns:
-        The table; its ``to_markdown``, ``to_latex``, ``to_csv`` and ``to_dict`` write it.
+        The table; `clan.comparison.render` writes it as Markdown, LaTeX, CSV or on a terminal.
 
     Raises:
         RunError: no run, none with an evaluation, a path that does not exist, runs that were not
@@ -54,8 +54,9 @@ def compare(
         ConfigError: an unknown subset or table, or both a subset and a table.
 
     Example:
-        table = clan.compare(["runs/source_only", "runs/clan"])
-        print(table.to_markdown())
+        from clan.comparison.render import to_markdown
+
+        print(to_markdown(clan.compare(["runs/source_only", "runs/clan"])))
     """
     table = None if paper is None else published_table(paper)
     if table is not None and subset is not None:

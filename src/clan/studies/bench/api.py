@@ -72,7 +72,7 @@ def bench(
     Example:
         data = clan.make_town("data/town")
         table = clan.bench("town", systems=["source_only", "clan"], overrides=[f"data.root={data}"])
-        print(table.comparison.to_markdown())
+        print({row.name: row.miou for row in table.comparison.rows})  # in percent
     """
     request = Request(
         task=str(task),
