@@ -80,9 +80,11 @@ def test_every_function_says_what_it_takes_and_returns(name: str) -> None:
     for parameter in parameters:
         assert f"\n    {parameter}: " in text, parameter
     if parameters:
-        for section in ("Args:", "Returns:", "Raises:"):
-            assert f"\n{section}\n" in text, section
-    assert "\nExample:\n" in text
+        assert "\nRaises:\n" in text
+    if parameters and inspect.signature(function).return_annotation != "None":
+        assert "\nReturns:\n" in text
+    # docs/extending.md shows how each table is added to
+    assert "\nExample:\n" in text or name.startswith("register_")
     # what is not told apart by its place is told by its name
     assert len([p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]) <= 3, name
 
