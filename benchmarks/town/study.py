@@ -44,7 +44,9 @@ def main() -> None:
     seeds = f"seed={','.join(map(str, options.seeds))}"
     try:
         for axis in AXES:
-            sweep("town/clan", [root, axis, seeds], options.out, jobs=options.jobs)
+            grid = [root, axis, seeds]
+            console = Console(stderr=True)
+            sweep("town/clan", grid, options.out, jobs=options.jobs, console=console)
         train_tan(options, root)
     except ClanError as error:
         raise SystemExit(str(error)) from None

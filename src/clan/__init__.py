@@ -11,14 +11,12 @@ Everything the command line does is one of these functions.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from clan.core.errors import ClanError
 
-__version__ = version("clan")
-
 if TYPE_CHECKING:
+    __version__: str
     from clan.comparison.compare import compare
     from clan.config.files import preset_names
     from clan.config.tree import Config, load_config
@@ -31,10 +29,15 @@ if TYPE_CHECKING:
     from clan.models.encoders.table import register_encoder
     from clan.models.segmenter import Segmenter
     from clan.prediction.evaluate import evaluate
-    from clan.prediction.predictor import load
+    from clan.prediction.predictor import load, predict
+    from clan.reporting import report
     from clan.scoring.score import score
+    from clan.studies.bench.api import bench
+    from clan.studies.sweep.study import sweep
     from clan.town import make_town
-    from clan.training.loop import train
+    from clan.training.checking import check
+    from clan.training.train import resume, train
+    from clan.weights.convert import convert
 
 _HOMES = {
     "Classifier": "clan.models.decoders.contract",
@@ -49,18 +52,25 @@ _HOMES = {
     "Method": "clan.methods.contract",
     "MethodOptions": "clan.methods.contract",
     "Segmenter": "clan.models.segmenter",
+    "bench": "clan.studies.bench.api",
+    "check": "clan.training.checking",
     "compare": "clan.comparison.compare",
+    "convert": "clan.weights.convert",
     "evaluate": "clan.prediction.evaluate",
     "load": "clan.prediction.predictor",
     "load_config": "clan.config.tree",
     "make_town": "clan.town",
     "open_dataset": "clan.data.datasets",
+    "predict": "clan.prediction.predictor",
     "preset_names": "clan.config.files",
     "register_decoder": "clan.models.decoders.table",
     "register_encoder": "clan.models.encoders.table",
     "register_method": "clan.methods.registry",
+    "report": "clan.reporting",
+    "resume": "clan.training.train",
     "score": "clan.scoring.score",
-    "train": "clan.training.loop",
+    "sweep": "clan.studies.sweep.study",
+    "train": "clan.training.train",
 }
 """Where each public name is defined."""
 
@@ -78,27 +88,38 @@ __all__ = [
     "Method",
     "MethodOptions",
     "Segmenter",
+    "bench",
+    "check",
     "compare",
+    "convert",
     "evaluate",
     "load",
     "load_config",
     "make_town",
     "open_dataset",
+    "predict",
     "preset_names",
     "register_decoder",
     "register_encoder",
     "register_method",
+    "report",
+    "resume",
     "score",
+    "sweep",
     "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: `clan --help` need not load torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'clan' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("clan")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clan' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 

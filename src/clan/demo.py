@@ -18,13 +18,13 @@ from clan.core.errors import ConfigError, nearest
 from clan.core.files import write_whole
 from clan.prediction.pictures import comparison_sheet, spread, write_picture
 from clan.prediction.predictor import load
-from clan.reporting import write_report
+from clan.reporting import report
 from clan.runs.folder import RunFolder
 from clan.studies.bench.task import System, Task
 from clan.town import make_town
 from clan.training.display import Bar
 from clan.training.domains import open_domains
-from clan.training.loop import train
+from clan.training.train import train
 
 SYSTEMS = ("source_only", "tan", "clan")
 TITLES = {"source_only": "source only", "tan": "TAN", "clan": "CLAN"}
@@ -74,7 +74,7 @@ def run_demo(
     sheet = write_pictures(out / "pictures", runs, configs["clan"])
     _say(console, 5, "a page that shows all of it, in one file")
     page = out / "report.html"
-    write_report([run.path for run in runs.values()], page, overwrite=True, console=console)
+    report([run.path for run in runs.values()], page, overwrite=True, console=console)
     _tell(console, f"\nDone in {(time.perf_counter() - began) / 60:.1f} minutes.")
     _tell(console, f"  report    {page}  (open it in a browser)")
     _tell(console, f"  pictures  {sheet}  and one for each image beside it")

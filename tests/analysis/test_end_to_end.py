@@ -28,7 +28,7 @@ from clan.runs.folder import RunFolder
 from clan.scoring.inference import evaluating
 from clan.scoring.score import score
 from clan.training.display import Silent
-from clan.training.loop import train
+from clan.training.train import train
 from clan.weights.model_files import load_segmenter
 from tests.systems import same, tiny, write_street
 

@@ -38,7 +38,11 @@ COLORS = "  encoding: color\n  map: {{1 2 3: sky, 0 0 0: ignore, {}}}"
         (f"  map: {VALUES}", COLORS.format("1 1 1: sgy"), "'1 1 1' is mapped to 'sgy'.*mean 'sky'"),
         (f"  map: {VALUES}", "  encoding: color\n  map: synthia-ids", "unknown map 'synthia-ids'"),
         ("name: mini-camvid", "name: [1]", r"name: Input should be a valid string, found \[1\]"),
-        ("*.jpg", "**.jpg", r"splits.train.images: 'images/train/\*\*.jpg': `\*\*` must stand alone"),
+        (
+            "*.jpg",
+            "**.jpg",
+            r"splits.train.images: 'images/train/\*\*.jpg': `\*\*` must stand alone",
+        ),
         ("images/train", "/images/train", "patterns stay below the root"),
         ("images/train", "*/train", r"camvid.yaml:6:20: .*begins with \* in quotes"),
         ("images/train", "imag*/train", "must have the same number of wildcards"),

@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 from clan.config.tree import load_config
 from clan.training.display import Silent
-from clan.training.loop import train
+from clan.training.train import train
 from tests.systems import tiny, write_street
 
 assert load_config("town/class_share").method.name == "class_share"

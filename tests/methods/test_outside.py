@@ -20,7 +20,7 @@ from clan.methods.source_only import SourceOnly
 from clan.methods.tan import TAN
 from clan.prediction.evaluate import evaluate
 from clan.training.display import Silent
-from clan.training.loop import train
+from clan.training.train import train
 from tests.outside.methods import Diverse
 from tests.systems import SETTINGS, records, same, tensors
 

@@ -12,9 +12,9 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from clan.reporting import write_report
+from clan.reporting import report
 from clan.runs.folder import RunFolder
-from clan.training.loop import train
+from clan.training.train import train
 from tests.systems import tiny, write_street
 
 OFTEN = ("training.evaluate_every=2", "training.log_every=1", "training.snapshot_every=2")
@@ -39,7 +39,7 @@ def runs(street: Path, tmp_path_factory: pytest.TempPathFactory) -> list[RunFold
 @pytest.fixture(scope="session")
 def page(runs: list[RunFolder], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of all runs; read only."""
-    return write_report([run.path for run in runs], tmp_path_factory.mktemp("page") / "report.html")
+    return report([run.path for run in runs], tmp_path_factory.mktemp("page") / "report.html")
 
 
 @pytest.fixture(scope="session")

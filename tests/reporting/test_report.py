@@ -23,13 +23,13 @@ from clan.core.errors import ConfigError, RunError
 from clan.data.classes import ClassSet
 from clan.data.datasets import open_dataset
 from clan.prediction.predictor import load
-from clan.reporting import panels, write_report
+from clan.reporting import panels, report
 from clan.reporting.charts import DASHES, NEUTRAL, draw, looks
 from clan.reporting.curves import POINTS, Chart, Curve, health_charts, loss_charts, score_chart
 from clan.reporting.gather import Run, System, read_runs, systems_of
 from clan.reporting.score_table import change
 from clan.runs.folder import RunFolder
-from clan.training.loop import train
+from clan.training.train import train
 from tests.systems import tiny
 
 STREET = ("sky", "building", "road")
@@ -124,7 +124,7 @@ def test_a_page_is_one_well_formed_file(page: Path) -> None:
 def test_the_same_runs_give_the_same_page(
     page: Path, runs: list[RunFolder], tmp_path: Path
 ) -> None:
-    again = write_report([run.path for run in runs], tmp_path / "sub/again.html")
+    again = report([run.path for run in runs], tmp_path / "sub/again.html")
     assert again.read_bytes() == page.read_bytes()
     assert [p.name for p in again.parent.iterdir()] == ["again.html"]
 
@@ -133,11 +133,11 @@ def test_a_file_that_is_there_stays(runs: list[RunFolder], tmp_path: Path) -> No
     out = tmp_path / "report.html"
     out.write_text("mine")
     with pytest.raises(RunError, match=r"exists; choose another file, or allow it"):
-        write_report([runs[0].path], out)
+        report([runs[0].path], out)
     with pytest.raises(RunError, match=r"is a folder"):
-        write_report([runs[0].path], tmp_path)
+        report([runs[0].path], tmp_path)
     assert out.read_text() == "mine"
-    write_report([runs[0].path], out, images=0, overwrite=True)
+    report([runs[0].path], out, images=0, overwrite=True)
     assert out.read_text().startswith("<!doctype html>")
 
 
@@ -154,7 +154,7 @@ def test_the_command_line(runs: list[RunFolder], tmp_path: Path) -> None:
 def test_what_a_run_lacks_is_named(runs: list[RunFolder], tmp_path: Path) -> None:
     lacking = ("evaluation.json", "model.safetensors", "metrics.jsonl", "environment.json")
     run = copied(runs[0], tmp_path / "run", *lacking)
-    found = outline(write_report([run], tmp_path / "r.html"))
+    found = outline(report([run], tmp_path / "r.html"))
     for sentence in (
         f"{run} has no model.safetensors: the training is not finished",
         f"{run} has no metrics.jsonl",
@@ -173,7 +173,7 @@ def test_data_that_are_gone_leave_a_page(runs: list[RunFolder], tmp_path: Path) 
     run = copied(runs[0], tmp_path / "run")
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace("photos.yaml", "lost.yaml"))
-    found = outline(write_report([run], tmp_path / "r.html"))
+    found = outline(report([run], tmp_path / "r.html"))
     assert "No images: no data set description at" in found.text
     assert "name their folder with --root" in found.text
     assert "mIoU on the target" in found.text
@@ -182,7 +182,7 @@ def test_data_that_are_gone_leave_a_page(runs: list[RunFolder], tmp_path: Path) 
 def test_without_validation_target_images_are_shown(street: Path, tmp_path: Path) -> None:
     config = tiny(street, "clan", "data.validation=null", "training.steps=2")
     run = train(config, tmp_path / "run")
-    found = outline(write_report([run.path], tmp_path / "r.html", images=2))
+    found = outline(report([run.path], tmp_path / "r.html", images=2))
     assert "no data.validation" in found.text
     assert "2 images, spread evenly, of photos train. They have no labels" in found.text
     assert "Segmentation loss" in found.text
@@ -194,7 +194,7 @@ def test_analyses_are_shown_where_they_were_made(runs: list[RunFolder], tmp_path
     done = RunFolder(copied(runs[0], tmp_path / "done", "metrics.jsonl"))
     left = copied(runs[1], tmp_path / "left", "metrics.jsonl")
     analyse_ccd(done, CCDOptions(images=3), device="cpu")
-    page = write_report([done.path, left], tmp_path / "r.html", images=0)
+    page = report([done.path, left], tmp_path / "r.html", images=0)
     text = outline(page).text
     assert f"Not computed for the other runs; command: clan analyse ccd {left}" in text
     assert f"Not computed; command: clan analyse tsne {done.path} {left}" in text
@@ -207,7 +207,7 @@ def test_analyses_are_shown_where_they_were_made(runs: list[RunFolder], tmp_path
     assert "information" not in text
     scored = RunFolder(copied(runs[1], tmp_path / "scored"))
     label_free(scored, LabelFreeOptions(images=3), snapshots=True, device="cpu")
-    text = outline(write_report([scored.path], tmp_path / "l.html", images=0)).text
+    text = outline(report([scored.path], tmp_path / "l.html", images=0)).text
     choices, notes = checkpoint_choices([scored.path])
     heads, (row,) = choice_cells(choices)
     assert " ".join(heads) in text
@@ -215,7 +215,7 @@ def test_analyses_are_shown_where_they_were_made(runs: list[RunFolder], tmp_path
     assert notes[0] in text
     # what cannot be read is no reason for having no page
     (done.path / "analysis/ccd.json").write_text("{")
-    text = outline(write_report([done.path], tmp_path / "s.html", images=0)).text
+    text = outline(report([done.path], tmp_path / "s.html", images=0)).text
     assert "Not shown: " in text
     assert "is not an analysis of this version" in text
 
@@ -230,21 +230,21 @@ def test_strangers_are_refused(runs: list[RunFolder], street: Path, tmp_path: Pa
 
     out = tmp_path / "r.html"
     with pytest.raises(RunError, match=r"classes: sky, building, road in .*, sky, house, road in"):
-        write_report([runs[0].path, other("a", "building", "house")], out)
+        report([runs[0].path, other("a", "building", "house")], out)
     moved = other("b", "photos.yaml", "game.yaml", "evaluation.json", "model.safetensors")
     with pytest.raises(RunError, match=r"target: .*photos.yaml val in .*, .*game.yaml val in"):
-        write_report([runs[0].path, moved], out)
+        report([runs[0].path, moved], out)
     with pytest.raises(RunError, match=r"clan, seed 0, is there twice"):
-        write_report([runs[1].path, other("c", "x", "x")], out)
+        report([runs[1].path, other("c", "x", "x")], out)
     # scored on other images: what `compare` refuses
     with pytest.raises(RunError, match=r"data set: photos val in .*, photos test in"):
-        write_report([runs[0].path, other("d", '"split": "val"', '"split": "test"')], out)
+        report([runs[0].path, other("d", '"split": "val"', '"split": "test"')], out)
     with pytest.raises(RunError, match=r"no run to report on"):
-        write_report([], out)
+        report([], out)
     with pytest.raises(RunError, match=r"is not a run folder"):
-        write_report([street], out)
+        report([street], out)
     with pytest.raises(ConfigError, match=r"has no subset 'small'"):
-        write_report([runs[0].path], out, subset="small")
+        report([runs[0].path], out, subset="small")
     assert not out.exists()
 
 
@@ -255,7 +255,7 @@ def test_names_are_text_whatever_they_hold(runs: list[RunFolder], tmp_path: Path
     (run / "config.yaml").write_text(re.sub(r"(?m)^name: clan$", f"name: '{name}'", config))
     content = json.loads((run / "evaluation.json").read_text()) | {"name": name}
     (run / "evaluation.json").write_text(json.dumps(content))
-    html = write_report([runs[0].path, run], tmp_path / "r.html", images=1).read_text()
+    html = report([runs[0].path, run], tmp_path / "r.html", images=1).read_text()
     assert "<img src=x" not in html
     assert name in Outline(html).text
 
@@ -287,12 +287,12 @@ def test_worse_classes_are_named(runs: list[RunFolder], tmp_path: Path) -> None:
     # road falls from 100 to 50 %, sky and building are as they were
     before = with_confusion(runs[0], "before", [[8, 0, 0], [0, 8, 0], [0, 0, 8]])
     after = with_confusion(runs[1], "after", [[8, 0, 0], [0, 8, 0], [4, 0, 4]])
-    text = outline(write_report([before, after], tmp_path / "r.html", images=0)).text
+    text = outline(report([before, after], tmp_path / "r.html", images=0)).text
     assert "Negative transfer clan is worse than source_only on road -50.0, sky -33.3." in text
     assert "▼ \N{MINUS SIGN}50.0 (worse)" in text
     assert "= 0.0 (the same)" in text
     same = outline(
-        write_report([before, with_confusion(runs[1], "same", [[8, 0, 0], [0, 8, 0], [0, 0, 8]])],
+        report([before, with_confusion(runs[1], "same", [[8, 0, 0], [0, 8, 0], [0, 0, 8]])],
         tmp_path / "s.html", images=0)
     )  # fmt: skip
     assert "No class got worse than with source_only." in same.text
@@ -389,7 +389,7 @@ def test_one_classifier_has_no_alignment_map(street: Path, tmp_path: Path) -> No
     run = train(config, tmp_path / "run")
     image = np.zeros((32, 64, 3), np.uint8)
     assert panels.inspect(load(run.path), image)[1] is None
-    found = outline(write_report([run.path], tmp_path / "r.html", images=1))
+    found = outline(report([run.path], tmp_path / "r.html", images=1))
     assert "alignment" not in found.text
 
 

@@ -15,7 +15,7 @@ from clan.runs.folder import RunFolder
 from clan.runs.health import KINDS, LONG, Verdict, Watcher, end_mean, examine
 from clan.runs.health_table import read_health, show_health
 from clan.training.display import Silent
-from clan.training.loop import train
+from clan.training.train import train
 from tests.systems import at_step, tiny
 
 HEALTHY: dict[str, float] = {

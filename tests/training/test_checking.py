@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clan.core.errors import ConfigError
@@ -87,3 +88,25 @@ def test_progress_is_told_where_asked_for_and_nothing_is_printed(
     folder = str(street / "photos/train")
     assert told == [(folder, done, 6) for done in range(1, 7)]
     assert capfd.readouterr() == ("", "")
+
+
+def test_data_from_python_are_read_entry_by_entry(street: Path) -> None:
+    config = tiny(street, "clan", "data.classes=cityscapes")
+    image, label = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.int64)
+    wrong = label.copy()
+    wrong[0, :3] = 19
+    found = check(
+        config,
+        source=[(image, label), (image, wrong), (image[:2], label)],
+        target=[image],
+        validation=[(image, label)],
+        workers=1,
+    )
+    assert len(found.problems) == 2
+    assert found.problems[0].startswith("source: the label of source[1] has 3 pixels of 19")
+    assert found.problems[1].startswith("source: source[2]: the image is 2x6")
+    report = found.splits[0].report
+    assert report is not None
+    assert report.histogram["road"].pixels == 24
+    assert found.splits[1].report is not None
+    assert not found.splits[1].report.labelled

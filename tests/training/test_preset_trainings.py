@@ -13,7 +13,7 @@ from clan.config.tree import Config, load_config
 from clan.methods import METHODS
 from clan.scoring.evaluation_file import read_evaluation
 from clan.training.display import Silent
-from clan.training.loop import train
+from clan.training.train import train
 from tests.conftest import write_cityscapes, write_gta5, write_synthia
 from tests.systems import records
 

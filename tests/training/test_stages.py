@@ -21,9 +21,10 @@ from clan.runs.checkpoint import save_checkpoint
 from clan.runs.folder import RunFolder
 from clan.training.display import Silent
 from clan.training.domains import open_domains
-from clan.training.loop import Interrupted, train
+from clan.training.loop import Interrupted
 from clan.training.stages import RunDomains, label_path, relabelled
 from clan.training.stopping import StopRequest
+from clan.training.train import train
 from tests.systems import SETTINGS, records, same, tensors, tiny
 
 CBST = METHODS["cbst"]

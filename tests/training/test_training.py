@@ -25,8 +25,9 @@ from clan.runs.checkpoint import load_checkpoint, save_checkpoint
 from clan.runs.folder import RunFolder
 from clan.training.display import Silent
 from clan.training.domains import open_domains
-from clan.training.loop import Interrupted, Trainer, train
+from clan.training.loop import Interrupted, Trainer
 from clan.training.processes import OtherProcess, refuse_uneven
+from clan.training.train import train
 from tests.systems import (
     SETTINGS,
     at_step,

@@ -52,7 +52,7 @@ def assert_same_logits(found: torch.Tensor, expected: torch.Tensor) -> None:
 def test_a_converted_checkpoint_gives_the_published_logits(name, tmp_path):
     tensors = published.deeplab(name)
     torch.save(tensors, tmp_path / "w.pth")
-    report = convert(tmp_path / "w.pth", tmp_path / "m.safetensors", layout_of(name))
+    report = convert(tmp_path / "w.pth", tmp_path / "m.safetensors", layout=layout_of(name))
     assert report.layout.name == name
     assert not report.missing
     assert not report.shape_differs
@@ -103,7 +103,7 @@ def test_there_and_back_is_the_identity(name, counters, tmp_path):
     make = published.torchvision if name in BACKBONES else published.deeplab
     tensors = make(name, counters=counters)
     torch.save(tensors, tmp_path / "w.pth")
-    convert(tmp_path / "w.pth", tmp_path / "m.safetensors", layout_of(name))
+    convert(tmp_path / "w.pth", tmp_path / "m.safetensors", layout=layout_of(name))
     report = convert(tmp_path / "m.safetensors", tmp_path / "back.pth", to=layout)
     assert same(torch.load(tmp_path / "back.pth", weights_only=True), tensors)
     assert not report.left
@@ -227,7 +227,7 @@ def test_an_unknown_layout_says_what_it_resembles_most(tmp_path):
         convert(tmp_path / "w.pth", tmp_path / "m.safetensors")
     torch.save(published.deeplab("clan"), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"not the layout advent; .*most: clan \(100%"):
-        convert(tmp_path / "w.pth", tmp_path / "m.safetensors", "advent")
+        convert(tmp_path / "w.pth", tmp_path / "m.safetensors", layout="advent")
 
 
 def test_a_network_below_a_name_of_its_own_is_recognised(tmp_path):

@@ -98,17 +98,17 @@ def bench(
     """
     from clan.core.errors import ConfigError
     from clan.demo import draw_town
-    from clan.studies.bench.run import Request
-    from clan.studies.bench.run import bench as run_bench
+    from clan.studies.bench.api import bench as run_bench
+    from clan.studies.bench.run import SEEDS
 
     listed = _split(seeds)
     if wrong := [text for text in listed if not text.lstrip("-").isdecimal()]:
         raise ConfigError(f"--seeds {', '.join(wrong)}: expected whole numbers, such as 0,1,2")
-    request = Request(
-        task=task,
-        systems=tuple(_split(systems)),
-        seeds=tuple(int(text) for text in listed) if listed else Request.seeds,
-        overrides=tuple(overrides or ()),
+    run_bench(
+        task,
+        systems=_split(systems),
+        seeds=[int(text) for text in listed] or SEEDS,
+        overrides=overrides or (),
         out=out,
         jobs=jobs,
         baseline=baseline,
@@ -119,8 +119,9 @@ def bench(
         page=page,
         notes=notes,
         records=records,
+        console=Console(),
+        make_data=draw_town,
     )
-    run_bench(request, Console(), make_data=draw_town)
 
 
 def _split(values: list[str] | None) -> list[str]:

@@ -31,11 +31,9 @@ def predict(
     Examples: `clan predict runs/clan/seed0 photos/ --out predictions`,
     `clan predict model.safetensors leftImg8bit/test --out submission --format cityscapes`
     """
-    from clan.prediction.predictor import load, predict_files
+    from clan.prediction.predictor import predict as predict_images
 
-    written = predict_files(
-        load(model, device=device), images, out, overwrite=overwrite, style=style
-    )
+    written = predict_images(model, images, out, overwrite=overwrite, device=device, style=style)
     tell(f"{len(written)} images segmented into {out}")
 
 
@@ -65,5 +63,5 @@ def convert(
     """
     from clan.weights.convert import convert as convert_weights
 
-    report = convert_weights(file, out, layout, to, classes, partial)
+    report = convert_weights(file, out, layout=layout, to=to, classes=classes, partial=partial)
     Console().print("\n".join(report.lines(every)), markup=False, highlight=False, soft_wrap=True)

@@ -201,7 +201,7 @@ def report(
 
     Example: `clan report runs/*/seed0 --out report.html`
     """
-    from clan.reporting import write_report
+    from clan.reporting import report as write_report
 
     written = write_report(
         runs,

@@ -98,7 +98,8 @@ def train(
     each through torchrun, with `training.nodes` set.
     """
     from clan.config.tree import load_config
-    from clan.training.loop import train as run_training
+    from clan.training.display import Bar
+    from clan.training.train import train as run_training
 
     config = load_config(preset, overrides or [])
     if dry_run:
@@ -107,7 +108,8 @@ def train(
 
         print_dry_run(try_updates(config), config, Console())
         return
-    run = run_training(config, out or Path("runs") / config.name / f"seed{config.seed}")
+    folder = out or Path("runs") / config.name / f"seed{config.seed}"
+    run = run_training(config, folder, display=Bar())
     tell(f"run: {run.path}")
     tell(f"next: clan predict {run.path} IMAGES... --out DIR")
 
@@ -128,12 +130,10 @@ def resume(
 
     `clan resume runs/clan/seed0 training.devices=4`
     """
-    from clan.config.tree import load_written
-    from clan.runs.folder import RunFolder
-    from clan.training.loop import train as run_training
+    from clan.training.display import Bar
+    from clan.training.train import resume as go_on
 
-    config = load_written(RunFolder.open(run).config_file, overrides or [])
-    finished = run_training(config, run, resume=True)
+    finished = go_on(run, overrides or [], display=Bar())
     tell(f"run: {finished.path}")
 
 
@@ -174,5 +174,5 @@ def sweep(
     """
     from clan.studies.sweep.study import sweep as run_sweep
 
-    study = run_sweep(preset, grid, out, jobs=jobs)
+    study = run_sweep(preset, grid, out, jobs=jobs, console=Console(stderr=True))
     typer.echo(f"study: {study.root}")

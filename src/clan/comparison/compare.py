@@ -44,11 +44,19 @@ def compare(
             ``synthia`` (Table 2). The printed rows keep their own gains. With it, ``runs`` may be
             empty.
 
+    Returns:
+        The table; `clan.comparison.render` writes it as Markdown, LaTeX, CSV or on a terminal.
+
     Raises:
         RunError: no run, none with an evaluation, a path that does not exist, runs that were not
             scored alike, the same name and seed twice, seeds of one system that differ in more than
             the seed, or runs that lack classes of the paper's table.
         ConfigError: an unknown subset or table, or both a subset and a table.
+
+    Example:
+        from clan.comparison.render import to_markdown
+
+        print(to_markdown(clan.compare(["runs/source_only", "runs/clan"])))
     """
     table = None if paper is None else published_table(paper)
     if table is not None and subset is not None:

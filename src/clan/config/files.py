@@ -14,7 +14,11 @@ from clan.core.errors import ConfigError, nearest
 
 
 def preset_names() -> list[str]:
-    """Return the names of all presets in the package, such as ``town/clan``."""
+    """Return the names of all presets in the package, such as ``town/clan``.
+
+    Example:
+        [name for name in clan.preset_names() if name.startswith("gta5")]
+    """
     root = presets_folder()
     found = (p.relative_to(root).with_suffix("") for p in root.rglob("*.yaml"))
     # parts of presets, and folders of them, begin with an underscore

@@ -24,6 +24,7 @@ from clan.config.renamed import renew
 from clan.core.errors import ConfigError
 from clan.core.options import Options
 from clan.data.datasets import BUILTIN_DATASETS
+from clan.data.python import PYTHON
 from clan.data.views import ViewOptions
 from clan.methods import MethodOptions, find_method, method_names
 from clan.models.encoders.table import encoder_spec
@@ -68,7 +69,8 @@ class DomainOptions(Options):
     """Where the images of a domain come from."""
 
     dataset: str
-    """A built-in data set (gta5, synthia, cityscapes), a description (.yaml), or a folder."""
+    """A built-in data set (gta5, synthia, cityscapes), a description (.yaml), or a folder; python
+    for a data set that is passed to clan.train, which also needs data.classes."""
     root: str | None = None
     """The data set's folder, relative to data.root; a description may name its own instead."""
     split: str = "train"
@@ -223,9 +225,19 @@ class Config(Options):
 def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Load a preset by name, or a configuration file, with ``key=value`` changes.
 
+    Args:
+        preset: a name from `preset_names`, or the path of a ``.yaml`` file.
+        overrides: changes, such as ``training.steps=500``; values are YAML.
+
+    Returns:
+        The whole run, checked.
+
     Raises:
         ConfigError: unknown preset, key or value (naming the nearest valid one), or a value out
             of range.
+
+    Example:
+        config = clan.load_config("town/clan", ["data.root=data/town", "seed=1"])
     """
     return _checked(read_tree(find(str(preset))), preset, overrides)
 
@@ -276,6 +288,8 @@ def anchored(config: Config) -> Config:
 
 
 def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:
+    if domain.dataset == PYTHON:
+        return domain
     root = domain.root
     if root is not None:
         root = _absolute(root) if base is None else str(Path(root).expanduser())

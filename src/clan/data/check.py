@@ -19,6 +19,7 @@ from clan.core.errors import DataError
 from clan.data import images
 from clan.data.datasets import Dataset, Item
 from clan.data.loading import Loader
+from clan.data.python import PythonDataset
 
 _SHOWN = 50  # problems in the rendered report; `CheckReport.problems` has all
 
@@ -97,6 +98,8 @@ class _Findings(TorchDataset[_Finding]):
         self.dataset = dataset
 
     def __getitem__(self, index: int) -> _Finding:
+        if isinstance(self.dataset, PythonDataset):
+            return _entry(self.dataset, index)
         item = self.dataset.items[index]
         problems: list[str] = []
         size = label_size = counts = None
@@ -117,12 +120,27 @@ class _Findings(TorchDataset[_Finding]):
     def _label(self, path: Path, problems: list[str]) -> tuple[tuple[int, int], NDArray[np.int64]]:
         raw = images.read_label(path, self.dataset.encoding)
         label, outside = self.dataset.label_map.lookup(raw)
-        values = np.bincount(label.ravel(), minlength=256)
+        counts = _counts(label, len(self.dataset.classes))
         if outside:
             problems.append(f"{path}: {self.dataset.label_map.describe(outside)}")
-            values[-1] -= sum(outside.values())
-        counts = np.append(values[: len(self.dataset.classes)], values[-1])
+            counts[-1] -= sum(outside.values())
         return (label.shape[0], label.shape[1]), counts
+
+
+def _entry(dataset: PythonDataset, index: int) -> _Finding:
+    """Look at an entry of a data set from Python; its first fault hides its others."""
+    try:
+        image, label = dataset.read(index)
+    except DataError as error:
+        return _Finding([str(error)], None, None)
+    counts = None if label is None else _counts(label, len(dataset.classes))
+    return _Finding([], (image.shape[0], image.shape[1]), counts)
+
+
+def _counts(label: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """Count a label's pixels of each class and, last, of ignore."""
+    values = np.bincount(label.ravel(), minlength=256)
+    return np.append(values[:classes], values[-1])
 
 
 def _size_problem(item: Item, size: tuple[int, int], label_size: tuple[int, int]) -> str:

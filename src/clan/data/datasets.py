@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from clan.core.errors import DataError, nearest
 from clan.data import images, listing
 from clan.data.classes import IGNORE, NO_CLASSES, ClassSet, class_set
-from clan.data.description import Description, read_description
 from clan.data.containers import turn
+from clan.data.description import Description, read_description
 from clan.data.encodings import Encoding
 from clan.data.label_maps import LabelMap
 from clan.data.splits import list_split
@@ -72,6 +72,10 @@ class Dataset:
     def labelled(self) -> bool:
         """Whether every item has a label file (all items have one, or none)."""
         return bool(self.items) and self.items[0].label is not None
+
+    def image_size(self, i: int) -> tuple[int, int]:
+        """Return the size (H, W) of image ``i`` as it is stored; DataError if it is no image."""
+        return images.image_size(self.items[i].image)
 
     def read_image(self, i: int) -> NDArray[np.uint8]:
         """Return image ``i``, (H, W, 3) uint8 RGB; DataError if it cannot be read whole."""
@@ -208,10 +212,17 @@ def open_dataset(
             have theirs: refuse, or leave them out and name them in `Dataset.unpaired`.
         absent: classes that the split is known to lack, beside those that its description names.
 
+    Returns:
+        The split; ``read(i)`` gives image (H, W, 3) and label (H, W), both uint8.
+
     Raises:
         DataError: unknown data set or split, a malformed description, a single class, missing or
             empty folders, images without labels or labels without images, another class set than expected. A
             split without any label file is no error: it is not `Dataset.labelled`.
+
+    Example:
+        data = clan.open_dataset("gta5", root="data/gta5")
+        image, label = data.read(0)
     """
     if dataset in BUILTIN_DATASETS:
         if root is None:

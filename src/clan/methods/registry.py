@@ -28,10 +28,16 @@ M = TypeVar("M", bound=type[Method])
 
 
 def register_method(cls: M) -> M:
-    """Add a method to the table, from any module; returns it, so that it serves as a decorator.
+    """Add a method to the table, from any module; it serves as a decorator.
 
     The method's name is the default of ``name`` in its ``Options``. Configurations with
     ``method.name`` of that name are then checked against these options.
+
+    Args:
+        cls: a subclass of `Method` with ``Options`` of its own.
+
+    Returns:
+        The class.
 
     Raises:
         ConfigError: not a subclass of `Method`, no ``Options`` of its own, no name, or a name that

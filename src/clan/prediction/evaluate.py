@@ -24,10 +24,10 @@ def evaluate(
     dataset: str | None = None,
     root: str | Path | None = None,
     split: str | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     device: str = "auto",
     protocol: Protocol | None = None,
-    submit: Path | None = None,
+    submit: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Score a finished run or a model file.
@@ -51,6 +51,10 @@ def evaluate(
 
     Raises:
         ClanError: no such model, run, data set or device; see `score`.
+
+    Example:
+        found = clan.evaluate("runs/clan", dataset="mydata.yaml", split="test")
+        print(found.scores.miou())  # 0..1
     """
     segmenter = load_segmenter(model).to(pick_device(device))
     path = Path(model)
@@ -59,7 +63,7 @@ def evaluate(
     protocol = protocol or choose_protocol(protocol_name(model))
     if protocol.size is None:
         protocol = protocol.model_copy(update={"size": segmenter.evaluation_size})
-    submission = None if submit is None else _submission(submit, data, segmenter)
+    submission = None if submit is None else _submission(Path(submit), data, segmenter)
     workers = config.data.workers if config else 0
     if submission is not None and not data.labelled and out is None:
         scores = predict_only(segmenter, data, protocol, submission, workers, progress)
@@ -84,7 +88,7 @@ def evaluate(
         ensemble=segmenter.options.ensemble,
     )
     if out is not None:
-        write_evaluation(out, evaluation)
+        write_evaluation(Path(out), evaluation)
     return evaluation
 
 

@@ -39,9 +39,16 @@ def load(path: str | Path, device: str = "auto") -> Predictor:
         path: ``model.safetensors``, or the folder of a finished run.
         device: where the network runs; ``auto`` takes a GPU where there is one.
 
+    Returns:
+        A predictor: ``predict`` gives class indices, ``probabilities`` the ensemble's softmax.
+
     Raises:
         WeightsError: no model there, or not one of ours.
         ConfigError: an unknown device, or ``cuda`` without one.
+
+    Example:
+        model = clan.load("runs/clan")
+        label = model.predict("photo.jpg")  # uint8 (H, W), indices into model.classes
     """
     return Predictor(load_segmenter(path), device)
 
@@ -95,6 +102,53 @@ class _Job:
     label: Path
     overlay: Path | None
     """None: the label alone, as official Cityscapes ids."""
+
+
+def predict(
+    model: str | Path,
+    images: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    device: str = "auto",
+    alpha: float = 0.5,
+    style: str = "overlay",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Segment images into a folder: for each a label PNG and a picture of it.
+
+    Args:
+        model: a run folder or a ``model.safetensors``.
+        images: a file, a folder or a glob pattern, or several of them.
+        out: the folder for the results.
+        overwrite: write into a folder that holds something already.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        alpha: weight of the colours over the image, 0..1.
+        style: ``overlay``: palette labels and overlays; ``cityscapes``: PNGs of official label
+            ids, as the Cityscapes server takes them.
+        progress: called after each image with (done, total).
+
+    Returns:
+        The labels written, in the order of the images.
+
+    Raises:
+        WeightsError: no model there, or not one of ours.
+        DataError, RunError, ConfigError: as `clan.prediction.predictor.predict_files`.
+
+    Example:
+        clan.predict("runs/clan", "photos", "predictions")
+        label = clan.load("runs/clan").predict("photo.jpg")  # one image, nothing written
+    """
+    asked = [images] if isinstance(images, str | Path) else images
+    return predict_files(
+        load(model, device),
+        asked,
+        Path(out),
+        overwrite=overwrite,
+        alpha=alpha,
+        style=style,
+        progress=progress,
+    )
 
 
 def predict_files(

@@ -17,9 +17,9 @@ from clan.reporting.panels import Scene, make_scenes
 IMAGES = 8
 
 
-def write_report(
+def report(
     runs: Sequence[str | Path],
-    out: Path,
+    out: str | Path = "report.html",
     *,
     images: int = IMAGES,
     baseline: str = "source_only",
@@ -30,7 +30,7 @@ def write_report(
     overwrite: bool = False,
     console: Console | None = None,
 ) -> Path:
-    """Write a page on runs, whole or not at all.
+    """Show runs on one self-contained HTML page, written whole or not at all.
 
     What a run does not have, such as scores or a model, is left out, and the page says so.
 
@@ -44,7 +44,7 @@ def write_report(
         root: in place of the runs' ``data.root``, for data that have moved.
         device: where networks run; ``auto`` takes a GPU where there is one.
         overwrite: replace a file that is there.
-        console: shows progress where it is a terminal.
+        console: shows progress where it is a terminal; None shows nothing.
 
     Returns:
         ``out``.
@@ -54,7 +54,11 @@ def write_report(
             cannot be written.
         ConfigError: an unknown subset or device.
         WeightsError: a model that cannot be read.
+
+    Example:
+        clan.report(["runs/source_only", "runs/clan"], "report.html", images=4)
     """
+    out = Path(out)
     if out.is_dir():
         raise RunError(f"{out} is a folder; expected a file for the report, such as report.html")
     if out.exists() and not overwrite:

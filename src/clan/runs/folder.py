@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from clan.config.tree import Config, dump_config, load_written
-from clan.core.errors import RunError
+from clan.core.errors import ClanError, RunError
 from clan.core.files import append_line, make_folder, write_whole
+from clan.data.python import PYTHON
 from clan.runs.checkpoint import newest_checkpoint
 
 TAIL = 1 << 14
@@ -101,8 +102,18 @@ class RunFolder:
 
     @property
     def resume_command(self) -> str:
-        """Return the command that goes on with the run."""
+        """Return the command that goes on with the run; in Python where its data are from there."""
+        given = [f"{name}=..." for name in ("source", "target", "validation") if self._given(name)]
+        if given:
+            return f"clan.resume({str(self.path)!r}, {', '.join(given)})"
         return f"clan resume {shlex.quote(str(self.path))}"
+
+    def _given(self, name: str) -> bool:
+        """Tell whether a domain's data were passed from Python; False of a broken file."""
+        with suppress(ClanError):
+            domain = getattr(self.config.data, name) if self.config_file.is_file() else None
+            return domain is not None and domain.dataset == PYTHON
+        return False
 
     @property
     def config(self) -> Config:

@@ -54,10 +54,18 @@ def score(
         submission: also write each prediction there, for the Cityscapes server.
         progress: called after each image with (done, total) of this process.
 
+    Returns:
+        The confusion matrix, and what is computed from it.
+
     Raises:
         DataError: no image, no labels, or labels outside the class set.
         RunError: the segmenter has other classes, or its logits are not finite.
         ConfigError: a size beside a protocol.
+
+    Example:
+        model = clan.load("runs/clan")
+        data = clan.open_dataset("mydata.yaml", split="val")
+        print(clan.score(model.segmenter, data, size=(512, 1024)).miou())  # 0..1
     """
     if protocol is not None and (size is not None or align_corners):
         raise ConfigError("a protocol has its own size and align_corners; give one or the other")

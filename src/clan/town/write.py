@@ -99,7 +99,7 @@ _PARTS = {
 
 
 def make_town(
-    out: Path,
+    out: str | Path,
     *,
     source: int = 400,
     target: int = 400,
@@ -109,15 +109,30 @@ def make_town(
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """Draw a town and return its folder.
+    """Draw the built-in data set: game-like street scenes and camera-like ones, with labels.
 
-    `out/source` has GTA5's layout: `source` images and palette labels. `out/target` has
-    Cityscapes' layout: `target` images and labels for train and `val` for val. Every frame is a
-    pure function of the seed, its split and its number, whatever the number of `workers`
-    (processes; default: one for each CPU). `size` is (H, W). `progress` is called with the number
-    of images drawn since its last call. A town drawn from the same numbers is not drawn again.
+    ``out/source`` has GTA5's layout, ``out/target`` Cityscapes' (train and val). Every frame is a
+    function of the seed, its split and its number, whatever the number of workers. A town drawn
+    from the same numbers is not drawn again.
 
-    Raises DataError if `out` holds anything else, or for sizes and counts out of range.
+    Args:
+        out: the folder.
+        source: images of the source.
+        target: training images of the target.
+        val: validation images of the target.
+        size: (H, W) of the images.
+        seed: another seed draws another town.
+        workers: processes; None for one per core.
+        progress: called with the number of images drawn since its last call.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: ``out`` holds anything else, or sizes and counts are out of range.
+
+    Example:
+        data = clan.make_town("data/town", source=40, target=40, val=10)
     """
     out = Path(out)
     recipe = Recipe(VERSION, seed, *size, source, target, val)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from clan.config.tree import Config, DomainOptions, is_configuration, load_config
+from clan.config.tree import Config, is_configuration, load_config
 from clan.core.errors import DataError
 from clan.data.check import CheckReport, check_dataset
 from clan.data.classes import class_set
 from clan.data.datasets import Dataset, open_dataset
 from clan.data.description import read_description
-from clan.training.domains import open_domain
+from clan.data.python import MapStyle
+from clan.training.domains import open_one
 
 Watch = Callable[[str, int, int], None]
 """Called with (what is read, images done, images in all)."""
@@ -65,6 +66,9 @@ def check(
     data: str | Path | Config,
     overrides: Sequence[str] = (),
     *,
+    source: MapStyle | None = None,
+    target: MapStyle | None = None,
+    validation: MapStyle | None = None,
     workers: int = 0,
     progress: Watch | None = None,
 ) -> Checks:
@@ -77,6 +81,9 @@ def check(
         data: a configuration (loaded, a file, or a preset's name), or a data set: the file of its
             description, all splits of which are read, or a folder of images.
         overrides: ``key=value`` changes to a preset or configuration file.
+        source: a data set from Python in place of the configuration's, as `clan.train` takes it.
+        target: likewise.
+        validation: likewise.
         workers: processes that read; 0 for one per core.
         progress: called after each image with (what is read, done, total).
 
@@ -91,11 +98,10 @@ def check(
         assert found.ok, found.problems
     """
     workers = workers or os.cpu_count() or 1
-    return Checks(
-        tuple(
-            _checked(title, opened, workers, progress) for title, opened in _splits(data, overrides)
-        )
-    )
+    named = {"source": source, "target": target, "validation": validation}
+    given = {name: entries for name, entries in named.items() if entries is not None}
+    splits = _splits(data, overrides, given)
+    return Checks(tuple(_checked(title, opened, workers, progress) for title, opened in splits))
 
 
 def _checked(
@@ -114,11 +120,11 @@ def _tell(progress: Watch, title: str, total: int, done: int) -> None:
 
 
 def _splits(
-    data: str | Path | Config, overrides: Sequence[str]
+    data: str | Path | Config, overrides: Sequence[str], given: Mapping[str, MapStyle]
 ) -> Iterator[tuple[str, Callable[[], Dataset]]]:
     """Yield (title, how to open it) of each split that has to be read."""
     if isinstance(data, Config):
-        yield from _domains(data)
+        yield from _domains(data, given)
     elif Path(data).is_dir():
         yield str(data), partial(open_dataset, str(data), labels=False)
     elif Path(data).suffix in (".yaml", ".yml") and not is_configuration(Path(data)):
@@ -126,14 +132,14 @@ def _splits(
             opened = partial(open_dataset, str(data), split=split, unpaired="report")
             yield f"{data}, split {split}", opened
     else:
-        yield from _domains(load_config(data, overrides))
+        yield from _domains(load_config(data, overrides), given)
 
 
-def _domains(config: Config) -> Iterator[tuple[str, Callable[[], Dataset]]]:
+def _domains(
+    config: Config, given: Mapping[str, MapStyle]
+) -> Iterator[tuple[str, Callable[[], Dataset]]]:
     data = config.data
     classes = class_set(data.classes) if data.classes else None
     for name in ("source", "target", "validation"):
-        domain: DomainOptions | None = getattr(data, name)
-        if domain is not None:
-            labels = name != "target"
-            yield name, partial(open_domain, domain, data, classes, labels, unpaired="report")
+        if name in given or getattr(data, name) is not None:
+            yield name, partial(open_one, name, data, classes, given, unpaired="report")

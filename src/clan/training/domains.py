@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from clan.config.files import is_description
-from clan.config.tree import DataOptions, DomainOptions
+from clan.config.tree import Config, DataOptions, DomainOptions
 from clan.core.errors import ConfigError, DataError
 from clan.data.classes import ClassSet, class_set
 from clan.data.datasets import Dataset, Unpaired, open_dataset
+from clan.data.python import PYTHON, MapStyle, PythonDataset, facts, open_python
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,30 @@ class Domains:
         """Return the class set that all of them share."""
         return self.source.classes
 
+    def given(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of the domains that came from Python, by name."""
+        named = {"source": self.source, "target": self.target, "validation": self.validation}
+        return {name: facts(data) for name, data in named.items() if _from_python(data)}
 
-def open_domains(options: DataOptions) -> Domains:
+
+def _from_python(data: Dataset | None) -> TypeGuard[PythonDataset]:
+    return isinstance(data, PythonDataset)
+
+
+def open_domains(options: DataOptions, given: Mapping[str, MapStyle] | None = None) -> Domains:
     """List the files of every domain.
 
+    Args:
+        options: where they are.
+        given: data sets from Python, by domain; the options call these ``python``.
+
     Raises:
-        DataError: a folder, file or description that is not as said.
+        ConfigError: a source from Python without ``data.classes``.
+        DataError: a folder, file, description or data set that is not as said.
     """
+    given = given or {}
     classes = class_set(options.classes) if options.classes else None
-    source = open_domain(options.source, options, classes)
+    source = open_one("source", options, classes, given)
     if not source.labelled:
         raise DataError(
             f"the source {options.source.dataset} (split {options.source.split}) has no labels"
@@ -43,9 +60,9 @@ def open_domains(options: DataOptions) -> Domains:
         )
     target = validation = None
     if options.target:
-        target = open_domain(options.target, options, source.classes, labels=False)
+        target = open_one("target", options, source.classes, given)
     if options.validation:
-        validation = open_domain(options.validation, options, source.classes)
+        validation = open_one("validation", options, source.classes, given)
         if not validation.labelled:
             raise DataError(
                 f"data.validation {options.validation.dataset} (split {options.validation.split}) "
@@ -53,6 +70,43 @@ def open_domains(options: DataOptions) -> Domains:
                 "(data.validation=null)"
             )
     return Domains(source, target, validation)
+
+
+def open_one(
+    name: str,
+    options: DataOptions,
+    classes: ClassSet | None,
+    given: Mapping[str, MapStyle],
+    unpaired: Unpaired = "refuse",
+) -> Dataset:
+    """Open the source, target or validation: from Python if it is given, else from files."""
+    labels = name != "target"
+    if name not in given:
+        return open_domain(getattr(options, name), options, classes, labels, unpaired)
+    if classes is None:
+        raise ConfigError(
+            f"a {name} from Python does not tell its classes: set data.classes, a built-in name "
+            "(such as cityscapes) or a file (.yaml)"
+        )
+    return open_python(given[name], name, classes, labels)
+
+
+def take_given(
+    config: Config, domains: Mapping[str, MapStyle | None]
+) -> tuple[Config, dict[str, MapStyle]]:
+    """Let data sets from Python take the place of those that a configuration names.
+
+    Args:
+        config: of a run.
+        domains: the data sets by domain, None where the configuration's stays.
+
+    Returns:
+        The configuration, in which each of them is called ``python``; and those that there are.
+    """
+    given = {name: data for name, data in domains.items() if data is not None}
+    stand_in = DomainOptions(dataset=PYTHON)
+    data = config.data.model_copy(update=dict.fromkeys(given, stand_in))
+    return config.model_copy(update={"data": data}), given
 
 
 def check_alike(data: Mapping[str, DataOptions], what: str) -> None:
@@ -92,7 +146,16 @@ def open_domain(
 
     Its root starts from ``options.root``, which itself is the root of a built-in layout or a
     folder of images that names none; a description without one lies where it says.
+
+    Raises:
+        DataError: it is not as said, or stands for a data set from Python.
     """
+    if domain.dataset == PYTHON:
+        raise DataError(
+            f"`dataset: {PYTHON}` stands for a data set that is passed to clan.train or "
+            "clan.resume (source=, target=, validation=), and none was passed. To read files, "
+            f"name a description (.yaml) or a folder (./{PYTHON} for a folder of that name)"
+        )
     root: Path | None = None
     if domain.root is not None:
         root = Path(options.root or ".").expanduser() / Path(domain.root).expanduser()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from clan.config.tree import Config, anchored
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.data.loading import Batch
 from clan.data.views import random_generator
@@ -26,14 +25,13 @@ from clan.scoring.inference import evaluating
 from clan.scoring.metrics import Scores
 from clan.scoring.protocol import choose_protocol
 from clan.scoring.score import score
-from clan.training.display import Bar, Display, Silent
-from clan.training.domains import Domains, open_domains
-from clan.training.processes import launch, on_rank_zero, refuse_uneven
+from clan.training.display import Display
+from clan.training.domains import Domains
+from clan.training.processes import on_rank_zero
 from clan.training.resuming import (
-    is_finished,
-    prepare_folder,
     read_checkpoint,
     refuse_other_classes,
+    refuse_other_data,
 )
 from clan.training.stages import RunDomains, StageBatches, warn_untrained_labeller
 from clan.training.stopping import StopRequest
@@ -47,47 +45,6 @@ class Interrupted(RunError):
     """The user or the system asked the training to stop; it can be resumed."""
 
 
-def train(
-    config: Config, out: str | Path, *, resume: bool = False, display: Display | None = None
-) -> RunFolder:
-    """Train one system and leave a complete run folder.
-
-    Args:
-        config: the whole run; relative paths start from the working folder.
-        out: its folder; must not hold anything yet, unless ``resume``.
-        resume: go on from the newest checkpoint in ``out``; a finished run is left as it is.
-        display: shows progress; a bar on standard error by default.
-
-    Returns:
-        The run's folder, with model, scores (where data.validation is given) and curves.
-
-    Raises:
-        ClanError: anything the user can mend: data, weights, folder, numbers that broke.
-        Interrupted: after Ctrl-C or SIGTERM, with a checkpoint written; after a second one,
-            without.
-    """
-    config, run, shown = anchored(config), RunFolder(out), display or Bar()
-    # before processes start or files are written: what is wrong is said once and leaves no trace
-    if not resume:
-        run.refuse_existing()
-    elif is_finished(RunFolder.open(out), config):
-        shown.message(f"{run.path} is finished already ({config.training.steps} steps)")
-        return run
-    try:
-        domains = open_domains(config.data)
-        fabric = launch(config.training)
-        refuse_uneven(config, fabric.world_size)
-        shown = shown if fabric.is_global_zero else Silent()
-        with shown:
-            trainer = Trainer(fabric, config, run, domains, shown)
-            on_rank_zero(fabric, lambda: prepare_folder(run, config, resume))
-            trainer.fit()
-    except KeyboardInterrupt:
-        go_on = f" Go on with: {run.resume_command}" if run.config_file.is_file() else ""
-        raise Interrupted(f"stopped at once, without a checkpoint.{go_on}") from None
-    return run
-
-
 class Trainer:
     """One training: method, data, and what is written when."""
 
@@ -95,7 +52,7 @@ class Trainer:
         self, fabric: Fabric, config: Config, run: RunFolder, domains: Domains, display: Display
     ) -> None:
         self.fabric, self.config, self.run, self.display = fabric, config, run, display
-        self.domains = domains
+        self.domains, self.given = domains, domains.given()
         self.batches = StageBatches(config, domains, fabric)
         content = read_checkpoint(run, fabric, display)
         torch.manual_seed(config.seed)
@@ -305,6 +262,7 @@ class Trainer:
             "waiting": waiting,
             "config": self.config.model_dump(mode="json"),
             "classes": self.domains.classes.to_dict(),
+            "given": self.given,
             "versions": versions(),
         }
         path = checkpoint_path(self.run.checkpoints, self.step)
@@ -313,6 +271,7 @@ class Trainer:
 
     def _restore(self, content: dict[str, Any]) -> None:
         refuse_other_classes(self.run, content, self.domains.classes.names)
+        refuse_other_data(self.run, content, self.given)
         try:
             self.method.load_state_dict(content["method"])
             for name, optimizer in self.method.optimizers.items():

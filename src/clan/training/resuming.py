@@ -86,6 +86,33 @@ def read_checkpoint(run: RunFolder, fabric: Fabric, display: Display) -> dict[st
     return found
 
 
+def refuse_other_data(
+    run: RunFolder, content: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """See that data sets from Python are still those that a checkpoint was trained on.
+
+    Args:
+        run: that is resumed.
+        content: of its checkpoint.
+        given: what is known of the data sets now, as `Domains.given`.
+
+    Raises:
+        RunError: one has another length, or images of another size.
+    """
+    for name, now in given.items():
+        then = content.get("given", {}).get(name)
+        if then is not None and then != now:
+            raise RunError(
+                f"{run.path} was trained on a {name} of {_said(then)}; the one passed now has "
+                f"{_said(now)}. Pass the same data set to resume the run"
+            )
+
+
+def _said(facts: Mapping[str, Any]) -> str:
+    (first, last) = (f"{height}x{width}" for height, width in facts["sizes"])
+    return f"{facts['images']} images, the first {first} (height x width), the last {last}"
+
+
 def refuse_other_classes(run: RunFolder, content: Mapping[str, Any], names: Sequence[str]) -> None:
     """See that a checkpoint is of the classes that the data have.
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from clan.config.tree import Config
 from clan.data.datasets import Dataset, Item
-from clan.data.images import image_size, write_label
+from clan.data.images import write_label
 from clan.data.label_maps import LabelMap
 from clan.data.loading import Batch, class_counts, evaluation_loader, training_loader
 from clan.data.sampling import ClassDraw
@@ -57,7 +57,8 @@ class RunDomains:
         self._domains, self._size, self._fabric = domains, size, fabric
         self._workers, self._watch = workers, watch
         self.folder = folder
-        self._target = {item.name: item for item in self._unlabelled().items}
+        items = self._unlabelled().items
+        self._target = {item.name: index for index, item in enumerate(items)}
 
     @property
     def target_images(self) -> int:
@@ -87,8 +88,8 @@ class RunDomains:
         Raises:
             DataError: it cannot be written.
         """
-        item = self._target[name]
-        stored = resize_label(label.cpu().numpy(), image_size(item.image))
+        size = self._unlabelled().image_size(self._target[name])
+        stored = resize_label(label.cpu().numpy(), size)
         path = label_path(self.folder, name)
         write_label(path, stored, self._unlabelled().classes.palette())
 

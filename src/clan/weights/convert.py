@@ -19,6 +19,7 @@ from clan.weights.tensor_files import read_tensors
 def convert(
     path: str | Path,
     out: str | Path,
+    *,
     layout: str = "auto",
     to: str | None = None,
     classes: str | None = None,
@@ -38,9 +39,16 @@ def convert(
         classes: class set (built-in name or file) of the classifiers; Cityscapes if they have 19.
         partial: write a network although tensors are missing or have other shapes.
 
+    Returns:
+        What became of each tensor; ``report.lines()`` says it in text.
+
     Raises:
         WeightsError: a file that is missing, cannot be read, has an unknown or ambiguous layout,
             lacks tensors, or holds a network that ``to`` cannot express.
+
+    Example:
+        clan.convert("GTA5_100000.pth", "model.safetensors")
+        labels = clan.load("model.safetensors").predict("photo.jpg")
     """
     path, out = Path(path), Path(out)
     if not out.parent.is_dir():

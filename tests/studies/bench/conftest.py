@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from clan.studies.bench.run import Request, bench
+from clan.studies.bench.run import Request, run_request
 from clan.studies.bench.table import BenchTable
 from tests.systems import SETTINGS, Fork, write_street
 
@@ -40,7 +40,7 @@ def request(street: Path, out: Path, *settings: str, **changes: Any) -> Request:
 
 def run(asked: Request, start: Any = Fork) -> tuple[BenchTable, str]:
     console = Console(file=io.StringIO(), width=250)
-    return bench(asked, console, start), console.file.getvalue()  # type: ignore[attr-defined]
+    return run_request(asked, console, start), console.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

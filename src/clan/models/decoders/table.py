@@ -19,6 +19,10 @@ def register_decoder(name: str, spec: DecoderSpec) -> None:
     Call it before a configuration or a model file that names the decoder is read; in every
     process that reads one.
 
+    Args:
+        name: what configurations call it.
+        spec: how it is built.
+
     Raises:
         ConfigError: the name is taken or empty; ``spec`` is something else.
     """

@@ -19,7 +19,6 @@ from typing import Any
 from clan.config.tree import Config, load_config
 from clan.core.errors import RunError
 from clan.core.files import write_whole
-from clan.data.images import image_size
 from clan.methods import METHODS
 from clan.runs.folder import RunFolder
 from clan.studies.bench.task import System
@@ -211,7 +210,7 @@ def _sizes(config: Config) -> list[str]:
     if not open_ended:
         return []
     domains = open_domains(config.data)
-    sizes = {name: image_size(getattr(domains, name).items[0].image) for name in open_ended}
+    sizes = {name: getattr(domains, name).image_size(0) for name in open_ended}
     return [f"data.{name}_view.size=[{h},{w}]" for name, (h, w) in sizes.items()]
 
 

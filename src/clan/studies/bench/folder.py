@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clan.config.tree import Config, anchored, flat
+from clan.config.tree import Config, flat
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
 from clan.scoring.evaluation_file import FILE as SCORES
 from clan.studies.bench.task import System
 from clan.studies.jobs import Job
+from clan.studies.launch import refuse_other_run
 from clan.training.resuming import FREE_TO_CHANGE, changes
 
 NO_MATTER = (*FREE_TO_CHANGE, "training.log_every")
@@ -98,12 +99,7 @@ class BenchFolder:
                     run.refuse_existing()
                     continue
                 wanted = system.config.model_copy(update={"seed": seed})
-                if differing := run_changes(anchored(run.config), wanted):
-                    raise RunError(
-                        f"{run.path} was trained with another configuration: "
-                        f"{'; '.join(differing)}. Give another folder (--out), change the "
-                        "configuration back, or delete the run."
-                    )
+                refuse_other_run(run, wanted, run_changes)
                 if run.finished and not run.evaluation_file.is_file():
                     raise RunError(
                         f"{run.path} is finished and has no {SCORES}: it was trained without "

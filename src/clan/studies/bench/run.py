@@ -23,8 +23,8 @@ from clan.studies.bench.page import Section, write_section
 from clan.studies.bench.records import Records, use_records
 from clan.studies.bench.table import BenchTable, bench_table
 from clan.studies.bench.task import BASELINE, ORACLE, System, Task, open_task
-from clan.studies.job_display import JobBars
-from clan.studies.jobs import Job, Start, choose_gpus, choose_parallel, run_jobs, start_process
+from clan.studies.jobs import Job, Start, choose_parallel, start_process
+from clan.studies.launch import failure, launch
 from clan.training.domains import check_alike
 from clan.training.loop import Interrupted
 
@@ -129,12 +129,17 @@ class Bench:
                 self.make_data(self.task, self.systems, self.console)
             data = {system.name: system.config.data for system in self.systems}
             check_alike(data, "the systems of a comparison")
-        gpus = choose_gpus([system.config for system in self.systems])
-        parallel = choose_parallel(self.request.jobs, gpus)
-        with JobBars(self.console, self._name, self._ended) as display:
-            failures = run_jobs(jobs, parallel, display, gpus=gpus, start=start)
-        for failure in failures:
-            self.tell(f"failed: {failure}\n  log: {failure.job.log}")
+        failures = launch(
+            jobs,
+            [system.config for system in self.systems],
+            self.console,
+            parallel=self.request.jobs,
+            name=self._name,
+            ended=self._ended,
+            start=start,
+        )
+        for failed in failures:
+            self.tell(f"failed: {failed}\n  log: {failed.job.log}")
         return {f.job.out: f"exit code {f.code}: {f.said or 'it said nothing'}" for f in failures}
 
     def _name(self, job: Job) -> str:
@@ -210,7 +215,7 @@ class Bench:
         return self.request.notes or (beside if beside.is_file() else None)
 
 
-def bench(
+def run_request(
     request: Request,
     console: Console | None = None,
     start: Start = start_process,
@@ -220,7 +225,7 @@ def bench(
 
     Args:
         request: what is asked for.
-        console: where to show progress and table; standard error by default.
+        console: where to show progress and table; None shows nothing.
         start: starts a training's process.
         make_data: called before anything is trained, to make data that are not there.
 
@@ -231,7 +236,7 @@ def bench(
         DataError: data that are not there.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    console = console or Console(stderr=True)
+    console = console or Console(quiet=True)
     this = replace(prepare(request, console), make_data=make_data)
     failed: dict[Path, str] = {}
     problems: list[str] = []
@@ -246,13 +251,13 @@ def bench(
     total = len(this.systems) * len(request.seeds)
     problems += [f"{run}: {said}\n    log: {run}.log" for run, said in failed.items()]
     if failed and not this.folder.finished():
-        raise RunError(_failure(problems, total))
+        raise _failure(problems, total)
     this.keep()
     table = this.table(failed)
     this.write(table)
     render.write(table.comparison, console, "text")
     if problems:
-        raise RunError(_failure(problems, total))
+        raise _failure(problems, total)
     return table
 
 
@@ -260,7 +265,7 @@ def prepare(request: Request, console: Console) -> Bench:
     """Find what is asked for, and check it.
 
     Raises:
-        ConfigError, RunError: as `bench`.
+        ConfigError, RunError: as `run_request`.
     """
     task = open_task(request.task)
     baseline, oracle = request.baseline or BASELINE, request.oracle or ORACLE
@@ -317,12 +322,9 @@ def check_request(request: Request, names: Sequence[str]) -> None:
         raise ConfigError(f"--notes: there is no file {request.notes}")
 
 
-def _failure(problems: Sequence[str], total: int) -> str:
-    listed = "\n".join(f"  {problem}" for problem in problems)
-    return (
-        f"{len(problems)} of {total} runs or measurements failed, the others are finished:\n"
-        f"{listed}\nThe same command tries them again."
-    )
+def _failure(problems: Sequence[str], total: int) -> RunError:
+    again = "The same command tries them again."
+    return failure(problems, total, "runs or measurements", again)
 
 
 def _without_places(overrides: Sequence[str]) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -69,6 +71,31 @@ def parse_axis(argument: str) -> Axis:
     if twice:
         raise ConfigError(f"{argument!r} gives {', '.join(twice)} more than once")
     return Axis(key, texts)
+
+
+def grid_texts(grid: Sequence[str] | Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return a grid as ``key=value,value`` texts, from values by key too.
+
+    Raises:
+        ConfigError: a key whose values are no list.
+    """
+    if not isinstance(grid, Mapping):
+        return list(grid)
+    for key, values in grid.items():
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise ConfigError(f"the grid's {key} is {values!r}; expected a list of values to try")
+    return [f"{key}={','.join(map(_yaml_text, values))}" for key, values in grid.items()]
+
+
+def _yaml_text(value: Any) -> str:
+    """Write a value as YAML on one line; a text in quotes where a comma would divide it."""
+    if isinstance(value, tuple):
+        value = list(value)
+    if isinstance(value, Path):
+        value = str(value)
+    quotes = '"' if isinstance(value, str) and not value.replace("_", "").isalnum() else None
+    text = yaml.safe_dump(value, default_flow_style=True, default_style=quotes, width=math.inf)
+    return str(text).removesuffix("...\n").strip()
 
 
 def parse_grid(arguments: Sequence[str]) -> tuple[Axis, ...]:

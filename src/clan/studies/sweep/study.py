@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
 
-from clan.config.tree import anchored, load_config
+from clan.config.tree import load_config
 from clan.core.errors import RunError
 from clan.core.files import write_whole
 from clan.figures.style import save_figure
 from clan.runs.folder import RunFolder
-from clan.studies.job_display import JobBars
-from clan.studies.jobs import (
-    Job,
-    Start,
-    choose_gpus,
-    choose_parallel,
-    run_jobs,
-    start_process,
-    was_stopped,
-)
+from clan.studies.jobs import Job, Start, start_process, was_stopped
+from clan.studies.launch import failure, launch, refuse_other_run
 from clan.studies.sweep.figure import draw_study
-from clan.studies.sweep.grid import Axis, Cell, expand, lookup, merge, parameters, parse_grid
+from clan.studies.sweep.grid import (
+    Axis,
+    Cell,
+    expand,
+    grid_texts,
+    lookup,
+    merge,
+    parameters,
+    parse_grid,
+)
 from clan.studies.sweep.results import Table, record, scored_on, write_table
 from clan.studies.sweep.settings import rich_table
 from clan.training.domains import check_alike
@@ -106,14 +107,7 @@ class Study:
             ConfigError: cells that would not be scored alike.
         """
         for cell in self.chosen:
-            run = RunFolder(self.root / cell.folder)
-            if not run.config_file.is_file():
-                continue
-            if changed := changes(anchored(run.config), cell.config):
-                raise RunError(
-                    f"{run.path} was trained with another configuration: {'; '.join(changed)}. "
-                    "Give another folder (--out), or delete the run."
-                )
+            refuse_other_run(RunFolder(self.root / cell.folder), cell.config, changes)
         data = {cell.folder: cell.config.data for cell in self.chosen}
         check_alike(data, "the cells of a study")
 
@@ -161,9 +155,9 @@ class Study:
 
 
 def sweep(
-    preset: str,
-    arguments: Sequence[str],
-    out: Path | None = None,
+    preset: str | Path,
+    grid: Sequence[str] | Mapping[str, Sequence[Any]],
+    out: str | Path | None = None,
     *,
     jobs: int | None = None,
     console: Console | None = None,
@@ -173,39 +167,52 @@ def sweep(
 
     Args:
         preset: a preset's name or a configuration file.
-        arguments: ``key=value,value``; values are YAML. All combinations are cells.
+        grid: values by key; or ``key=value,value`` texts whose values are YAML. All combinations
+            are cells, each a run of its own.
         out: the study's folder; ``runs/NAME-sweep`` by default. Another grid over the same preset
             extends the study that is there.
         jobs: trainings at a time; by default one per GPU, or one.
-        console: where to show progress and table; standard error by default.
+        console: where to show progress and table; None shows nothing.
         start: starts a job's process.
+
+    Returns:
+        The study; ``Study.table()`` has its numbers, a record per cell.
 
     Raises:
         ConfigError: a grid that is not valid; nothing was started.
         RunError: cells failed, all others are finished; or a folder that holds something else.
         Interrupted: after Ctrl-C or SIGTERM.
+
+    Example:
+        grid = {"method.epsilon": [0.1, 0.4], "seed": [0, 1, 2], "data.root": ["data/town"]}
+        study = clan.sweep("town/clan", grid, "study", jobs=2)
+        mious = [line.measured.miou for line in study.table().records]
     """
-    root = out or Path("runs") / f"{load_config(preset).name}-sweep"
-    study = Study.open(root, preset, arguments)
+    preset = str(preset)
+    root = Path(out or Path("runs") / f"{load_config(preset).name}-sweep")
+    study = Study.open(root, preset, grid_texts(grid))
     study.check()
     study.write_grids()
-    console = console or Console(stderr=True)
-    gpus = choose_gpus([cell.config for cell in study.chosen])
-    parallel = choose_parallel(jobs, gpus)
+    console = console or Console(quiet=True)
+    chosen = study.chosen
     try:
-        with JobBars(console, study.folder, study.ended) as display:
-            chosen = [study.job(cell) for cell in study.chosen]
-            failures = run_jobs(chosen, parallel, display, gpus=gpus, start=start)
+        failures = launch(
+            [study.job(cell) for cell in chosen],
+            [cell.config for cell in chosen],
+            console,
+            parallel=jobs,
+            name=study.folder,
+            ended=study.ended,
+            start=start,
+        )
     except Interrupted as error:
         write_table(study.root, study.table())
         raise Interrupted(f"{error}. Go on with: {study.command(jobs)}") from None
     _conclude(study, console)
     if failures:
-        listed = "\n".join(f"  {failure}\n    log: {failure.job.log}" for failure in failures)
-        raise RunError(
-            f"{len(failures)} of {len(chosen)} cells failed, the others are finished:\n{listed}\n"
-            f"Try them again with: {study.command(jobs)}"
-        )
+        problems = [f"{failed}\n    log: {failed.job.log}" for failed in failures]
+        again = f"Try them again with: {study.command(jobs)}"
+        raise failure(problems, len(chosen), "cells", again)
     return study
 
 
