@@ -27,7 +27,9 @@ def test_the_decay_grows_to_its_end(step: int, alpha: float) -> None:
     student, teacher = network(1), Teacher(network(0), 0.9, "parameters", "both")
     before = [p.clone() for p in teacher.network.parameters()]
     teacher.follow(student, step)
-    for old, own, new in zip(before, teacher.network.parameters(), student.parameters(), strict=True):
+    for old, own, new in zip(
+        before, teacher.network.parameters(), student.parameters(), strict=True
+    ):
         torch.testing.assert_close(own, alpha * old + (1 - alpha) * new)
 
 

@@ -216,6 +216,11 @@ class Config(Options):
                 f"weights_for=network starts the classifiers too, and weights={found} has none: "
                 "give the model.safetensors of a finished run"
             )
+        if self.weights is None and (option := self.method.needs_weights):
+            raise ValueError(
+                f"{option} holds features near those that the training starts from, and weights="
+                f"none starts from random ones: give weights, or set {option}=0"
+            )
         if self.data.batch_size % self.optim.accumulate:
             raise ValueError(
                 f"data.batch_size {self.data.batch_size} does not divide into optim.accumulate "

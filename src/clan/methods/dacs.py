@@ -2,16 +2,16 @@
 
     min_G  L_seg(G(x_s), y_s) + lambda_target * mean[w * CE(G(x_m), y_m)]
 
-x_m is a target image on which half of the classes of a source image are pasted (ClassMix), strongly
-augmented. y_m are the source's labels where it was pasted, and elsewhere the most probable class of
-the teacher for the plain target image. w is 1 where the source was pasted; elsewhere it is the share
-of the batch's target pixels of which the teacher is surer than a threshold. The mean is over all
-pixels, those of weight 0 and those without a label included.
+x_m is a strongly augmented target image with half of the classes of a source image pasted on it
+(ClassMix). y_m are the source's labels where it was pasted, elsewhere the most probable class of
+the teacher for the plain target image. w is 1 where the source was pasted; elsewhere it is the
+share of the batch's target pixels of which the teacher is surer than a threshold. The mean is over
+all pixels, those of weight 0 and those without a label included.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field
@@ -36,8 +36,8 @@ class TeacherOptions(MethodOptions):
     teacher_decay: float = Field(0.99, ge=0, lt=1)
     """Of the moving average that the teacher is (DACS 0.99, DAFormer 0.999)."""
     teacher_update: TeacherUpdate = "parameters"
-    """parameters: before G's step, parameters only, normalised by the teacher's own batch (published
-    codes); buffers: after it, with batch statistics."""
+    """parameters: before G's step, parameters only, the teacher normalises by its own batch
+    (published codes); buffers: after G's step, with batch statistics."""
     threshold: float = Field(0.968, gt=0, lt=1)
     """Probability from which a pixel counts as sure."""
     mix_classes: Literal["image", "batch"] = "image"
@@ -65,11 +65,28 @@ class Taught(NamedTuple):
     label: Tensor
     """(N, H, W) uint8."""
     weight: Tensor
-    """(N, H, W) float32, 0 in rows that are never labelled."""
-    share: Tensor
-    """Share of the batch's target pixels that are sure, over all processes."""
-    diversity: Tensor
-    """Of the labels' classes, 0..1."""
+    """(N, H, W) float32: the share of the batch's target pixels, over all processes, that are sure;
+    0 in rows that are never labelled."""
+
+
+class View(NamedTuple):
+    """Images that G learns from by labels of the teacher, in part."""
+
+    name: str
+    """Of its loss."""
+    image: Tensor
+    """(N, 3, H, W), 0..255 RGB."""
+    label: Tensor
+    """(N, H, W) uint8."""
+    weight: Tensor
+    """(N, H, W) of the pixels, 0..1."""
+    factor: float
+    """Of its loss in G's."""
+
+    def part(self, window: slice) -> View:
+        """Return some of its images."""
+        image, label, weight = (t[window] for t in (self.image, self.label, self.weight))
+        return self._replace(image=image, label=label, weight=weight)
 
 
 class DACS(Method):
@@ -86,6 +103,7 @@ class DACS(Method):
 
     def __init__(self, segmenter: Segmenter, options: TeacherOptions, optim: OptimOptions) -> None:
         super().__init__(segmenter, options, optim)
+        self.taught: dict[str, Tensor] = {}
         self.teacher = Teacher(
             segmenter, options.teacher_decay, options.teacher_update, options.batch_norm
         )
@@ -100,17 +118,23 @@ class DACS(Method):
         self.start_update(progress)
         if self.options.teacher_update == "parameters":
             self.teacher.follow(self.segmenter, progress.step)
-        taught = self.teach(target["image"])
-        for index, part in enumerate(self.micro_batches(source, target)):
-            size = len(part.target["image"])
-            labels = Taught(*(t[index * size :][:size] if t.dim() else t for t in taught))
-            self.learn_source(part)
-            self.learn_target(part, labels)
+        views = self.views(source, target)
+        # each part shares its gradients at the end: they come from several passes
+        with self.unsynchronised("segmenter", True):
+            for number, part in enumerate(self.micro_batches(source, target)):
+                self.learn_source(part)
+                size = len(part.target["image"])
+                for view in views:
+                    self.learn_view(view.part(slice(number * size, (number + 1) * size)))
         self.share_gradients("segmenter")
         scalars = self.finish_update()
         if self.options.teacher_update == "buffers":
             self.teacher.follow(self.segmenter, progress.step)
         return scalars
+
+    def views(self, source: Batch, target: Batch) -> list[View]:
+        """Return what is learnt from of an update's target images, whole batches."""
+        return [self.mixed(source, target, self.teach(target["image"]))]
 
     def teach(self, image: Tensor) -> Taught:
         """Label plain target images (N, 3, H, W) as the teacher does."""
@@ -119,39 +143,31 @@ class DACS(Method):
         sure, label = p.max(dim=1)
         # of the whole batch, rows that are never labelled included
         share = (sure >= self.options.threshold).float().mean()
-        share = self.fabric.all_reduce(share, reduce_op="mean")
+        share = cast(Tensor, self.fabric.all_reduce(share, reduce_op="mean"))
         weight = share.expand(label.shape).clone()
         weight[:, : self.options.ignore_top] = 0
         weight[:, max(0, label.shape[1] - self.options.ignore_bottom) :] = 0
-        return Taught(label.to(torch.uint8), weight, share, class_diversity(p))
+        self.taught = {"pseudo_share": share, "target_diversity": class_diversity(p)}
+        return Taught(label.to(torch.uint8), weight)
 
     def learn_source(self, part: MicroBatch) -> None:
-        """Backward of the source's loss; the step shares gradients at its end."""
-        with self.unsynchronised("segmenter", True):
-            logits = self.forward_batch("source", part.source)
-            loss = self.segmentation_loss(logits, part.source["label"])
-            self.backward(loss)
-        self.note(loss_seg=loss)
+        """Backward of the source's loss."""
+        logits = self.forward_batch("source", part.source)
+        loss = self.segmentation_loss(logits, part.source["label"])
+        self.backward(loss)
+        self.note(loss_seg=loss, **self.taught)
 
-    def learn_target(self, part: MicroBatch, taught: Taught) -> None:
-        """Backward of the loss on mixed images."""
-        image, label, weight = self.mixed(part, taught)
-        with self.unsynchronised("segmenter", True):
-            loss = self.target_loss(image, label, weight)
-            self.backward(self.options.lambda_target * loss)
-        self.note(
-            loss_target=loss, pseudo_share=taught.share, target_diversity=taught.diversity
-        )
+    def learn_view(self, view: View) -> None:
+        """Backward of the loss on a view, which no batch norm remembers."""
+        logits = self.forward_domain("target", view.image, remember=False)
+        loss = weighted_loss(self.segmenter.ensemble(logits), view.label, view.weight)
+        self.backward(view.factor * loss)
+        self.note(**{f"loss_{view.name}": loss})
 
-    def target_loss(self, image: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-        """Return the weighted loss of G on views of the target, remembered by no batch norm."""
-        logits = self.forward_domain("target", image, remember=False)
-        return weighted_loss(self.segmenter.ensemble(logits), label, weight)
-
-    def mixed(self, part: MicroBatch, taught: Taught) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mixed images (N, 3, H, W) uint8, their labels and weights (N, H, W)."""
-        options, plain = self.options, part.target["image"]
-        pasted = at_size(part.source["image"], part.source["label"], plain.shape[-2:])
+    def mixed(self, source: Batch, target: Batch, taught: Taught) -> View:
+        """Return strong views of target images with pasted source classes."""
+        options, plain = self.options, target["image"]
+        pasted = at_size(source["image"], source["label"], plain.shape[-2:])
         mask = class_mask(
             pasted[1],
             len(self.segmenter.classes),
@@ -159,7 +175,12 @@ class DACS(Method):
             ignored=options.mix_ignored,
         )
         image, label = paste(mask, pasted, (plain, taught.label))
-        image = strong_view(
+        weight = torch.where(mask, 1.0, taught.weight)
+        return View("target", self.strong(image), label, weight, options.lambda_target)
+
+    def strong(self, image: Tensor) -> Tensor:
+        """Change the colours of some images and blur some."""
+        options = self.options
+        return strong_view(
             image, options.strong_jitter, options.strong_blur, options.jitter_chance, hue=True
         )
-        return image, label, torch.where(mask, 1.0, taught.weight)

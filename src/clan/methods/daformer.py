@@ -23,7 +23,7 @@ from clan.losses.shares import cell_shares
 from clan.methods.contract import MicroBatch
 from clan.methods.dacs import DACS, TeacherOptions
 from clan.methods.stages import Reading, Stage
-from clan.models.batchnorm import POLICY, set_statistics
+from clan.models.encoders.contract import Encoder
 from clan.models.encoders.table import build_encoder
 from clan.models.segmenter import Segmenter
 from clan.optim.options import OptimOptions
@@ -103,7 +103,7 @@ class DAFormer(DACS):
         loss = self.segmentation_loss(logits, part.source["label"])
         distance = self.feature_distance(part.source, features[-1])
         self.backward(loss + self.options.lambda_distance * distance)
-        self.note(loss_seg=loss, feature_distance=distance)
+        self.note(loss_seg=loss, feature_distance=distance, **self.taught)
 
     def feature_distance(self, batch: Batch, features: Tensor) -> Tensor:
         """Return the mean L2 distance to the first encoder's features over the cells of things.
@@ -122,4 +122,5 @@ class DAFormer(DACS):
         shares = cell_shares(batch["label"], len(self.segmenter.classes), tuple(apart.shape[-2:]))
         shown = (shares >= self.options.distance_ratio) & self.things.view(1, -1, 1, 1)
         cells = shown.any(dim=1)
-        return (apart * cells).sum() / cells.sum().clamp(min=1)
+        mean: Tensor = (apart * cells).sum() / cells.sum().clamp(min=1)
+        return mean

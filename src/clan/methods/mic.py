@@ -13,11 +13,11 @@ from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
+from clan.data.loading import Batch
 from clan.losses.masking import block_grid, block_mask, masked
-from clan.losses.mixing import strong_view
-from clan.methods.contract import MicroBatch
-from clan.methods.dacs import Taught
+from clan.methods.dacs import Taught, View
 from clan.methods.daformer import DAFormer
 
 
@@ -38,19 +38,16 @@ class MIC(DAFormer):
 
     options: Options
 
-    def learn_target(self, part: MicroBatch, taught: Taught) -> None:
-        """Backward of the loss on mixed images, then of the loss on masked ones."""
-        super().learn_target(part, taught)
-        options, image = self.options, part.target["image"]
-        view = strong_view(
-            image, options.strong_jitter, options.strong_blur, options.jitter_chance, hue=True
-        )
-        drawn = torch.rand(
-            len(image), *block_grid(image.shape[-2:], options.mask_block), device=image.device
-        )
-        visible = block_mask(drawn, image.shape[-2:], options.mask_ratio)
-        view = masked(view, visible, self.segmenter.mean_color)
-        with self.unsynchronised("segmenter", True):
-            loss = self.target_loss(view, taught.label, taught.weight)
-            self.backward(options.lambda_mask * loss)
-        self.note(loss_mask=loss)
+    def views(self, source: Batch, target: Batch) -> list[View]:
+        """Return mixed images, then masked ones."""
+        image = target["image"]
+        taught = self.teach(image)
+        return [self.mixed(source, target, taught), self.masked_view(image, taught)]
+
+    def masked_view(self, image: Tensor, taught: Taught) -> View:
+        """Return strong views of plain target images (N, 3, H, W) with blocks painted over."""
+        options, size = self.options, image.shape[-2:]
+        drawn = torch.rand(len(image), *block_grid(size, options.mask_block), device=image.device)
+        visible = block_mask(drawn, size, options.mask_ratio)
+        view = masked(self.strong(image), visible, self.segmenter.mean_color)
+        return View("mask", view, taught.label, taught.weight, options.lambda_mask)

@@ -42,7 +42,8 @@ class Teacher(nn.Module):
     def follow(self, segmenter: Segmenter, step: int) -> None:
         """Move towards G; ``step`` counts from 0."""
         weight = 1 - min(1 - 1 / (step + 1), self.decay)
-        own, learnt = list(self.network.parameters()), list(segmenter.parameters())
+        own: list[Tensor] = list(self.network.parameters())
+        learnt: list[Tensor] = list(segmenter.parameters())
         torch._foreach_lerp_(own, learnt, weight)
         if self.update == "buffers":
             for kept, new in zip(self.network.buffers(), segmenter.buffers(), strict=True):
