@@ -96,12 +96,15 @@ def test_ours_compare_one_factor_at_a_time(task: str) -> None:
     for variant, free in (("modern", set()), ("paper", {"model.classifiers"})):
         for network in ("resnet101", "vgg16"):
             folder = f"{task}/{variant}/{network}"
-            for system in {*METHODS} - ({"adabn"} if network == "vgg16" else set()):
+            without = {"adabn"} if network == "vgg16" else set()
+            if variant == "paper":
+                # newer than the paper, whose tables they are not in
+                without |= {"fda", "dacs", "daformer", "mic"}
+            for system in {*METHODS} - without:
                 keys = differences(_config(f"{folder}/{system}"), _config(f"{folder}/clan"))
                 others = {k for k, _, _ in keys if not k.startswith("method.")}
-                own = (
-                    {"data.target_view.scale"} if (variant, system) == ("modern", "cda") else set()
-                )
+                views = {"cda": "data.target_view.scale", "fda": "data.source_view.fourier"}
+                own = {views[system]} if variant == "modern" and system in views else set()
                 assert others <= {"name", "description"} | free | own
 
 

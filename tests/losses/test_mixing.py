@@ -123,3 +123,41 @@ def test_views_follow_the_steps_generator() -> None:
         views.append(strong_view(images(), 0.3, 0.5))
     assert torch.equal(views[0], views[1])
     assert not torch.equal(views[0], views[2])
+
+
+def test_classes_of_the_whole_batch_are_drawn_for_every_label() -> None:
+    torch.manual_seed(0)
+    label = torch.stack([torch.zeros(4, 4), torch.ones(4, 4)]).to(torch.uint8)
+    seen = {
+        tuple(class_mask(label, 3, together=True).flatten(1).any(1).tolist()) for _ in range(40)
+    }
+    # one of two classes is drawn for each label, whether that shows it or not
+    assert seen == {(a, b) for a in (True, False) for b in (True, False)}
+    assert class_mask(label, 3).all()
+
+
+def test_unlabelled_pixels_are_a_class_where_asked() -> None:
+    torch.manual_seed(0)
+    label = torch.tensor([[[0, 255], [0, 255]]], dtype=torch.uint8)
+    drawn = [class_mask(label, 2, ignored=True) for _ in range(40)]
+    assert {mask[label == 255].any().item() for mask in drawn} == {True, False}
+    assert all(mask.sum() == 2 for mask in drawn)
+    assert not class_mask(label, 2)[label == 255].any()
+
+
+def test_the_hue_turns_about_the_axis_of_greys() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 3, 5, 7, generator=generator)
+    third = torch.full((2, 1, 1, 1), 2 * torch.pi / 3)
+    torch.testing.assert_close(mixing._turned(x, third), x.roll(1, dims=1))
+    grey = x[:, :1].expand_as(x)
+    torch.testing.assert_close(mixing._turned(grey, third / 5), grey)
+
+
+def test_some_images_keep_their_colours() -> None:
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(60, 200, (64, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    view = mixing.strong_view(image, 0.25, 0.0, jitter_chance=0.8, hue=True)
+    kept = (view == image).flatten(1).all(1).float().mean()
+    assert 0.05 < kept < 0.4

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clan.losses.entropy import entropy_loss, information_map
+from clan.losses.entropy import entropy_loss, information_map, robust_entropy_loss
 from clan.methods import Progress
 from tests.methods.helpers import batch, build, parameters
 
@@ -80,3 +80,15 @@ def test_advents_adversary_reaches_g_through_the_entropy():
     advent.fool_discriminator(batch(2), START, last=True)
     assert all(p.grad is None for p in advent.discriminator.parameters())
     assert all(p.grad.abs().sum() > 0 for p in advent.segmenter.classifiers.parameters())
+
+
+def test_the_robust_entropy_is_its_formula() -> None:
+    torch.manual_seed(0)
+    p = torch.randn(2, 5, 3, 4).softmax(dim=1)
+    entropy = -(p * p.log()).sum(dim=1) / math.log(5)
+    wanted = ((entropy**2 + 1e-8) ** 2.0).mean()
+    torch.testing.assert_close(robust_entropy_loss(p, 2.0), wanted)
+    certain = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).requires_grad_()
+    robust_entropy_loss(certain, 2.0).backward()
+    assert certain.grad is not None
+    assert certain.grad.isfinite().all()

@@ -185,6 +185,12 @@ class Config(Options):
         method, encoder = find_method(self.method.name), encoder_spec(self.model.encoder)
         if method.uses_target and self.data.target is None:
             raise ValueError(f"method {self.method.name} learns from a target: give data.target")
+        if self.data.source_view.fourier is not None and self.data.target is None:
+            raise ValueError("data.source_view.fourier takes a target's style: give data.target")
+        if self.data.target_view.fourier is not None:
+            raise ValueError(
+                "data.target_view.fourier is read of the source alone: set data.source_view.fourier"
+            )
         if self.model.classifiers < method.least_classifiers:
             raise ValueError(
                 f"method {self.method.name} compares {method.least_classifiers} classifiers: set "
@@ -211,6 +217,11 @@ class Config(Options):
             raise ValueError(
                 f"weights_for=network starts the classifiers too, and weights={found} has none: "
                 "give the model.safetensors of a finished run"
+            )
+        if self.weights is None and (option := self.method.needs_weights):
+            raise ValueError(
+                f"{option} holds features near those that the training starts from, and weights="
+                f"none starts from random ones: give weights, or set {option}=0"
             )
         if self.data.batch_size % self.optim.accumulate:
             raise ValueError(

@@ -135,7 +135,7 @@ def orientation_of(picture: Image.Image) -> int:
 def open_picture(file: IO[bytes], path: Path) -> Image.Image | None:
     """Open a file of a format that is read here with Pillow; None if it is none of them.
 
-    Pillow's own limit of pixels, which holds for all of a process, is left aside for `check_pixels`.
+    Pillow's own limit of pixels holds for a whole process, so `check_pixels` stands in for it.
     """
     Image.init()
     start = file.read(64)
@@ -240,9 +240,8 @@ def _check_plain(path: Path) -> None:
 
 def _is_truncated(data: bytes) -> bool:
     if data.startswith(PNG):
-        last = None
-        for last in _chunks(data):
-            pass
+        chunks = list(_chunks(data))
+        last = chunks[-1] if chunks else None
         return last is None or last[0] != b"IEND" or last[2] + 4 > len(data)
     if data.startswith(b"\xff\xd8"):
         return _jpeg_is_truncated(data)

@@ -217,8 +217,8 @@ def open_dataset(
 
     Raises:
         DataError: unknown data set or split, a malformed description, a single class, missing or
-            empty folders, images without labels or labels without images, another class set than expected. A
-            split without any label file is no error: it is not `Dataset.labelled`.
+            empty folders, images without labels or labels without images, another class set than
+            expected. A split without any label file is no error: it is not `Dataset.labelled`.
 
     Example:
         data = clan.open_dataset("gta5", root="data/gta5")

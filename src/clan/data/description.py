@@ -39,7 +39,7 @@ class SplitPatterns(Options):
     """Patterns of files that are no images, though `images` matches them: of names, or with a slash
     of paths below the root. What `labels` matches is none either."""
     match: Literal["names", "numbers"] = "names"
-    """How images find their labels: by equal names, or with zeros in front of numbers left aside."""
+    """How images find their labels: by equal names, or with leading zeros of numbers left aside."""
     absent: tuple[str, ...] = ()
     """Classes that no label of this split has: without it, a check calls that a problem."""
 

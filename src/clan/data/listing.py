@@ -144,7 +144,7 @@ def _entries(path: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _below(folder: str, inner: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (path from the first folder, path) of a folder and all below it, hidden ones left out."""
+    """Yield (path from the first folder, path) of a folder and all below it but hidden ones."""
     yield inner, folder
     for entry in _entries(folder):
         if not entry.name.startswith(".") and entry.is_dir() and not _returns(entry):

@@ -24,7 +24,9 @@ from clan.data.views import (
     RareCrops,
     ViewOptions,
     augment,
+    camera_generator,
     draw_image_scale,
+    random_camera,
     random_generator,
     resize_image,
 )
@@ -129,6 +131,9 @@ class _Steps(TorchDataset[Batch | ClanError]):
             rng = random_generator(self.seed, step, slot, self.stream)
             size = self.view.size or image.shape[:2]
             image, label = augment(image, label, self.view, rng, scale, rare)
+            if self.view.strong:
+                camera = camera_generator(self.seed, step, slot, self.stream)
+                image = random_camera(image, self.view.strong, camera)
             pictures.append(image)
             indices.append(index)
             names.append(self.dataset.items[index].name)

@@ -160,8 +160,8 @@ def _excluding(pattern: str) -> re.Pattern[str]:
 def _fixed(keys: set[Key]) -> tuple[str, str]:
     """Return what the last parts of all keys begin and end with, numbers aside."""
     last = [key[-1] for key in keys]
-    front = os.path.commonprefix(last)
-    back = os.path.commonprefix([name[::-1] for name in last])[::-1]
+    front = _common_start(last)
+    back = _common_start([name[::-1] for name in last])[::-1]
     return front.rstrip("0123456789"), back.lstrip("0123456789")
 
 
@@ -184,3 +184,12 @@ def _elsewhere(root: Path, pattern: str) -> str:
             if find(folder, pattern):
                 return f". {folder} has such images: make it the root"
     return ""
+
+
+def _common_start(names: Sequence[str]) -> str:
+    """Return the letters that all names begin with."""
+    first, last = min(names), max(names)
+    for place, (a, b) in enumerate(zip(first, last, strict=False)):
+        if a != b:
+            return first[:place]
+    return first

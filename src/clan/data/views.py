@@ -21,12 +21,8 @@ from clan.data.classes import IGNORE
 PADDING = (124, 116, 104)
 """RGB of the area where a crop is larger than its image: the ImageNet mean."""
 
-_AUGMENTATION, _ORDER, _IMAGE_SCALE, _CLASS = (
-    0,
-    1,
-    2,
-    3,
-)  # what the numbers of a stream are drawn for
+# what the numbers of a stream are drawn for
+_AUGMENTATION, _ORDER, _IMAGE_SCALE, _CLASS, _STRONG = range(5)
 
 
 class ViewOptions(Options):
@@ -47,6 +43,13 @@ class ViewOptions(Options):
     jitter: float = Field(0.0, ge=0, lt=1)
     """Strength j of colour jitter: brightness, contrast and saturation are each multiplied by a
     factor from 1-j to 1+j, drawn uniformly; 0: off."""
+
+    strong: float = Field(0.0, ge=0, le=1)
+    """Strength of a random camera: white balance, gamma, blur and noise, so that a simulator's look
+    is not learnt; 1 is strong, 0: off."""
+    fourier: float | None = Field(None, ge=0, le=0.5)
+    """Of the source: beta of Fourier style (FDA). Low frequencies, up to beta times the shorter
+    side, take the amplitudes of a target image; 0 takes its mean colour only; not given: off."""
 
     @field_validator("size", "crop")
     @classmethod
@@ -103,6 +106,11 @@ def random_generator(seed: int, step: int, slot: int, stream: int) -> np.random.
 def class_generator(seed: int, step: int, slot: int, stream: int) -> np.random.Generator:
     """As `random_generator`, for choosing a slot's image by its classes."""
     return np.random.Generator(_philox(seed, stream, _CLASS, slot, step))
+
+
+def camera_generator(seed: int, step: int, slot: int, stream: int) -> np.random.Generator:
+    """As `random_generator`, for the random camera of ``strong`` views."""
+    return np.random.Generator(_philox(seed, stream, _STRONG, slot, step))
 
 
 def random_order(seed: int, stream: int, epoch: int, length: int) -> NDArray[np.int64]:
@@ -257,3 +265,26 @@ def _jitter(
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     mixed = cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
     return np.asarray(mixed, np.uint8)
+
+
+def random_camera(
+    image: NDArray[np.uint8], strength: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return the image (H, W, 3) uint8 RGB as another camera might have taken it.
+
+    Each channel gets a gain (white balance) and all a gamma, by one table; then half of the images
+    are blurred and half get noise. At strength 1 a gain is within 1.35 and its inverse, gamma
+    within 1.65 and its inverse, blur up to 1.5 and noise up to 12 grey levels.
+    """
+    *gains, bend = np.exp(strength * (2 * rng.random(4) - 1) * (0.3, 0.3, 0.3, 0.5))
+    blurred, width, noisy, level = rng.random(4)
+    grey = (np.arange(256) / 255) ** bend
+    table = np.stack([grey * gain for gain in gains], axis=1)
+    table = np.clip(np.rint(255 * table), 0, 255).astype(np.uint8)
+    image = np.asarray(cv2.LUT(image, table[None]), np.uint8)
+    if blurred < 0.5:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.2 + 1.3 * strength * width), np.uint8)
+    if noisy < 0.5:
+        noise = rng.standard_normal(image.shape, np.float32) * np.float32(12 * strength * level)
+        image = np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+    return image

@@ -25,3 +25,16 @@ def information_map(p: Tensor) -> Tensor:
 def entropy_loss(p: Tensor) -> Tensor:
     """Mean normalised entropy of softmax maps (N, C, H, W) over pixels (ADVENT), 0..1."""
     return information_map(p).sum(dim=1).mean()
+
+
+def robust_entropy_loss(p: Tensor, eta: float) -> Tensor:
+    """Mean of (H^2 + 1e-8)^eta over pixels, H the normalised entropy (FDA, Yang and Soatto 2020).
+
+    With eta above 1/2 it pushes uncertain pixels more than certain ones, unlike H itself.
+
+    Args:
+        p: softmax maps (N, C, H, W).
+        eta: exponent; the published code has 2.
+    """
+    entropy = information_map(p).sum(dim=1)
+    return ((entropy**2 + 1e-8) ** eta).mean()

@@ -6,6 +6,8 @@ Nothing waits for the device.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,12 +22,16 @@ GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in an image's grey (ITU-R BT.601)."""
 
 
-def class_mask(label: Tensor, classes: int) -> Tensor:
+def class_mask(
+    label: Tensor, classes: int, together: bool = False, ignored: bool = False
+) -> Tensor:
     """Choose half of the classes of each label at random, rounded up (ClassMix, Olsson 2021).
 
     Args:
-        label: (N, H, W) uint8 class indices, 255 = ignore, which is never chosen.
+        label: (N, H, W) uint8 class indices, 255 = ignore.
         classes: C.
+        together: choose for each label among the classes of all of them (DAFormer's code).
+        ignored: the pixels without a label are a class of their own; else they are never chosen.
 
     Returns:
         (N, H, W) bool: the pixels of the chosen classes.
@@ -33,11 +39,15 @@ def class_mask(label: Tensor, classes: int) -> Tensor:
     index = label.flatten(1).long()
     present = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
     present.scatter_(1, index, True)
-    present = present[:, :classes]
+    if together:
+        present = present.any(dim=0).expand_as(present)
+    last = present[:, IGNORE:] if ignored else present[:, :0]
+    present = torch.cat([present[:, :classes], last], dim=1)
     order = torch.where(present, torch.rand(present.shape, device=label.device), 2.0).argsort(dim=1)
+    order = torch.where(order == classes, IGNORE, order)
     half = (present.sum(dim=1, keepdim=True) + 1) // 2
     chosen = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
-    chosen.scatter_(1, order, torch.arange(classes, device=label.device) < half)
+    chosen.scatter_(1, order, torch.arange(order.shape[1], device=label.device) < half)
     return chosen.gather(1, index).view(label.shape)
 
 
@@ -66,24 +76,48 @@ def at_size(image: Tensor, label: Tensor, size: torch.Size) -> tuple[Tensor, Ten
     return image, label
 
 
-def strong_view(image: Tensor, jitter: float, blur_chance: float) -> Tensor:
+def strong_view(
+    image: Tensor,
+    jitter: float,
+    blur_chance: float,
+    jitter_chance: float = 1.0,
+    hue: bool = False,
+) -> Tensor:
     """Change brightness, contrast and saturation of each image, then blur some of them.
 
     Args:
         image: (N, 3, H, W) uint8 RGB.
         jitter: j; each of the three is multiplied by its own factor from 1 - j to 1 + j.
         blur_chance: probability of a Gaussian blur, of random width in `BLUR_SIGMA`.
+        jitter_chance: probability that an image's colours are changed at all.
+        hue: also turn the colours about the grey axis, by at most j of a full turn.
 
     Returns:
         (N, 3, H, W) uint8.
     """
-    factors = 1 + jitter * (2 * torch.rand(3, len(image), 1, 1, 1, device=image.device) - 1)
+    shape = (len(image), 1, 1, 1)
+    factors = 1 + jitter * (2 * torch.rand(3, *shape, device=image.device) - 1)
+    if hue or jitter_chance < 1:
+        turn, drawn = torch.rand(2, *shape, device=image.device)
+        changed = drawn < jitter_chance
+        factors = torch.where(changed, factors, 1.0)
     brightness, contrast, saturation = factors
     x = image.float() * brightness
     mean = _grey(x).mean(dim=(2, 3), keepdim=True)
     x = (x - mean) * contrast + mean
     x = torch.lerp(_grey(x).expand_as(x), x, saturation)
+    if hue:
+        x = _turned(x, torch.where(changed, 2 * math.pi * jitter * (2 * turn - 1), 0.0))
     return _as_bytes(_blur(x, blur_chance))
+
+
+def _turned(x: Tensor, angle: Tensor) -> Tensor:
+    """Turn colours (N, 3, H, W) about the axis of greys by an angle (N, 1, 1, 1) in radians."""
+    mean = x.mean(dim=1, keepdim=True)
+    apart = x - mean
+    # Rodrigues' formula for the axis (1, 1, 1) / sqrt 3, across which the deviation lies
+    across = (apart.roll(1, dims=1) - apart.roll(-1, dims=1)) / math.sqrt(3)
+    return mean + angle.cos() * apart + angle.sin() * across
 
 
 def _grey(x: Tensor) -> Tensor:

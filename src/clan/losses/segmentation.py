@@ -34,3 +34,19 @@ def segmentation_loss(
         loss = (1 - torch.exp(-loss)) ** focal_gamma * loss
     # not reduction="mean": a crop without one labelled pixel would give nan
     return loss.sum() / (label != IGNORE).sum().clamp(min=1)
+
+
+def weighted_loss(logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy weighted per pixel, as DACS and DAFormer learn from labels of their teachers.
+
+    Args:
+        logits: (N, C, H, W).
+        label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
+        weight: (N, H, W) in 0..1.
+
+    Returns:
+        The sum over labelled pixels divided by the count of *all* pixels, as published: where less
+        is labelled, less is learnt.
+    """
+    loss = F.cross_entropy(logits.float(), label.long(), ignore_index=IGNORE, reduction="none")
+    return (weight * loss).mean()

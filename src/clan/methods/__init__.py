@@ -11,8 +11,12 @@ from clan.methods.clan_st import CLANST
 from clan.methods.contract import Method, MethodOptions, Progress
 from clan.methods.cross_city import CrossCity
 from clan.methods.cycada_feature import CyCADAFeature
+from clan.methods.dacs import DACS
+from clan.methods.daformer import DAFormer
 from clan.methods.fcns_wild import FCNsInTheWild
+from clan.methods.fda import FDA
 from clan.methods.mcd import MCD
+from clan.methods.mic import MIC
 from clan.methods.minent import MinEnt
 from clan.methods.registry import METHODS, find_method, method_names, register_method
 from clan.methods.source_only import SourceOnly
@@ -34,6 +38,10 @@ for _method in (
     CBST,
     CDA,
     CLANST,
+    FDA,
+    DACS,
+    DAFormer,
+    MIC,
 ):
     register_method(_method)
 

@@ -53,6 +53,11 @@ class MethodOptions(Options):
         return (Stage("training", steps),)
 
     @property
+    def needs_weights(self) -> str:
+        """The option that is read only where the training starts from weights; empty for none."""
+        return ""
+
+    @property
     def whole_target(self) -> bool:
         """Whether the method asks for views of the target that cut nothing off."""
         return False

@@ -74,6 +74,11 @@ class Segmenter(nn.Module):
 
     def encode(self, image: Tensor) -> Features:
         """Map images (N, 3, H, W) uint8 RGB to the encoder's maps, which `classify` reads."""
+        features: Features = self.encoder(self.normalised(image))
+        return features
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """Return images (N, 3, H, W) of 0..255 RGB as the encoder takes them, float32."""
         if self.options.input == "caffe":
             image = image.flip(1)
         x = (image.to(self.mean.dtype) - self.mean) / self.std
@@ -82,8 +87,12 @@ class Segmenter(nn.Module):
             # few channels, which ResNets have, writes out of bounds in this layout
             # (uxlfoundation/oneDNN issue 6035)
             x = x.contiguous(memory_format=torch.channels_last)
-        features: Features = self.encoder(x)
-        return features
+        return x
+
+    @property
+    def mean_color(self) -> Tensor:
+        """The colour (1, 3, 1, 1) RGB in 0..255 that becomes 0 when it is normalised."""
+        return self.mean.flip(1) if self.options.input == "caffe" else self.mean
 
     def classify(self, features: Features, size: torch.Size) -> tuple[Tensor, ...]:
         """Map features to logits at ``size`` (H, W), one (N, C, H, W) float32 per classifier.

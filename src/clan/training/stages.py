@@ -22,6 +22,7 @@ from clan.data.label_maps import LabelMap
 from clan.data.loading import Batch, class_counts, evaluation_loader, training_loader
 from clan.data.sampling import ClassDraw
 from clan.data.views import RareCrops, resize_label
+from clan.losses.fourier import fourier_style
 from clan.methods import METHODS, Reading, Stage
 from clan.training.domains import Domains
 
@@ -137,7 +138,9 @@ class StageBatches:
             draw = ClassDraw.of(self._source_classes, reading.rare_temperature)
         source = self._domains.source
         loaders = [self._loader(source, SOURCE_STREAM, steps, reading, True, draw)]
-        if METHODS[self._config.method.name].uses_target:
+        beta = self._config.data.source_view.fourier
+        learns = METHODS[self._config.method.name].uses_target
+        if learns or beta is not None:
             target = self._domains.target
             assert target is not None, "the configuration was checked for a target"
             if reading.target_labels:
@@ -146,7 +149,9 @@ class StageBatches:
             loaders.append(self._loader(target, TARGET_STREAM, steps, reading, labels))
         for batches in zip(*loaders, strict=True):
             first, *second = (self._fabric.to_device(batch) for batch in batches)
-            yield first, second[0] if second else Batch()
+            if beta is not None:
+                first["image"] = fourier_style(first["image"], second[0]["image"], beta)
+            yield first, second[0] if learns else Batch()
 
     def _loader(
         self,

@@ -1,0 +1,186 @@
+"""DACS (Tranheden et al. 2021): a mean teacher labels the target, mixed with source classes.
+
+    min_G  L_seg(G(x_s), y_s) + lambda_target * mean[w * CE(G(x_m), y_m)]
+
+x_m is a strongly augmented target image with half of the classes of a source image pasted on it
+(ClassMix). y_m are the source's labels where it was pasted, elsewhere the most probable class of
+the teacher for the plain target image. w is 1 where the source was pasted; elsewhere it is the
+share of the batch's target pixels of which the teacher is surer than a threshold. The mean is over
+all pixels, those of weight 0 and those without a label included.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clan.data.loading import Batch
+from clan.losses.mixing import at_size, class_mask, paste, strong_view
+from clan.losses.pseudo_labels import class_diversity
+from clan.losses.segmentation import weighted_loss
+from clan.methods.contract import Method, MethodOptions, MicroBatch, Progress
+from clan.methods.teacher import Teacher, TeacherUpdate
+from clan.models.segmenter import Segmenter
+from clan.optim.options import OptimOptions
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+class TeacherOptions(MethodOptions):
+    """What methods share whose teacher labels mixed images."""
+
+    teacher_decay: float = Field(0.99, ge=0, lt=1)
+    """Of the moving average that the teacher is (DACS 0.99, DAFormer 0.999)."""
+    teacher_update: TeacherUpdate = "parameters"
+    """parameters: before G's step, parameters only, the teacher normalises by its own batch
+    (published codes); buffers: after G's step, with batch statistics."""
+    threshold: float = Field(0.968, gt=0, lt=1)
+    """Probability from which a pixel counts as sure."""
+    mix_classes: Literal["image", "batch"] = "image"
+    """Classes that ClassMix draws from: those of the image (DACS), or of the whole batch
+    (DAFormer)."""
+    mix_ignored: bool = False
+    """Let ClassMix draw the pixels without a label as a class of their own (published codes)."""
+    strong_jitter: float = Field(0.25, ge=0, lt=1)
+    """Strength of the colour jitter of mixed images: brightness, contrast, saturation, hue."""
+    jitter_chance: float = Field(0.8, ge=0, le=1)
+    """Probability of that jitter."""
+    strong_blur: float = Field(0.5, ge=0, le=1)
+    """Probability that a mixed image is blurred."""
+    ignore_top: int = Field(0, ge=0)
+    """Rows at the top of target views that are never labelled (DAFormer: 15)."""
+    ignore_bottom: int = Field(0, ge=0)
+    """Rows at the bottom, such as a car's bonnet (DAFormer: 120)."""
+    lambda_target: float = Field(1.0, ge=0)
+    """Weight of the loss on mixed images."""
+
+
+class Taught(NamedTuple):
+    """The teacher's labels of target images."""
+
+    label: Tensor
+    """(N, H, W) uint8."""
+    weight: Tensor
+    """(N, H, W) float32: the share of the batch's target pixels, over all processes, that are sure;
+    0 in rows that are never labelled."""
+
+
+class View(NamedTuple):
+    """Images that G learns from by labels of the teacher, in part."""
+
+    name: str
+    """Of its loss."""
+    image: Tensor
+    """(N, 3, H, W), 0..255 RGB."""
+    label: Tensor
+    """(N, H, W) uint8."""
+    weight: Tensor
+    """(N, H, W) of the pixels, 0..1."""
+    factor: float
+    """Of its loss in G's."""
+
+    def part(self, window: slice) -> View:
+        """Return some of its images."""
+        image, label, weight = (t[window] for t in (self.image, self.label, self.weight))
+        return self._replace(image=image, label=label, weight=weight)
+
+
+class DACS(Method):
+    """Source labels, and a teacher's labels on images mixed from both domains."""
+
+    class Options(TeacherOptions):
+        """Options of dacs."""
+
+        name: Literal["dacs"] = "dacs"
+        """The method."""
+
+    options: TeacherOptions
+    family = "ST"
+
+    def __init__(self, segmenter: Segmenter, options: TeacherOptions, optim: OptimOptions) -> None:
+        super().__init__(segmenter, options, optim)
+        self.taught: dict[str, Tensor] = {}
+        self.teacher = Teacher(
+            segmenter, options.teacher_decay, options.teacher_update, options.batch_norm
+        )
+
+    def setup(self, fabric: Fabric) -> None:
+        """Wrap G; take the teacher to the device."""
+        super().setup(fabric)
+        self.teacher.to(fabric.device)
+
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Learn from source labels and from the teacher's, in one update."""
+        self.start_update(progress)
+        if self.options.teacher_update == "parameters":
+            self.teacher.follow(self.segmenter, progress.step)
+        views = self.views(source, target)
+        # each part shares its gradients at the end: they come from several passes
+        with self.unsynchronised("segmenter", True):
+            for number, part in enumerate(self.micro_batches(source, target)):
+                self.learn_source(part)
+                size = len(part.target["image"])
+                for view in views:
+                    self.learn_view(view.part(slice(number * size, (number + 1) * size)))
+        self.share_gradients("segmenter")
+        scalars = self.finish_update()
+        if self.options.teacher_update == "buffers":
+            self.teacher.follow(self.segmenter, progress.step)
+        return scalars
+
+    def views(self, source: Batch, target: Batch) -> list[View]:
+        """Return what is learnt from of an update's target images, whole batches."""
+        return [self.mixed(source, target, self.teach(target["image"]))]
+
+    def teach(self, image: Tensor) -> Taught:
+        """Label plain target images (N, 3, H, W) as the teacher does."""
+        with self.fabric.autocast():
+            p = self.teacher.predict(image)
+        sure, label = p.max(dim=1)
+        # of the whole batch, rows that are never labelled included
+        share = (sure >= self.options.threshold).float().mean()
+        share = cast(Tensor, self.fabric.all_reduce(share, reduce_op="mean"))
+        weight = share.expand(label.shape).clone()
+        weight[:, : self.options.ignore_top] = 0
+        weight[:, max(0, label.shape[1] - self.options.ignore_bottom) :] = 0
+        self.taught = {"pseudo_share": share, "target_diversity": class_diversity(p)}
+        return Taught(label.to(torch.uint8), weight)
+
+    def learn_source(self, part: MicroBatch) -> None:
+        """Backward of the source's loss."""
+        logits = self.forward_batch("source", part.source)
+        loss = self.segmentation_loss(logits, part.source["label"])
+        self.backward(loss)
+        self.note(loss_seg=loss, **self.taught)
+
+    def learn_view(self, view: View) -> None:
+        """Backward of the loss on a view, which no batch norm remembers."""
+        logits = self.forward_domain("target", view.image, remember=False)
+        loss = weighted_loss(self.segmenter.ensemble(logits), view.label, view.weight)
+        self.backward(view.factor * loss)
+        self.note(**{f"loss_{view.name}": loss})
+
+    def mixed(self, source: Batch, target: Batch, taught: Taught) -> View:
+        """Return strong views of target images with pasted source classes."""
+        options, plain = self.options, target["image"]
+        pasted = at_size(source["image"], source["label"], plain.shape[-2:])
+        mask = class_mask(
+            pasted[1],
+            len(self.segmenter.classes),
+            together=options.mix_classes == "batch",
+            ignored=options.mix_ignored,
+        )
+        image, label = paste(mask, pasted, (plain, taught.label))
+        weight = torch.where(mask, 1.0, taught.weight)
+        return View("target", self.strong(image), label, weight, options.lambda_target)
+
+    def strong(self, image: Tensor) -> Tensor:
+        """Change the colours of some images and blur some."""
+        options = self.options
+        return strong_view(
+            image, options.strong_jitter, options.strong_blur, options.jitter_chance, hue=True
+        )

@@ -1,0 +1,53 @@
+"""MIC (Hoyer et al. 2023): a masked view of the target has to be predicted from its context.
+
+    min_G  the host's losses + lambda_mask * mean[w * CE(G(mask(x_t)), y_t)]
+
+The host is DAFormer, or DACS where rare-class sampling and feature distance are off. Blocks of a
+strongly augmented target image are painted in the mean colour; y_t and w are the teacher's labels
+and weights for the plain image, as the host uses them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clan.data.loading import Batch
+from clan.losses.masking import block_grid, block_mask, masked
+from clan.methods.dacs import Taught, View
+from clan.methods.daformer import DAFormer
+
+
+class MIC(DAFormer):
+    """DAFormer plus masked-image consistency."""
+
+    class Options(DAFormer.Options):
+        """Options of mic."""
+
+        name: Literal["mic"] = "mic"  # type: ignore[assignment]
+        """The method."""
+        lambda_mask: float = Field(1.0, ge=0)
+        """Weight of the loss on masked images."""
+        mask_block: int = Field(64, ge=1)
+        """Side of a block in pixels."""
+        mask_ratio: float = Field(0.7, ge=0, le=1)
+        """Share of the blocks that are masked."""
+
+    options: Options
+
+    def views(self, source: Batch, target: Batch) -> list[View]:
+        """Return mixed images, then masked ones."""
+        image = target["image"]
+        taught = self.teach(image)
+        return [self.mixed(source, target, taught), self.masked_view(image, taught)]
+
+    def masked_view(self, image: Tensor, taught: Taught) -> View:
+        """Return strong views of plain target images (N, 3, H, W) with blocks painted over."""
+        options, size = self.options, image.shape[-2:]
+        drawn = torch.rand(len(image), *block_grid(size, options.mask_block), device=image.device)
+        visible = block_mask(drawn, size, options.mask_ratio)
+        view = masked(self.strong(image), visible, self.segmenter.mean_color)
+        return View("mask", view, taught.label, taught.weight, options.lambda_mask)
