@@ -67,7 +67,7 @@ def turn(pixels: Array, orientation: int) -> Array:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]  # type: ignore[assignment]
     if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]  # type: ignore[assignment]
+        pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)  # type: ignore[return-value]
 
 

@@ -35,7 +35,8 @@ def fourier_style(source: Tensor, target: Tensor, beta: float) -> Tensor:
     low = low_frequencies(size, beta, source.device)
     amplitude = torch.where(low, torch.fft.rfft2(style).abs(), content.abs())
     mixed = torch.fft.irfft2(torch.polar(amplitude, content.angle()), s=size)
-    return mixed.round().clamp(0, 255).to(torch.uint8)
+    rounded: Tensor = mixed.round().clamp(0, 255).to(torch.uint8)
+    return rounded
 
 
 def low_frequencies(size: torch.Size, beta: float, device: torch.device) -> Tensor:
@@ -44,4 +45,5 @@ def low_frequencies(size: torch.Size, beta: float, device: torch.device) -> Tens
     reach = int(beta * min(height, width))
     rows = (torch.fft.fftfreq(height, 1 / height, device=device).abs() <= reach).unsqueeze(1)
     columns = torch.fft.rfftfreq(width, 1 / width, device=device) <= reach
-    return rows & columns
+    low: Tensor = rows & columns
+    return low

@@ -20,11 +20,15 @@ class DecoderOptions(Options):
 
     decoder: str = "deeplab"
     """What makes logits of the encoder's maps: deeplab (DeepLab-v2's pyramid on the deepest map),
-    fcn8s (on vgg16), or a name given to `clan.register_decoder`."""
+    fusion (a light one that joins a map of stride 4, for thin classes), fcn8s (on vgg16), or a name
+    given to `clan.register_decoder`."""
     aspp_rates: tuple[int, ...] = Field((6, 12, 18, 24), min_length=1)
-    """Dilations of each classifier's branches; (6, 12) is what TAN's published code runs."""
+    """Dilations of each classifier's branches, or of fusion's shared ones; (6, 12) is what TAN's
+    published code runs."""
     align_corners: bool = True
     """Convention of the bilinear up-sampling of the logits; the published codes align corners."""
+    decoder_width: int = Field(128, ge=8, multiple_of=8)
+    """Channels of fusion's joined map."""
 
 
 class Classifier(nn.Module, ABC):

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clan.core.errors import ConfigError, unknown
-from clan.models.decoders import deeplab, fcn8s
+from clan.models.decoders import deeplab, fcn8s, fusion
 from clan.models.decoders.contract import DecoderSpec
 from clan.models.encoders.contract import FeatureMap
 
-DECODERS: dict[str, DecoderSpec] = {"deeplab": deeplab.SPEC, "fcn8s": fcn8s.SPEC}
+DECODERS: dict[str, DecoderSpec] = {
+    "deeplab": deeplab.SPEC,
+    "fcn8s": fcn8s.SPEC,
+    "fusion": fusion.SPEC,
+}
 """Every decoder by name."""
 
 

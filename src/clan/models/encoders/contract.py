@@ -23,7 +23,7 @@ class EncoderOptions(Options):
 
     encoder: str = "resnet101"
     """Backbone E: resnet18, resnet50, resnet101, mobilenet_v2 or vgg16, in torchvision's key
-    layout, or a name given to `clan.register_encoder`."""
+    layout; efficientnet_lite0, in timm's; or a name given to `clan.register_encoder`."""
     output_stride: Literal[8, 16, 32] = 8
     """Input pixels per deepest feature; DeepLab-v2 has 8. Strides beyond it become dilation."""
     width: int = Field(64, ge=4, le=256)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from clan.core.errors import ConfigError, unknown
-from clan.models.encoders import mobilenet, resnet, vgg
+from clan.models.encoders import efficientnet, mobilenet, resnet, vgg
 from clan.models.encoders.contract import Encoder, EncoderOptions, EncoderSpec
 
-ENCODERS: dict[str, EncoderSpec] = {**resnet.SPECS, **mobilenet.SPECS, **vgg.SPECS}
+ENCODERS: dict[str, EncoderSpec] = {
+    **resnet.SPECS,
+    **mobilenet.SPECS,
+    **efficientnet.SPECS,
+    **vgg.SPECS,
+}
 """Every encoder with a name of its own."""
 
 FAMILIES: dict[str, Callable[[str], EncoderSpec]] = {}
