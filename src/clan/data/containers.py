@@ -63,11 +63,11 @@ class PngHeader(NamedTuple):
 def turn(pixels: Array, orientation: int) -> Array:
     """Return pixels (H, W, ...) as stored, turned or mirrored as an EXIF orientation 1..8 says."""
     if orientation in _TRANSPOSED:
-        pixels = pixels.swapaxes(0, 1)  # type: ignore[assignment]
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]  # type: ignore[assignment]
     if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
+        pixels = pixels[:, ::-1]  # type: ignore[assignment]
     return np.ascontiguousarray(pixels)  # type: ignore[return-value]
 
 

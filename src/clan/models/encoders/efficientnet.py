@@ -110,7 +110,8 @@ class Inverted(nn.Module):
         y = F.relu6(self.bn1(self.conv_pw(x)))
         y = F.relu6(self.bn2(self.conv_dw(y)))
         y = self.bn3(self.conv_pwl(y))
-        return x + y if self.shortcut else y
+        mapped: Tensor = x + y if self.shortcut else y
+        return mapped
 
 
 class EfficientNetLite0(Encoder):
