@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import yaml
 from hypothesis import given
@@ -11,6 +14,7 @@ from clan.studies.sweep.grid import (
     Axis,
     changes,
     expand,
+    grid_texts,
     merge,
     parameters,
     parse_axis,
@@ -138,3 +142,23 @@ def test_short_keys_stay_distinct() -> None:
         "steps",
     ]
     assert short_keys(["seed"]) == {"seed": "seed"}
+
+
+def test_values_by_key_are_the_same_grid_as_their_texts() -> None:
+    values = {
+        "method.epsilon": [0.1, 1e-05],
+        "model.aspp_rates": [[1, 2], (1, 4)],
+        "data.validation": [None],
+        "data.root": ["a, b", Path("data/town")],
+    }
+    axes = {axis.key: axis.texts for axis in parse_grid(grid_texts(values))}
+    read = {key: [yaml.safe_load(text) for text in texts] for key, texts in axes.items()}
+    plain = {"model.aspp_rates": [[1, 2], [1, 4]], "data.root": ["a, b", "data/town"]}
+    assert read == {**values, **plain}
+    assert grid_texts(["seed=0,1"]) == ["seed=0,1"]
+
+
+@pytest.mark.parametrize("values", ["0,1", 3, None])
+def test_values_by_key_have_to_be_lists(values: Any) -> None:
+    with pytest.raises(ConfigError, match=r"the grid's seed is .*expected a list of values"):
+        grid_texts({"seed": values})
