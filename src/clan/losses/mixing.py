@@ -1,10 +1,12 @@
 """Strong views of target images for self-training: pasted source classes, colours, blur.
 
-Pure functions of tensors and of torch's generator, which the training loop sets for each step.
-Nothing waits for the device.
+Pure functions of tensors and of the random numbers that they are given. Nothing waits for the
+device.
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +22,51 @@ GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in an image's grey (ITU-R BT.601)."""
 
 
-def class_mask(label: Tensor, classes: int) -> Tensor:
+class Draw(Protocol):
+    """Gives uniform random numbers from 0 to 1."""
+
+    def __call__(self, *shape: int, images: int, device: torch.device) -> Tensor:
+        """Return float32 of ``shape``, whose dimension ``images`` counts the images."""
+
+
+def any_draw(*shape: int, images: int, device: torch.device) -> Tensor:
+    """Draw from torch's own generator; a `Draw`."""
+    return torch.rand(*shape, device=device)
+
+
+class SlotDraw:
+    """A `Draw` that gives each image of an update its own numbers, however they are divided.
+
+    All processes draw the numbers of all images from generators of one seed, and each takes those
+    of its own. So they are a function of the seed and the image's slot alone.
+
+    Args:
+        seed: of the update, the same in all processes.
+        rank: of this process, which has that share of the images.
+        processes: how many there are.
+    """
+
+    def __init__(self, seed: int, rank: int, processes: int) -> None:
+        self._seed, self._rank, self._processes = seed, rank, processes
+        self._generator: torch.Generator | None = None
+
+    def __call__(self, *shape: int, images: int, device: torch.device) -> Tensor:
+        """Return the next numbers of this process's images."""
+        if self._generator is None:
+            self._generator = torch.Generator(device).manual_seed(self._seed)
+        own, whole = shape[images], list(shape)
+        whole[images] = own * self._processes
+        drawn = torch.rand(whole, generator=self._generator, device=device)
+        return drawn.narrow(images, own * self._rank, own)
+
+
+def class_mask(label: Tensor, classes: int, draw: Draw = any_draw) -> Tensor:
     """Choose half of the classes of each label at random, rounded up (ClassMix, Olsson 2021).
 
     Args:
         label: (N, H, W) uint8 class indices, 255 = ignore, which is never chosen.
         classes: C.
+        draw: gives the random numbers.
 
     Returns:
         (N, H, W) bool: the pixels of the chosen classes.
@@ -34,7 +75,8 @@ def class_mask(label: Tensor, classes: int) -> Tensor:
     present = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
     present.scatter_(1, index, True)
     present = present[:, :classes]
-    order = torch.where(present, torch.rand(present.shape, device=label.device), 2.0).argsort(dim=1)
+    chances = draw(*present.shape, images=0, device=label.device)
+    order = torch.where(present, chances, 2.0).argsort(dim=1)
     half = (present.sum(dim=1, keepdim=True) + 1) // 2
     chosen = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
     chosen.scatter_(1, order, torch.arange(classes, device=label.device) < half)
@@ -66,35 +108,37 @@ def at_size(image: Tensor, label: Tensor, size: torch.Size) -> tuple[Tensor, Ten
     return image, label
 
 
-def strong_view(image: Tensor, jitter: float, blur_chance: float) -> Tensor:
+def strong_view(image: Tensor, jitter: float, blur_chance: float, draw: Draw = any_draw) -> Tensor:
     """Change brightness, contrast and saturation of each image, then blur some of them.
 
     Args:
         image: (N, 3, H, W) uint8 RGB.
         jitter: j; each of the three is multiplied by its own factor from 1 - j to 1 + j.
         blur_chance: probability of a Gaussian blur, of random width in `BLUR_SIGMA`.
+        draw: gives the random numbers.
 
     Returns:
         (N, 3, H, W) uint8.
     """
-    factors = 1 + jitter * (2 * torch.rand(3, len(image), 1, 1, 1, device=image.device) - 1)
+    drawn = draw(3, len(image), 1, 1, 1, images=1, device=image.device)
+    factors = 1 + jitter * (2 * drawn - 1)
     brightness, contrast, saturation = factors
     x = image.float() * brightness
     mean = _grey(x).mean(dim=(2, 3), keepdim=True)
     x = (x - mean) * contrast + mean
     x = torch.lerp(_grey(x).expand_as(x), x, saturation)
-    return _as_bytes(_blur(x, blur_chance))
+    return _as_bytes(_blur(x, blur_chance, draw))
 
 
 def _grey(x: Tensor) -> Tensor:
     return (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
-def _blur(x: Tensor, chance: float) -> Tensor:
+def _blur(x: Tensor, chance: float, draw: Draw) -> Tensor:
     """Blur each image with its own width, or not at all: a kernel of one weight."""
     N, C, height, width = x.shape
     low, high = BLUR_SIGMA
-    drawn, sigma = torch.rand(2, N, 1, device=x.device)
+    drawn, sigma = draw(2, N, 1, images=1, device=x.device)
     if chance == 0 or min(height, width) <= BLUR_RADIUS:
         return x
     sigma = low + (high - low) * sigma
