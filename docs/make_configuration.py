@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from clan.config.tree import Config
 from clan.core.options import Options
+from clan.losses.segmentation import LOSSES, LossOptions
 from clan.methods import METHODS, MethodOptions
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -84,9 +85,12 @@ def _methods(field: FieldInfo) -> Iterator[str]:
         if name == "name":
             names = ", ".join(f"`{method}`" for method in METHODS)
             yield f"| `method.name` | one of {names} | **required** | {_meaning(option)} |"
+        elif name == "loss":
+            yield f"| `method.loss` | group, see below | its own defaults | {_meaning(option)} |"
         else:
             yield _row(f"method.{name}", option)
     yield ""
+    yield from _losses()
     for method, home in METHODS.items():
         own = {
             name: option
@@ -99,6 +103,27 @@ def _methods(field: FieldInfo) -> Iterator[str]:
             continue
         yield HEAD
         yield from (_row(f"method.{name}", option) for name, option in own.items())
+        yield ""
+
+
+def _losses() -> Iterator[str]:
+    """Yield the keys of all segmentation losses, then what each adds."""
+    yield "#### `method.loss`\n"
+    yield HEAD
+    shared = LossOptions.model_fields
+    for name, option in shared.items():
+        if name == "name":
+            names = ", ".join(f"`{loss}`" for loss in LOSSES)
+            kind = f"one of {names}"
+            yield f"| `method.loss.name` | {kind} | {_default(option)} | {_meaning(option)} |"
+        else:
+            yield _row(f"method.loss.{name}", option)
+    yield ""
+    for loss, home in LOSSES.items():
+        yield f"#### `method.loss.name: {loss}`\n"
+        yield HEAD
+        own = {n: o for n, o in home.Options.model_fields.items() if n not in shared}
+        yield from (_row(f"method.loss.{name}", option) for name, option in own.items())
         yield ""
 
 
@@ -134,6 +159,8 @@ def _type(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         parts = sorted(inner, key=lambda part: part is types.NoneType)
         return " or ".join(_type(part).removeprefix("one of ") for part in parts)
+    if origin is dict:
+        return f"{_type(inner[1])} by name"
     if origin is tuple and inner[-1] is Ellipsis:
         return f"list of {_plural(_type(inner[0]))}"
     if origin is tuple:

@@ -57,7 +57,7 @@ ROWS = (
         "segmentation loss",
         "cross-entropy of the ensemble (Eq. 3)",
         "focal, gamma 2, on each classifier, summed",
-        ("method.segmentation", "method.focal_gamma"),
+        ("method.segmentation", "method.loss.name", "method.loss.gamma"),
         tests=(UPDATES, f"{LOSSES}::test_focal_follows_its_formula"),
     ),
     Row(
@@ -65,7 +65,7 @@ ROWS = (
         "clamp of probabilities",
         "-",
         "1e-9 to 1 - 1e-9; the upper end is 1 in float32",
-        ("method.clamp",),
+        ("method.loss.clamp",),
         "Felt only where a true class has less than 1e-9: such a pixel then teaches nothing.",
         (f"{DIFFERENCES}::test_clamped_pixels_give_no_gradient",),
     ),
@@ -406,7 +406,8 @@ def _preset(task: str, variant: str) -> dict[str, Any]:
 
 def _look_up(tree: Any, key: str) -> Any:
     for part in key.split("."):
-        tree = tree[part]
+        # an option of a loss or method that the preset does not name
+        tree = None if tree is None else tree.get(part)
     return tree
 
 

@@ -17,7 +17,8 @@ import clan
 from clan.config.files import preset_names
 from clan.config.tree import Config, differences, load_config
 from clan.core.options import Options
-from clan.methods import METHODS
+from clan.losses.segmentation import LOSSES, LossOptions
+from clan.methods import METHODS, MethodOptions
 
 PRESETS = Path(str(files("clan"))) / "config" / "presets"
 
@@ -138,7 +139,11 @@ def _fields(group: type[Options]) -> Iterator[tuple[str, str]]:
 
 
 def _options(annotation: Any) -> Iterator[type[Options]]:
-    if isinstance(annotation, type) and issubclass(annotation, Options):
+    if isinstance(annotation, type) and issubclass(annotation, MethodOptions):
+        yield from (method.Options for method in METHODS.values())
+    elif isinstance(annotation, type) and issubclass(annotation, LossOptions):
+        yield from (loss.Options for loss in LOSSES.values())
+    elif isinstance(annotation, type) and issubclass(annotation, Options):
         yield annotation
     for argument in getattr(annotation, "__args__", ()):
         yield from _options(argument)

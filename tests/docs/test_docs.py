@@ -21,6 +21,7 @@ from clan.config.tree import Config, load_config
 from clan.core.options import Options
 from clan.data.classes import class_set
 from clan.data.description import Description
+from clan.losses.segmentation import LOSSES
 from clan.methods import METHODS
 from clan.studies.bench.task import open_task
 from clan.studies.sweep.grid import expand, parse_grid
@@ -88,6 +89,8 @@ def _key_exists(key: str) -> bool:
             return False
         if part == "method":
             groups = [m.Options for m in METHODS.values()]
+        elif part == "loss":
+            groups = [loss.Options for loss in LOSSES.values()]
         else:
             groups = [g for field in fields for g in _groups(field.annotation)]
     return True

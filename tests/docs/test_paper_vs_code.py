@@ -36,7 +36,8 @@ def test_every_row_is_an_option_or_explained_and_tested(program: ModuleType) -> 
 
 def test_the_values_are_those_of_the_presets(program: ModuleType) -> None:
     """Known ones, written by hand: the page's words on the published code agree with them."""
-    assert program.values("method.focal_gamma") == "`0`; `2`; `0`"
+    assert program.values("method.loss.gamma") == "none; `2`; none"
+    assert program.values("method.loss.name") == "`cross_entropy`; `focal`; `cross_entropy`"
     assert program.values("method.lambda_local") == "`40`; `40` (SYNTHIA `10`); `40`"
     assert program.values("optim.segmenter.step_repeats") == "`once`; `published`; `once`"
     assert program.values("optim.discriminator.lr") == "`5e-05`; `0.0001`; `0.0001`"

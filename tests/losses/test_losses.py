@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clan.losses.adversarial import adversarial_loss
 from clan.losses.alignment import alignment_map, weight_discrepancy
-from clan.losses.segmentation import segmentation_loss
+from clan.losses.segmentation import CrossEntropy, Focal, PixelLoss, mean_loss
 
 DISTANCES = ["cosine", "l1", "js"]
 
@@ -22,6 +22,18 @@ def softmax_maps(seed: int, classes: int = 5) -> torch.Tensor:
     return (4 * torch.randn(2, classes, 3, 4, generator=generator)).softmax(dim=1)
 
 
+def labelled_mean(loss: PixelLoss, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    count = (label != 255).sum().clamp(min=1).float()
+    return mean_loss(loss(logits, label), label, count)
+
+
+def focal(gamma: float) -> Focal:
+    return Focal(Focal.Options(name="focal", gamma=gamma))
+
+
+CROSS_ENTROPY = CrossEntropy(CrossEntropy.Options())
+
+
 def test_segmentation_loss_is_cross_entropy_over_labelled_pixels():
     logits = torch.randn(2, 4, 3, 5)
     label = torch.randint(0, 4, (2, 3, 5))
@@ -29,14 +41,14 @@ def test_segmentation_loss_is_cross_entropy_over_labelled_pixels():
     expected = -torch.log_softmax(logits, 1).permute(0, 2, 3, 1)[label != 255][
         torch.arange(int((label != 255).sum())), label[label != 255]
     ]
-    torch.testing.assert_close(segmentation_loss(logits, label), expected.mean())
+    torch.testing.assert_close(labelled_mean(CROSS_ENTROPY, logits, label), expected.mean())
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
 def test_focal_with_gamma_zero_is_cross_entropy(dtype):
     logits, label = torch.randn(1, 3, 4, 4), torch.randint(0, 3, (1, 4, 4)).to(dtype)
     torch.testing.assert_close(
-        segmentation_loss(logits, label, focal_gamma=0.0), F.cross_entropy(logits, label.long())
+        labelled_mean(focal(0), logits, label), F.cross_entropy(logits, label.long())
     )
 
 
@@ -44,12 +56,12 @@ def test_focal_follows_its_formula():
     logits, label = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
     p = logits.softmax(1).gather(1, label[:, None])
     expected = -((1 - p) ** 2 * p.log()).mean()
-    torch.testing.assert_close(segmentation_loss(logits, label, focal_gamma=2.0), expected)
+    torch.testing.assert_close(labelled_mean(focal(2), logits, label), expected)
 
 
 def test_no_labelled_pixel_gives_zero_loss_and_zero_gradient():
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
-    loss = segmentation_loss(logits, torch.full((1, 2, 2), 255))
+    loss = labelled_mean(CROSS_ENTROPY, logits, torch.full((1, 2, 2), 255))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None

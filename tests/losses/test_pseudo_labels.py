@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
@@ -19,8 +18,9 @@ from clan.losses.pseudo_labels import (
     confidence_counts,
     confidence_thresholds,
     keep_shares,
-    pseudo_label_loss,
+    soft_cross_entropy,
     soft_labels,
+    uniform_divergence,
     winner_labels,
     won_shares,
 )
@@ -102,38 +102,24 @@ def test_soft_labels_follow_their_formula_and_harden_as_they_cool():
     assert torch.equal(soft_labels(p, k, 0.01).argmax(1), ratio.argmax(1))
 
 
-def test_the_loss_is_cross_entropy_over_the_labelled_pixels():
-    logits, label = torch.randn(2, 4, 3, 3), torch.randint(0, 4, (2, 3, 3)).to(torch.uint8)
-    label[0, 0] = 255
-    expected = F.cross_entropy(logits, label.long(), ignore_index=255)
-    torch.testing.assert_close(pseudo_label_loss(logits, label), expected)
-    hard = F.one_hot(torch.where(label == 255, 0, label.long()), 4).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(pseudo_label_loss(logits, label, soft=hard), expected)
+def test_soft_cross_entropy_of_hard_labels_is_cross_entropy():
+    logits, label = torch.randn(2, 4, 3, 3), torch.randint(0, 4, (2, 3, 3))
+    hard = F.one_hot(label, 4).permute(0, 3, 1, 2).float()
+    expected = F.cross_entropy(logits, label, reduction="none")
+    torch.testing.assert_close(soft_cross_entropy(logits, hard), expected)
 
 
-def test_mrkld_adds_the_divergence_from_uniform_but_for_a_constant():
-    logits, label = torch.randn(1, 4, 3, 3), torch.randint(0, 4, (1, 3, 3))
-    plain = pseudo_label_loss(logits, label)
+def test_mrkld_is_the_divergence_from_uniform_but_for_a_constant():
+    logits = torch.randn(1, 4, 3, 3)
     uniform = torch.full((1, 4, 3, 3), 0.25)
-    divergence = (uniform * (uniform.log() - logits.log_softmax(1))).sum(1).mean()
-    expected = plain + 0.1 * (divergence + math.log(4))
-    torch.testing.assert_close(pseudo_label_loss(logits, label, uniform=0.1), expected)
+    divergence = (uniform * (uniform.log() - logits.log_softmax(1))).sum(1)
+    torch.testing.assert_close(uniform_divergence(logits), divergence + math.log(4))
 
 
-def test_no_pseudo_label_gives_zero_loss_and_gradient():
-    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
-    loss = pseudo_label_loss(logits, torch.full((1, 2, 2), 255, dtype=torch.uint8), uniform=0.1)
-    loss.backward()
-    assert loss.item() == 0
-    assert not logits.grad.any()
-
-
-@pytest.mark.parametrize("regulariser", ["plain", "soft"])
-def test_losses_are_float32(regulariser):
+def test_losses_are_float32():
     logits = torch.randn(1, 3, 2, 2).bfloat16()
-    label = torch.zeros(1, 2, 2, dtype=torch.uint8)
-    soft = logits.softmax(1) if regulariser == "soft" else None
-    assert pseudo_label_loss(logits, label, soft=soft).dtype == torch.float32
+    assert soft_cross_entropy(logits, logits.softmax(1)).dtype == torch.float32
+    assert uniform_divergence(logits).dtype == torch.float32
 
 
 def test_won_shares_are_counts_of_winners():

@@ -100,7 +100,9 @@ def test_labels_are_given_as_asked(label, give, monkeypatch):
     learnt = []
     loss = method.segmentation_loss
     monkeypatch.setattr(
-        method, "segmentation_loss", lambda z, y: (learnt.append(y.clone()), loss(z, y))[1]
+        method,
+        "segmentation_loss",
+        lambda z, y, *of: (learnt.append(y.clone()), loss(z, y, *of))[1],
     )
     expected = give(method.confidence(target["image"]), method.thresholds)
     method.step(batch(1), target, LATER)

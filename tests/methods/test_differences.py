@@ -13,7 +13,7 @@ from clan.config.tree import load_config
 from clan.core.errors import ConfigError
 from clan.data.classes import CITYSCAPES
 from clan.data.loading import Batch
-from clan.losses.segmentation import segmentation_loss
+from clan.losses.segmentation import CrossEntropy, Focal
 from clan.methods import METHODS, Progress
 from clan.models.discriminator import Discriminator
 from clan.models.segmenter import ModelOptions, Segmenter
@@ -113,7 +113,7 @@ def test_clan_needs_a_discriminator_that_answers_per_pixel():
 def test_clamped_pixels_give_no_gradient():
     label = torch.zeros(1, 1, 2, dtype=torch.uint8)
     logits = torch.tensor([[[[0.0, 0.0]], [[30.0, 3.0]]]], requires_grad=True)
-    loss = segmentation_loss(logits, label, clamp=1e-9)
+    loss = CrossEntropy(CrossEntropy.Options(clamp=1e-9))(logits, label).mean()
     loss.backward()
     assert logits.grad is not None
     assert logits.grad[..., 0].abs().max() == 0
@@ -126,7 +126,8 @@ def test_clamped_pixels_give_no_gradient():
 def test_the_clamp_is_silent_elsewhere(gamma):
     """Its upper end is 1 in float32, and few probabilities are below its lower."""
     logits, label = torch.randn(2, 5, 8, 8), torch.randint(0, 5, (2, 8, 8))
-    plain, clamped = (segmentation_loss(logits, label, gamma, c) for c in (0, 1e-9))
+    losses = (Focal(Focal.Options(gamma=gamma, clamp=clamp)) for clamp in (0, 1e-9))
+    plain, clamped = (loss(logits, label) for loss in losses)
     assert torch.equal(plain, clamped)
     assert torch.tensor(1 - 1e-9, dtype=torch.float32) == 1
 

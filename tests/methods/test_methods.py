@@ -209,7 +209,7 @@ def test_segmentation_loss_on_heads_is_the_sum_of_both():
     logits = tuple(torch.randn(1, 3, 4, 4) for _ in range(2))
     label = torch.randint(0, 3, (1, 4, 4))
     expected = sum(F.cross_entropy(z, label) for z in logits)
-    torch.testing.assert_close(method.segmentation_loss(logits, label), expected)
+    torch.testing.assert_close(method.segmentation_loss(logits, label, "source"), expected)
 
 
 def test_damping_fades_the_adversary():

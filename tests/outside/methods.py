@@ -33,7 +33,7 @@ class Diverse(SourceOnly):
         for source_part, target_part, last in self.micro_batches(source, target):
             with self.unsynchronised("segmenter", True):
                 logits = self.forward_batch("source", source_part)
-                loss = self.segmentation_loss(logits, source_part["label"])
+                loss = self.segmentation_loss(logits, source_part["label"], "source")
                 self.backward(loss)
             with self.unsynchronised("segmenter", not last):
                 logits = self.forward_batch("target", target_part)

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from clan.config.renamed import RENAMED
 from clan.core.errors import nearest
 from clan.core.options import Options
+from clan.losses.segmentation import LOSSES, LossOptions
 from clan.methods import METHODS, MethodOptions
 
 
@@ -43,24 +44,28 @@ def _place(
     """Return the key that an error is about, and the group of options that has or lacks it."""
     group = whole
     inner: type[Options] | None = whole
+    written: Any = tree
     key: list[str] = []
     for part in details["loc"]:
         if isinstance(part, int):
             key.append(str(part))
         elif inner is not None:
             key.append(part)
-            group, inner = inner, _options_of(inner, part)
-            if key == ["method"]:
-                inner = _method_options(tree)
+            written = written.get(part) if isinstance(written, Mapping) else None
+            group, inner = inner, _named(_options_of(inner, part), written)
         # else: the branch of a union that was tried, no key
     return ".".join(key), group
 
 
-def _method_options(tree: Mapping[str, Any]) -> type[Options]:
-    """Return the options of the method that a tree names."""
-    method = tree.get("method")
-    name = method.get("name") if isinstance(method, Mapping) else None
-    return METHODS[name].Options if name in METHODS else MethodOptions
+def _named(group: type[Options] | None, written: Any) -> type[Options] | None:
+    """Return the options of the method or loss that was written, if the group is chosen by name."""
+    name = str(written.get("name", "")) if isinstance(written, Mapping) else ""
+    if group is MethodOptions and name in METHODS:
+        return METHODS[name].Options
+    if group is LossOptions:
+        name = name or LossOptions.model_fields["name"].default
+        return LOSSES[name].Options if name in LOSSES else group
+    return group
 
 
 def _options_of(group: type[Options], name: str) -> type[Options] | None:

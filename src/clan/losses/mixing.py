@@ -1,12 +1,13 @@
 """Strong views of target images for self-training: pasted source classes, colours, blur.
 
-Pure functions of tensors and of torch's generator, which the training loop sets for each step.
-Nothing waits for the device.
+Pure functions of tensors and of the random numbers that they are given. Nothing waits for the
+device.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +23,50 @@ GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in an image's grey (ITU-R BT.601)."""
 
 
+class Draw(Protocol):
+    """Gives uniform random numbers from 0 to 1."""
+
+    def __call__(self, *shape: int, images: int, device: torch.device) -> Tensor:
+        """Return float32 of ``shape``, whose dimension ``images`` counts the images."""
+
+
+def any_draw(*shape: int, images: int, device: torch.device) -> Tensor:
+    """Draw from torch's own generator; a `Draw`."""
+    return torch.rand(*shape, device=device)
+
+
+class SlotDraw:
+    """A `Draw` that gives each image of an update its own numbers, however they are divided.
+
+    All processes draw the numbers of all images from generators of one seed, and each takes those
+    of its own. So they are a function of the seed and the image's slot alone.
+
+    Args:
+        seed: of the update, the same in all processes.
+        rank: of this process, which has that share of the images.
+        processes: how many there are.
+    """
+
+    def __init__(self, seed: int, rank: int, processes: int) -> None:
+        self._seed, self._rank, self._processes = seed, rank, processes
+        self._generator: torch.Generator | None = None
+
+    def __call__(self, *shape: int, images: int, device: torch.device) -> Tensor:
+        """Return the next numbers of this process's images."""
+        if self._generator is None:
+            self._generator = torch.Generator(device).manual_seed(self._seed)
+        own, whole = shape[images], list(shape)
+        whole[images] = own * self._processes
+        drawn = torch.rand(whole, generator=self._generator, device=device)
+        return drawn.narrow(images, own * self._rank, own)
+
+
 def class_mask(
-    label: Tensor, classes: int, together: bool = False, ignored: bool = False
+    label: Tensor,
+    classes: int,
+    draw: Draw = any_draw,
+    together: bool = False,
+    ignored: bool = False,
 ) -> Tensor:
     """Choose half of the classes of each label at random, rounded up (ClassMix, Olsson 2021).
 
@@ -32,6 +75,7 @@ def class_mask(
         classes: C.
         together: choose for each label among the classes of all of them (DAFormer's code).
         ignored: the pixels without a label are a class of their own; else they are never chosen.
+        draw: gives the random numbers.
 
     Returns:
         (N, H, W) bool: the pixels of the chosen classes.
@@ -43,7 +87,8 @@ def class_mask(
         present = present.any(dim=0).expand_as(present)
     last = present[:, IGNORE:] if ignored else present[:, :0]
     present = torch.cat([present[:, :classes], last], dim=1)
-    order = torch.where(present, torch.rand(present.shape, device=label.device), 2.0).argsort(dim=1)
+    chances = draw(*present.shape, images=0, device=label.device)
+    order = torch.where(present, chances, 2.0).argsort(dim=1)
     order = torch.where(order == classes, IGNORE, order)
     half = (present.sum(dim=1, keepdim=True) + 1) // 2
     chosen = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
@@ -80,6 +125,7 @@ def strong_view(
     image: Tensor,
     jitter: float,
     blur_chance: float,
+    draw: Draw = any_draw,
     jitter_chance: float = 1.0,
     hue: bool = False,
 ) -> Tensor:
@@ -89,16 +135,17 @@ def strong_view(
         image: (N, 3, H, W) uint8 RGB.
         jitter: j; each of the three is multiplied by its own factor from 1 - j to 1 + j.
         blur_chance: probability of a Gaussian blur, of random width in `BLUR_SIGMA`.
+        draw: gives the random numbers.
         jitter_chance: probability that an image's colours are changed at all.
         hue: also turn the colours about the grey axis, by at most j of a full turn.
 
     Returns:
         (N, 3, H, W) uint8.
     """
-    shape = (len(image), 1, 1, 1)
-    factors = 1 + jitter * (2 * torch.rand(3, *shape, device=image.device) - 1)
+    count, device = len(image), image.device
+    factors = 1 + jitter * (2 * draw(3, count, 1, 1, 1, images=1, device=device) - 1)
     if hue or jitter_chance < 1:
-        turn, drawn = torch.rand(2, *shape, device=image.device)
+        turn, drawn = draw(2, count, 1, 1, 1, images=1, device=device)
         changed = drawn < jitter_chance
         factors = torch.where(changed, factors, 1.0)
     brightness, contrast, saturation = factors
@@ -108,7 +155,7 @@ def strong_view(
     x = torch.lerp(_grey(x).expand_as(x), x, saturation)
     if hue:
         x = _turned(x, torch.where(changed, 2 * math.pi * jitter * (2 * turn - 1), 0.0))
-    return _as_bytes(_blur(x, blur_chance))
+    return _as_bytes(_blur(x, blur_chance, draw))
 
 
 def _turned(x: Tensor, angle: Tensor) -> Tensor:
@@ -124,11 +171,11 @@ def _grey(x: Tensor) -> Tensor:
     return (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
-def _blur(x: Tensor, chance: float) -> Tensor:
+def _blur(x: Tensor, chance: float, draw: Draw) -> Tensor:
     """Blur each image with its own width, or not at all: a kernel of one weight."""
     N, C, height, width = x.shape
     low, high = BLUR_SIGMA
-    drawn, sigma = torch.rand(2, N, 1, device=x.device)
+    drawn, sigma = draw(2, N, 1, images=1, device=x.device)
     if chance == 0 or min(height, width) <= BLUR_RADIUS:
         return x
     sigma = low + (high - low) * sigma

@@ -124,32 +124,22 @@ def soft_labels(p: Tensor, thresholds: Tensor, temperature: float) -> Tensor:
     return (ratio.log() / temperature).softmax(dim=1)
 
 
-def pseudo_label_loss(
-    logits: Tensor, label: Tensor, *, uniform: float = 0.0, soft: Tensor | None = None
-) -> Tensor:
-    """Cross-entropy over the labelled pixels, optionally regularised (CRST, Zou et al. 2019).
+def soft_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
+    """Return -sum_c s_c log p_c of each pixel, (N, H, W) float32 (CRST, lrent).
 
     Args:
         logits: (N, C, H, W), any scores whose softmax is the prediction.
-        label: (N, H, W) uint8 class indices; 255 is ignored.
-        uniform: weight of -1/C sum_c log p_c, the divergence of the prediction from uniform but
-            for a constant.
-        soft: (N, C, H, W) distributions to learn in place of the labels' classes; ``label`` then
-            only says which pixels count.
-
-    Returns:
-        The mean over labelled pixels; 0 if there is none.
+        soft: s (N, C, H, W), distributions over the classes.
     """
-    log_p = logits.float().log_softmax(dim=1)
-    if soft is None:
-        index = torch.where(label == IGNORE, 0, label.long()).unsqueeze(1)
-        loss = -log_p.gather(1, index).squeeze(1)
-    else:
-        loss = -(soft * log_p).sum(dim=1)
-    if uniform:
-        loss = loss - uniform * log_p.mean(dim=1)
-    counted = label != IGNORE
-    return (loss * counted).sum() / counted.sum().clamp(min=1)
+    return -(soft * logits.float().log_softmax(dim=1)).sum(dim=1)
+
+
+def uniform_divergence(logits: Tensor) -> Tensor:
+    """Return -1/C sum_c log p_c of each pixel, (N, H, W) float32 (CRST, mrkld).
+
+    It is the divergence of the prediction from uniform but for a constant.
+    """
+    return -logits.float().log_softmax(dim=1).mean(dim=1)
 
 
 def class_diversity(p: Tensor) -> Tensor:

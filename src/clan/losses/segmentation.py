@@ -1,52 +1,239 @@
-"""Segmentation losses on labelled pixels (Eq. 3)."""
+"""Segmentation losses per pixel (Eq. 3), one table of them by name, and their weighted mean."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+from clan.core.errors import ConfigError, nearest
+from clan.core.options import Options
 from clan.data.classes import IGNORE
 
+Weight = Annotated[float, Field(ge=0)]
 
-def segmentation_loss(
-    logits: Tensor, label: Tensor, focal_gamma: float = 0.0, clamp: float = 0.0
-) -> Tensor:
-    """Cross-entropy over the labelled pixels (Eq. 3), optionally focal.
+
+class LossOptions(Options):
+    """What all segmentation losses share."""
+
+    name: str = "cross_entropy"
+    """The loss."""
+    class_weights: Literal["none", "balanced"] | dict[str, Weight] = "none"
+    """Factor on each class's pixels: none; balanced, by how rare classes are in the source's labels
+    (counted once, before the first step); or by class, as in {pole: 2}, 1 for those not named."""
+    mean_over: Literal["labelled", "all"] = "labelled"
+    """What the sum over labelled pixels is divided by: their number, or the sum of their weights
+    (labelled), or the number of all pixels (all; published code of DAFormer, unweighted)."""
+
+
+class PixelLoss(ABC):
+    """A segmentation loss of single pixels; `mean_loss` takes their mean.
 
     Args:
-        logits: (N, C, H, W), any scores whose softmax is the prediction.
+        options: of this loss, as ``Options`` declares them.
+    """
+
+    Options: ClassVar[type[LossOptions]] = LossOptions
+
+    def __init__(self, options: LossOptions) -> None:
+        self.options = options
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return the loss of each pixel, (N, H, W) float32; any finite value where it is ignored.
+
+        Args:
+            logits: (N, C, H, W), any scores whose softmax is the prediction.
+            label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
+        """
+
+
+class CrossEntropy(PixelLoss):
+    """Cross-entropy (Eq. 3)."""
+
+    class Options(LossOptions):
+        """Options of cross_entropy."""
+
+        clamp: float = Field(0.0, ge=0, lt=1)
+        """Least probability of a true class: below it, a pixel gives no gradient (published code of
+        CLAN: 1e-9)."""
+
+    options: Options
+
+    def __call__(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return -log p of the true class, at most -log(clamp); 0 where ignored."""
+        loss = F.cross_entropy(logits.float(), label.long(), ignore_index=IGNORE, reduction="none")
+        return loss.clamp(max=-math.log(self.options.clamp)) if self.options.clamp else loss
+
+
+class Focal(CrossEntropy):
+    """Focal loss (Lin et al. 2017): cross-entropy times (1 - p)^gamma."""
+
+    class Options(CrossEntropy.Options):
+        """Options of focal."""
+
+        gamma: float = Field(2.0, ge=0)
+        """Exponent of (1 - p) of the true class: 0 is cross-entropy, 2 is CLAN's published code."""
+
+    options: Options
+
+    def __call__(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return -(1 - p)^gamma log p of the true class; 0 where ignored."""
+        loss, gamma = super().__call__(logits, label), self.options.gamma
+        if not gamma:
+            return loss
+        wrong = 1 - torch.exp(-loss)
+        if gamma < 1:
+            # the power's slope at 0 is infinite, that of its product with the loss is 0
+            wrong = wrong.clamp(min=1e-12)
+        return wrong**gamma * loss
+
+
+LOSSES: dict[str, type[PixelLoss]] = {}
+"""The segmentation losses by name."""
+
+
+def register_loss(name: str, cls: type[PixelLoss]) -> None:
+    """Add a segmentation loss, from any module: ``method.loss.name`` may then be its name.
+
+    Raises:
+        ConfigError: not a subclass of `PixelLoss`, or a name that another loss has.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, PixelLoss)):
+        raise ConfigError(f"{cls!r} cannot be registered: expected a subclass of PixelLoss")
+    if LOSSES.get(name, cls).__qualname__ != cls.__qualname__:
+        raise ConfigError(
+            f"{cls.__qualname__} cannot be registered: the loss name {name!r} is taken by "
+            f"{LOSSES[name].__qualname__}"
+        )
+    LOSSES[name] = cls
+
+
+register_loss("cross_entropy", CrossEntropy)
+register_loss("focal", Focal)
+
+
+def loss_options(value: Any) -> Any:
+    """Validate a loss's options by those that the loss of its name declares.
+
+    Raises:
+        ValueError: an unknown name; names the nearest.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    name = str(value.get("name", LossOptions.model_fields["name"].default))
+    if name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}{nearest(name, LOSSES)}")
+    return LOSSES[name].Options.model_validate(value)
+
+
+def mean_loss(each: Tensor, label: Tensor, count: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the weighted sum of the labelled pixels' losses, divided by a count.
+
+    Args:
+        each: (N, H, W) from a `PixelLoss`.
         label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
-        focal_gamma: weight each pixel by (1 - p_true)^gamma (Lin et al. 2017); 0 is Eq. 3, 2 is
-            CLAN's published code.
-        clamp: where the true class has a lower probability, take this one, so that the pixel gives
-            no gradient; 1e-9 is CLAN's published code.
+        count: what to divide by, a float32 scalar: `weight_of` these pixels, or of an update's over
+            the number of its parts, so that these average to the mean of the whole.
+        weights: (C,) of the classes; None is 1 for all.
+    """
+    counted = label != IGNORE
+    if weights is None:
+        return (each * counted).sum() / count
+    index = torch.where(counted, label.long(), 0)
+    return (each * weights[index] * counted).sum() / count
+
+
+def label_counts(label: Tensor, classes: int, options: LossOptions) -> Tensor:
+    """Count what `weight_of` weighs, in integers: exact for any division of images into parts.
+
+    Args:
+        label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
+        classes: how many there are.
+        options: of the loss.
 
     Returns:
-        The mean over labelled pixels; 0 if there is none.
+        int64: (1,) all pixels or the labelled ones, or (classes,) those of each class if they have
+        weights of their own.
     """
-    loss = F.cross_entropy(logits.float(), label.long(), ignore_index=IGNORE, reduction="none")
-    if clamp:
-        loss = loss.clamp(max=-math.log(clamp))
-    if focal_gamma:
-        loss = (1 - torch.exp(-loss)) ** focal_gamma * loss
-    # not reduction="mean": a crop without one labelled pixel would give nan
-    return loss.sum() / (label != IGNORE).sum().clamp(min=1)
+    if options.mean_over == "all":
+        return torch.full((1,), label.numel(), device=label.device)
+    if options.class_weights == "none":
+        return (label != IGNORE).sum().view(1)
+    return class_pixels(label, classes)
 
 
-def weighted_loss(logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-    """Cross-entropy weighted per pixel, as DACS and DAFormer learn from labels of their teachers.
+def weight_of(counts: Tensor, weights: Tensor | None) -> Tensor:
+    """Return what a sum of losses is divided by, a float32 scalar; 1 where nothing was counted.
 
     Args:
-        logits: (N, C, H, W).
-        label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
+        counts: from `label_counts`, or a sum of such.
+        weights: (C,) of the classes; None is 1 for all.
+    """
+    weighed = counts.float() if weights is None or len(counts) == 1 else counts * weights
+    total = weighed.sum()
+    return torch.where(total > 0, total, torch.ones_like(total))
+
+
+def class_pixels(label: Tensor, classes: int) -> Tensor:
+    """Count the pixels of each class, (classes,) int64; 255 is ignored."""
+    index = label.flatten().long().clamp(max=classes)
+    counts = torch.zeros(classes + 1, dtype=torch.int64, device=label.device)
+    counts.scatter_add_(0, index, torch.ones_like(index))
+    return counts[:classes]
+
+
+def balanced_weights(counts: Tensor) -> Tensor:
+    """Weigh classes by median frequency balancing (Eigen and Fergus 2015).
+
+    A class's frequency is its share of the labelled pixels of the images that show it; its weight
+    is the median of the classes' frequencies, divided by its own.
+
+    Args:
+        counts: (N, C) int64, pixels of each class in each image.
+
+    Returns:
+        (C,) float32; 1 for a class that no image shows.
+    """
+    shown = counts > 0
+    pixels = counts.sum(dim=0).double()
+    around = (shown * counts.sum(dim=1, keepdim=True)).sum(dim=0).double()
+    frequency = pixels / around.clamp(min=1)
+    found = frequency[frequency > 0]
+    if not len(found):
+        return torch.ones(counts.shape[1])
+    ratio = found.quantile(0.5) / frequency.clamp(min=1e-12)
+    return torch.where(pixels > 0, ratio, torch.ones_like(ratio)).float()
+
+
+def given_weights(weights: Mapping[str, float], names: tuple[str, ...]) -> Tensor:
+    """Return the weights (C,) float32 of classes by their names, 1 for those not named.
+
+    Raises:
+        ConfigError: a name that is no class; names the nearest.
+    """
+    for name in weights:
+        if name not in names:
+            raise ConfigError(
+                f"method.loss.class_weights: unknown class {name!r}{nearest(name, names)}"
+            )
+    return torch.tensor([weights.get(name, 1.0) for name in names])
+
+
+def weighted_loss(each: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean over *all* pixels of weighted losses, as DACS and DAFormer learn.
+
+    Where less is labelled, less is learnt.
+
+    Args:
+        each: (N, H, W) from a `PixelLoss`.
+        label: (N, H, W) uint8 or int64 class indices; 255 counts as loss 0.
         weight: (N, H, W) in 0..1.
-
-    Returns:
-        The sum over labelled pixels divided by the count of *all* pixels, as published: where less
-        is labelled, less is learnt.
     """
-    loss = F.cross_entropy(logits.float(), label.long(), ignore_index=IGNORE, reduction="none")
-    return (weight * loss).mean()
+    return (weight * each * (label != IGNORE)).mean()

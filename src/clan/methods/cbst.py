@@ -40,9 +40,11 @@ from clan.losses.pseudo_labels import (
     balanced_labels,
     class_diversity,
     confidence_thresholds,
-    pseudo_label_loss,
+    soft_cross_entropy,
     soft_labels,
+    uniform_divergence,
 )
+from clan.losses.segmentation import CrossEntropy
 from clan.losses.shares import cell_shares
 from clan.methods.contract import MethodOptions
 from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
@@ -109,6 +111,13 @@ class CBST(LabelledTarget):
                 raise ValueError(
                     "spatial_prior weighs the labels' confidences and would not weigh lrent's soft "
                     "labels: leave one of the two out"
+                )
+            if self.regulariser == "lrent" and self.loss != CrossEntropy.Options(
+                class_weights=self.loss.class_weights, mean_over=self.loss.mean_over
+            ):
+                raise ValueError(
+                    f"lrent learns soft labels by cross-entropy, and the loss is "
+                    f"{self.loss.name} with options of its own: leave one of the two out"
                 )
             return self
 
@@ -196,11 +205,12 @@ class CBST(LabelledTarget):
         options, label = self.options, batch["label"]
         logits = self.segmenter.ensemble(self.forward_batch("target", batch))
         if self.labeller is not None:
-            soft = self._soft_labels(self.labeller, batch["image"])
-            loss = pseudo_label_loss(logits, label, soft=soft)
+            each = soft_cross_entropy(logits, self._soft_labels(self.labeller, batch["image"]))
         else:
-            uniform = options.alpha if options.regulariser == "mrkld" else 0.0
-            loss = pseudo_label_loss(logits, label, uniform=uniform)
+            each = self.label_loss.pixel(logits, label)
+        if options.regulariser == "mrkld":
+            each = each + options.alpha * uniform_divergence(logits)
+        loss = self.label_loss.mean(each, label, "target")
         self.backward(options.lambda_target * loss)
         self.note(loss_target=loss, pseudo_share=(label != IGNORE).float().mean())
         self.note(target_diversity=class_diversity(logits.detach().softmax(dim=1)))

@@ -31,7 +31,6 @@ from clan.core.errors import DataError
 from clan.core.extras import require_extra
 from clan.data.classes import IGNORE
 from clan.data.loading import Batch
-from clan.losses.pseudo_labels import pseudo_label_loss
 from clan.losses.shares import class_shares
 from clan.methods.contract import MethodOptions
 from clan.methods.features import deepest
@@ -189,7 +188,7 @@ class CDA(LabelledTarget):
         mean = logits.float().softmax(dim=1).mean(dim=(2, 3))
         q = self.distributions[batch["index"]]
         overall = -(q * mean.clamp(min=1e-8).log()).sum(dim=1).mean()
-        local = pseudo_label_loss(logits, label)
+        local = self.label_loss(logits, label, "target")
         options = self.options
         self.backward(options.lambda_global * overall + options.lambda_superpixel * local)
         share = (label != IGNORE).float().mean()

@@ -40,7 +40,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from clan.data.classes import IGNORE
 from clan.data.loading import Batch
 from clan.losses.alignment import alignment_map
-from clan.losses.mixing import at_size, class_mask, paste, strong_view
+from clan.losses.mixing import Draw, SlotDraw, at_size, class_mask, paste, strong_view
 from clan.losses.pseudo_labels import (
     balanced_labels,
     class_diversity,
@@ -72,6 +72,13 @@ class Taught(NamedTuple):
 
     label: Tensor
     diversity: Tensor
+
+
+class Mixed(NamedTuple):
+    """What G learns from: changed images (N, 3, H, W) uint8 and their labels (N, H, W) uint8."""
+
+    image: Tensor
+    label: Tensor
 
 
 class CLANST(CLAN):
@@ -229,19 +236,21 @@ class CLANST(CLAN):
             return super().step(source, target, progress)
         self.start_update(progress)
         parts = list(self.micro_batches(source, target))
-        taught = [self._teach(part.target["image"]) for part in parts]
+        taught = self._teach([part.target["image"] for part in parts])
+        draw = SlotDraw(progress.key, self.fabric.global_rank, self.fabric.world_size)
         if self.options.turns:
-            self._learn_in_turn(parts, taught, progress)
+            self._learn_in_turn(parts, taught, progress, draw)
         else:
-            for part, labels in zip(parts, taught, strict=True):
+            mixed = self._mix(parts, taught, draw)
+            for part, labels, view in zip(parts, taught, mixed, strict=True):
                 self._source_backward(part, progress)
-                self.learn_target(part, labels, share=part.last)
+                self.learn_target(part, labels, view, share=part.last)
         scalars = self.finish_update()
         self._follow()
         return scalars
 
     def _learn_in_turn(
-        self, parts: Sequence[MicroBatch], taught: Sequence[Taught], progress: Progress
+        self, parts: Sequence[MicroBatch], taught: Sequence[Taught], progress: Progress, draw: Draw
     ) -> None:
         """Step G by one domain and the other, `turns` times; the log has the last turn."""
         for left in reversed(range(self.options.turns)):
@@ -249,8 +258,9 @@ class CLANST(CLAN):
             for part in parts:
                 self._source_backward(part, progress, adversary=left == 0)
             self.step_alone("segmenter")
-            for part, labels in zip(parts, taught, strict=True):
-                self.learn_target(part, labels, share=False)
+            mixed = self._mix(parts, taught, draw)
+            for part, labels, view in zip(parts, taught, mixed, strict=True):
+                self.learn_target(part, labels, view, share=False)
             self.step_alone("segmenter")
 
     def _source_backward(
@@ -262,26 +272,38 @@ class CLANST(CLAN):
             p_t, weight = self.fool_discriminator(part.target, progress, last=False)
             self.learn_domains(p_s, p_t, weight, part.last)
 
-    def learn_target(self, part: MicroBatch, taught: Taught, share: bool) -> None:
+    def _mix(
+        self, parts: Sequence[MicroBatch], taught: Sequence[Taught], draw: Draw
+    ) -> list[Mixed]:
+        """Make the strong views of an update's target images, by part, and count their labels."""
+        options = self.options
+        image = torch.cat([part.target["image"] for part in parts])
+        label = torch.cat([labels.label for labels in taught])
+        if options.mix:
+            images = torch.cat([part.source["image"] for part in parts])
+            labels = torch.cat([part.source["label"] for part in parts])
+            pasted = at_size(images, labels, image.shape[-2:])
+            mask = class_mask(pasted[1], len(self.thresholds), draw)
+            image, label = paste(mask, pasted, (image, label))
+        image = strong_view(image, options.strong_jitter, options.strong_blur, draw)
+        self.label_loss.count({"target": label})
+        count = len(parts)
+        return [Mixed(*pair) for pair in zip(image.chunk(count), label.chunk(count), strict=True)]
+
+    def learn_target(self, part: MicroBatch, taught: Taught, mixed: Mixed, share: bool) -> None:
         """Backward of the loss on strong views of the target, labelled by the teacher.
 
         Gradients are shared with other processes here, or later by `step_alone`.
         """
-        options, source = self.options, part.source
-        image, label = part.target["image"], taught.label
-        if options.mix:
-            pasted = at_size(source["image"], source["label"], image.shape[-2:])
-            mask = class_mask(pasted[1], len(self.thresholds))
-            image, label = paste(mask, pasted, (image, label))
-        image = strong_view(image, options.strong_jitter, options.strong_blur)
+        options = self.options
         remembered = POLICY[options.batch_norm]["target"].remembered
         with self.unsynchronised("segmenter", not share):
             if remembered and not options.keep_adversary:
                 # evaluation normalises by statistics of plain target images, not of mixed ones
                 with torch.no_grad():
                     self.forward_batch("target", part.target)
-            logits = self.forward_domain("target", image, remember=False)
-            loss = self.segmentation_loss(logits, label)
+            logits = self.forward_domain("target", mixed.image, remember=False)
+            loss = self.segmentation_loss(logits, mixed.label, "target")
             self.backward(options.lambda_target * loss)
         self.note(
             loss_target=loss,
@@ -289,13 +311,18 @@ class CLANST(CLAN):
             target_diversity=taught.diversity,
         )
 
-    def _teach(self, image: Tensor) -> Taught:
-        """Label plain target images as the teacher does."""
-        q = self.confidence(image)
+    def _teach(self, images: Sequence[Tensor]) -> list[Taught]:
+        """Label the plain target images of an update's parts as the teacher does."""
         if self.options.keep_shares:
-            won = self.fabric.all_reduce(won_shares(q), reduce_op="mean")
-            self.shares.lerp_(cast(Tensor, won), 1 - SHARES_DECAY)
-            q = self._aligned(q)
+            # all parts first: the shares move once an update, however many parts it has
+            confidences = [self.confidence(image) for image in images]
+            won = torch.stack([won_shares(q) for q in confidences]).mean(dim=0)
+            won = cast(Tensor, self.fabric.all_reduce(won, reduce_op="mean"))
+            self.shares.lerp_(won, 1 - SHARES_DECAY)
+            return [self._label(self._aligned(q)) for q in confidences]
+        return [self._label(self.confidence(image)) for image in images]
+
+    def _label(self, q: Tensor) -> Taught:
         give = balanced_labels if self.options.label == "ratio" else winner_labels
         return Taught(give(q, self.thresholds), class_diversity(q))
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, SerializeAsAny, model_validator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from clan.core.options import Options
 from clan.data.loading import Batch
-from clan.losses.segmentation import segmentation_loss
+from clan.losses.segmentation import CrossEntropy, LossOptions, loss_options
+from clan.methods.label_loss import LabelLoss
 from clan.methods.stages import Reading, Stage, StageDomains
 from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics
 from clan.models.segmenter import Features, Segmenter
@@ -38,11 +39,23 @@ class MethodOptions(Options):
     """Whose batches normalise and whose are remembered: frozen, source, target or both."""
     segmentation: Literal["ensemble", "heads"] = "ensemble"
     """Segmentation loss on the ensemble prediction (Eq. 3) or per classifier, summed (code)."""
-    focal_gamma: float = Field(0.0, ge=0)
-    """0 is cross-entropy; 2 is the focal loss of CLAN's published code."""
-    clamp: float = Field(0.0, ge=0, lt=1)
-    """Least probability of a true class: below it, a pixel gives no gradient (published code of
-    CLAN: 1e-9)."""
+    loss: Annotated[SerializeAsAny[LossOptions], BeforeValidator(loss_options)] = (
+        CrossEntropy.Options()
+    )
+    """The segmentation loss of a pixel, for labels and pseudo-labels alike."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_former_keys(cls, values: Any) -> Any:
+        """Say what stands for keys of former versions."""
+        former = {
+            "focal_gamma": "loss: {name: focal, gamma: 2}, or leave it out for cross-entropy",
+            "clamp": "loss: {clamp: 1e-9}, beside the loss's name",
+        }
+        for key in former if isinstance(values, Mapping) else ():
+            if key in values:
+                raise ValueError(f"{key} is an option of the loss now: write {former[key]}")
+        return values
 
     def stages(self, steps: int) -> tuple[Stage, ...]:
         """Divide a training of ``steps`` updates; one stage unless a method says otherwise.
@@ -69,6 +82,8 @@ class Progress:
 
     step: int
     steps: int
+    key: int = 0
+    """Seed of the step's random draws, the same in all processes."""
 
     @property
     def remaining(self) -> float:
@@ -114,10 +129,12 @@ class Method(nn.Module, ABC):
         self._wrapped: dict[str, _FabricModule] = {}
         self._rules: dict[str, OptimizerOptions] = {}
         self._sums: dict[str, Tensor] = {}
+        self.label_loss = LabelLoss(options.loss, segmenter.classes.names)
 
     def setup(self, fabric: Fabric) -> None:
         """Wrap networks and optimizers for the device, precision and processes in use."""
         self.fabric = fabric
+        self.label_loss.setup(fabric, self.optim.accumulate)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.segmenter)  # type: ignore[no-untyped-call]
         groups = segmenter_groups(self.segmenter, self.optim.segmenter)
@@ -156,8 +173,9 @@ class Method(nn.Module, ABC):
         self.add_player("discriminator", module, [group], rule)
 
     def start_update(self, progress: Progress) -> None:
-        """Clear gradients and sums, set every optimizer's learning rate for this step."""
+        """Clear gradients, sums and counts, set every optimizer's learning rate for this step."""
         self.clear_notes()
+        self.label_loss.clear()
         for name, optimizer in self.optimizers.items():
             optimizer.zero_grad(set_to_none=True)
             factor = schedule_factor(self._rules[name], progress.step, progress.steps)
@@ -180,12 +198,17 @@ class Method(nn.Module, ABC):
         self.optimizers[player].zero_grad(set_to_none=True)
 
     def noted(self) -> dict[str, Tensor]:
-        """Return this update's named scalars, averaged over the micro-batches."""
+        """End the update; return its named scalars, averaged over the micro-batches."""
+        self.label_loss.clear()
         return {name: total / self.optim.accumulate for name, total in self._sums.items()}
 
     def micro_batches(self, source: Batch, target: Batch) -> Iterator[MicroBatch]:
-        """Split an update's images into ``optim.accumulate`` equal parts, one at a time."""
+        """Split an update's images into ``optim.accumulate`` equal parts, one at a time.
+
+        Before the first, the labels that the batches have are counted.
+        """
         parts = self.optim.accumulate
+        self.label_loss.count_batches(source, target)
         for index in range(parts):
             yield MicroBatch(
                 _part(source, index, parts), _part(target, index, parts), index == parts - 1
@@ -229,14 +252,22 @@ class Method(nn.Module, ABC):
         """Run another network through its wrapper (precision, gradient synchronisation)."""
         return cast(Tensor, self._wrapped[name](x))
 
-    def segmentation_loss(self, logits: tuple[Tensor, ...], label: Tensor) -> Tensor:
-        """L_seg on the ensemble or on each classifier, as configured."""
-        gamma, clamp = self.options.focal_gamma, self.options.clamp
+    def segmentation_loss(
+        self, logits: tuple[Tensor, ...], label: Tensor, domain: Domain
+    ) -> Tensor:
+        """L_seg on the ensemble or on each classifier, as configured.
+
+        It is a mean over all labelled pixels of the update: see `clan.methods.label_loss`.
+
+        Args:
+            logits: of each classifier, (N, C, H, W).
+            label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
+            domain: whose labels these are, pseudo-labels included.
+        """
         scored = (
             logits if self.options.segmentation == "heads" else (self.segmenter.ensemble(logits),)
         )
-        each = [segmentation_loss(z, label, gamma, clamp) for z in scored]
-        return torch.stack(each).sum()
+        return torch.stack([self.label_loss(z, label, domain) for z in scored]).sum()
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate gradients of the mean over micro-batches."""

@@ -54,7 +54,8 @@ class CrossCity(FeatureAdversary):
     def learn_source(self, batch: Batch, progress: Progress) -> Judged:
         """Backward of L_seg; the cells' classes are those of the labels."""
         features = self.encode_batch("source", batch)
-        loss = self.segmentation_loss(self.classify_batch(features, batch), batch["label"])
+        logits = self.classify_batch(features, batch)
+        loss = self.segmentation_loss(logits, batch["label"], "source")
         self.backward(loss)
         self.note(loss_seg=loss)
         f_s = deepest(features).detach()

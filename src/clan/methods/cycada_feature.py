@@ -80,7 +80,7 @@ class CyCADAFeature(FeatureAdversary):
         """Backward of L_seg."""
         features = self.encode_batch("source", batch)
         logits = self.classify_batch(features, batch)
-        loss = self.segmentation_loss(logits, batch["label"])
+        loss = self.segmentation_loss(logits, batch["label"], "source")
         self.backward(loss)
         self.note(loss_seg=loss)
         return Judged(self._shown(features, logits).detach())

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.losses.mixing import at_size, class_mask, paste, strong_view
+from clan.losses.mixing import Draw, SlotDraw, at_size, class_mask, paste, strong_view
 from clan.losses.pseudo_labels import class_diversity
 from clan.losses.segmentation import weighted_loss
 from clan.methods.contract import Method, MethodOptions, MicroBatch, Progress
@@ -118,7 +118,8 @@ class DACS(Method):
         self.start_update(progress)
         if self.options.teacher_update == "parameters":
             self.teacher.follow(self.segmenter, progress.step)
-        views = self.views(source, target)
+        draw = SlotDraw(progress.key, self.fabric.global_rank, self.fabric.world_size)
+        views = self.views(source, target, draw)
         # each part shares its gradients at the end: they come from several passes
         with self.unsynchronised("segmenter", True):
             for number, part in enumerate(self.micro_batches(source, target)):
@@ -132,9 +133,9 @@ class DACS(Method):
             self.teacher.follow(self.segmenter, progress.step)
         return scalars
 
-    def views(self, source: Batch, target: Batch) -> list[View]:
+    def views(self, source: Batch, target: Batch, draw: Draw) -> list[View]:
         """Return what is learnt from of an update's target images, whole batches."""
-        return [self.mixed(source, target, self.teach(target["image"]))]
+        return [self.mixed(source, target, self.teach(target["image"]), draw)]
 
     def teach(self, image: Tensor) -> Taught:
         """Label plain target images (N, 3, H, W) as the teacher does."""
@@ -153,34 +154,36 @@ class DACS(Method):
     def learn_source(self, part: MicroBatch) -> None:
         """Backward of the source's loss."""
         logits = self.forward_batch("source", part.source)
-        loss = self.segmentation_loss(logits, part.source["label"])
+        loss = self.segmentation_loss(logits, part.source["label"], "source")
         self.backward(loss)
         self.note(loss_seg=loss, **self.taught)
 
     def learn_view(self, view: View) -> None:
         """Backward of the loss on a view, which no batch norm remembers."""
         logits = self.forward_domain("target", view.image, remember=False)
-        loss = weighted_loss(self.segmenter.ensemble(logits), view.label, view.weight)
+        each = self.label_loss.pixel(self.segmenter.ensemble(logits), view.label)
+        loss = weighted_loss(each, view.label, view.weight)
         self.backward(view.factor * loss)
         self.note(**{f"loss_{view.name}": loss})
 
-    def mixed(self, source: Batch, target: Batch, taught: Taught) -> View:
+    def mixed(self, source: Batch, target: Batch, taught: Taught, draw: Draw) -> View:
         """Return strong views of target images with pasted source classes."""
         options, plain = self.options, target["image"]
         pasted = at_size(source["image"], source["label"], plain.shape[-2:])
         mask = class_mask(
             pasted[1],
             len(self.segmenter.classes),
+            draw,
             together=options.mix_classes == "batch",
             ignored=options.mix_ignored,
         )
         image, label = paste(mask, pasted, (plain, taught.label))
         weight = torch.where(mask, 1.0, taught.weight)
-        return View("target", self.strong(image), label, weight, options.lambda_target)
+        return View("target", self.strong(image, draw), label, weight, options.lambda_target)
 
-    def strong(self, image: Tensor) -> Tensor:
+    def strong(self, image: Tensor, draw: Draw) -> Tensor:
         """Change the colours of some images and blur some."""
         options = self.options
         return strong_view(
-            image, options.strong_jitter, options.strong_blur, options.jitter_chance, hue=True
+            image, options.strong_jitter, options.strong_blur, draw, options.jitter_chance, hue=True
         )

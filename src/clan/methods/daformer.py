@@ -100,7 +100,7 @@ class DAFormer(DACS):
             return
         features = self.encode_batch("source", part.source)
         logits = self.classify_batch(features, part.source)
-        loss = self.segmentation_loss(logits, part.source["label"])
+        loss = self.segmentation_loss(logits, part.source["label"], "source")
         distance = self.feature_distance(part.source, features[-1])
         self.backward(loss + self.options.lambda_distance * distance)
         self.note(loss_seg=loss, feature_distance=distance, **self.taught)

@@ -92,7 +92,8 @@ class FCNsInTheWild(FeatureAdversary):
         """Backward of L_seg and of the confusion of source features."""
         features = self.encode_batch("source", batch)
         f_s = deepest(features)
-        loss = self.segmentation_loss(self.classify_batch(features, batch), batch["label"])
+        logits = self.classify_batch(features, batch)
+        loss = self.segmentation_loss(logits, batch["label"], "source")
         confusion = confusion_loss(self.judge(f_s))
         self.backward(loss + self.strength(progress) * self.options.lambda_adv * confusion)
         self.note(loss_seg=loss, loss_conf_source=confusion)

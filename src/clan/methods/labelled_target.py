@@ -24,7 +24,7 @@ class LabelledTarget(Method):
             # where the target is learnt from, its backward shares the sum of both gradients
             with self.unsynchronised("segmenter", labelled or not last):
                 logits = self.forward_batch("source", source_part)
-                loss = self.segmentation_loss(logits, source_part["label"])
+                loss = self.segmentation_loss(logits, source_part["label"], "source")
                 self.backward(loss)
             self.note(loss_seg=loss)
             if labelled:

@@ -64,7 +64,7 @@ class MCD(Method):
         """Step A: backward of both classifiers' source losses, for all of G."""
         with self.unsynchronised("segmenter", True):
             logits = self.forward_batch("source", batch)
-            loss = self.segmentation_loss(logits, batch["label"])
+            loss = self.segmentation_loss(logits, batch["label"], "source")
             self.backward(loss)
         self.note(loss_seg=loss)
 
@@ -75,7 +75,8 @@ class MCD(Method):
             f_t = self.encode_batch("target", target)
         # what the classifiers share belongs to the generator, which this step leaves alone
         with self.unsynchronised("segmenter", True), frozen(self.segmenter.decoder):
-            loss = self.segmentation_loss(self.classify_batch(f_s, source), source["label"])
+            logits = self.classify_batch(f_s, source)
+            loss = self.segmentation_loss(logits, source["label"], "source")
             distance = self._discrepancy(self.classify_batch(f_t, target))
             self.backward(loss - distance)
         self.note(discrepancy_apart=distance)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
 from clan.losses.masking import block_grid, block_mask, masked
+from clan.losses.mixing import Draw
 from clan.methods.dacs import Taught, View
 from clan.methods.daformer import DAFormer
 
@@ -38,16 +38,17 @@ class MIC(DAFormer):
 
     options: Options
 
-    def views(self, source: Batch, target: Batch) -> list[View]:
+    def views(self, source: Batch, target: Batch, draw: Draw) -> list[View]:
         """Return mixed images, then masked ones."""
         image = target["image"]
         taught = self.teach(image)
-        return [self.mixed(source, target, taught), self.masked_view(image, taught)]
+        return [self.mixed(source, target, taught, draw), self.masked_view(image, taught, draw)]
 
-    def masked_view(self, image: Tensor, taught: Taught) -> View:
+    def masked_view(self, image: Tensor, taught: Taught, draw: Draw) -> View:
         """Return strong views of plain target images (N, 3, H, W) with blocks painted over."""
         options, size = self.options, image.shape[-2:]
-        drawn = torch.rand(len(image), *block_grid(size, options.mask_block), device=image.device)
+        grid = block_grid(size, options.mask_block)
+        drawn = draw(len(image), *grid, images=0, device=image.device)
         visible = block_mask(drawn, size, options.mask_ratio)
-        view = masked(self.strong(image), visible, self.segmenter.mean_color)
+        view = masked(self.strong(image, draw), visible, self.segmenter.mean_color)
         return View("mask", view, taught.label, taught.weight, options.lambda_mask)

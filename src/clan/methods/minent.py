@@ -42,7 +42,7 @@ class MinEnt(Method):
             # the target's backward shares the sum of both gradients
             with self.unsynchronised("segmenter", True):
                 logits = self.forward_batch("source", source_part)
-                loss = self.segmentation_loss(logits, source_part["label"])
+                loss = self.segmentation_loss(logits, source_part["label"], "source")
                 self.backward(loss)
             with self.unsynchronised("segmenter", not last):
                 logits = self.forward_batch("target", target_part)

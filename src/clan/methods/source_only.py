@@ -35,7 +35,7 @@ class SourceOnly(Method):
         for batch, _, last in self.micro_batches(source, target):
             with self.unsynchronised("segmenter", not last):
                 logits = self.forward_batch("source", batch)
-                loss = self.segmentation_loss(logits, batch["label"])
+                loss = self.segmentation_loss(logits, batch["label"], "source")
                 self.backward(loss)
             self.note(loss_seg=loss)
         return self.finish_update()

@@ -83,7 +83,7 @@ class TAN(Method):
 
     def source_loss(self, logits: tuple[Tensor, ...], label: Tensor, progress: Progress) -> Tensor:
         """G's loss on a source batch: L_seg."""
-        loss = self.segmentation_loss(logits, label)
+        loss = self.segmentation_loss(logits, label, "source")
         self.note(loss_seg=loss)
         return loss
 

@@ -93,6 +93,8 @@ class Trainer:
 
     def _fit(self) -> None:
         if self.step == 0:
+            if self.config.method.loss.class_weights == "balanced":
+                self._balance_classes()
             self._snapshot()
         steps, start = self.config.training.steps, 0
         for number, stage in enumerate(self.config.method.stages(steps), start=1):
@@ -103,6 +105,15 @@ class Trainer:
             if self.step < stop or (self.step < steps and self._must_stop()):
                 self._interrupt()
         self._finish()
+
+    def _balance_classes(self) -> None:
+        """Weigh the loss's classes by the source's labels; checkpoints keep the weights."""
+        began = time.perf_counter()
+        self.display.message(
+            f"{self.config.name}: counting the classes of {len(self.domains.source)} source labels"
+        )
+        self.method.label_loss.balance(torch.from_numpy(self.batches.source_classes))
+        self.journal.skip(time.perf_counter() - began)
 
     def _train_stage(self, stage: Stage, stop: int) -> None:
         """Update up to the step ``stop``, or until asked to end."""
@@ -126,8 +137,7 @@ class Trainer:
         self.display.message(f"{self.config.name}: step {self.step}, preparing stage {stage.name}")
         if self.step == 0 and (problem := warn_untrained_labeller(stage, self.config)):
             self.display.message(f"{self.config.name}: {problem}")
-        key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STAGE_STREAM)
-        torch.manual_seed(int(key.integers(2**63)))
+        torch.manual_seed(self._key(self.fabric.global_rank, STAGE_STREAM))
         domains = RunDomains(
             self.domains,
             self.run.stages / stage.name,
@@ -144,6 +154,11 @@ class Trainer:
         self.fabric.barrier()
         self.journal.skip(time.perf_counter() - began)
 
+    def _key(self, rank: int, stream: int) -> int:
+        """Return the seed of a process's random draws at this step."""
+        generator = random_generator(self.config.seed, self.step, rank, stream)
+        return int(generator.integers(2**63))
+
     def _stop_pass(self) -> None:
         """End a pass over a data set if asked to; several processes finish it first."""
         if self.stop.asked and self.fabric.world_size == 1:
@@ -154,9 +169,9 @@ class Trainer:
         options = self.config.training
         # torch's own generator (dropout) is a function of (seed, step, rank) too, so that a
         # checkpoint needs no random state
-        key = random_generator(self.config.seed, self.step, self.fabric.global_rank, STEP_STREAM)
-        torch.manual_seed(int(key.integers(2**63)))
-        progress = Progress(self.step, options.schedule_steps or options.steps)
+        torch.manual_seed(self._key(self.fabric.global_rank, STEP_STREAM))
+        steps = options.schedule_steps or options.steps
+        progress = Progress(self.step, steps, self._key(0, STEP_STREAM))
         self.journal.add(self.method.step(source, target, progress))
         self.step += 1
         last = self.step == options.steps

@@ -135,7 +135,7 @@ class StageBatches:
         """
         draw = None
         if reading.rare_temperature:
-            draw = ClassDraw.of(self._source_classes, reading.rare_temperature)
+            draw = ClassDraw.of(self.source_classes, reading.rare_temperature)
         source = self._domains.source
         loaders = [self._loader(source, SOURCE_STREAM, steps, reading, True, draw)]
         beta = self._config.data.source_view.fourier
@@ -182,7 +182,7 @@ class StageBatches:
         )
 
     @cached_property
-    def _source_classes(self) -> NDArray[np.int64]:
+    def source_classes(self) -> NDArray[np.int64]:
         """The pixels (N, C) of each class in each source label; each process reads its share."""
         source, fabric = self._domains.source, self._fabric
         own = range(fabric.global_rank, len(source), fabric.world_size)
