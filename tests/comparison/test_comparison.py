@@ -257,7 +257,8 @@ def test_negative_transfer_is_one_table(tmp_path: Path) -> None:
     assert f"| | clan |\n|---|---:|\n| car | {lost} |\n" in render.to_markdown(comparison)
     wide = render.to_markdown(replace(comparison, by_row=True))
     assert f"| system | car |\n|---|---:|\n| clan | {lost} |\n" in wide
-    caption = "classes worse than with source_only, points of IoU lost. No class is worse with tan."
+    caption = "Classes worse than with source_only (negative transfer), in points of IoU. "
+    caption += "No class is worse with tan."
     shown = " ".join(text_of(comparison).split())
     for text in (wide, shown, to_latex(comparison)):
         assert caption in text

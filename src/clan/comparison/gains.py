@@ -141,5 +141,5 @@ def _worse_seeds(pair: _Shared, classes: Sequence[str]) -> NDArray[np.int64]:
         [a.scores.iou[name] < b.scores.iou[name] for name in classes]
         for a, b in zip(*pair.runs, strict=True)
     ]
-    counts: NDArray[np.int64] = np.array(worse, np.bool_).sum(axis=0)
+    counts: NDArray[np.int64] = np.array(worse, np.int64).sum(axis=0)
     return counts

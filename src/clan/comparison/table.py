@@ -148,10 +148,15 @@ class NegativeTransfer:
         loss = self.losses.get((system, name))
         return "" if loss is None else loss.text
 
+    def points(self, system: str, name: str) -> float:
+        """Return the change in points, below 0; 0 if the class did not get worse."""
+        loss = self.losses.get((system, name))
+        return 0.0 if loss is None else loss.points
+
     @property
     def caption(self) -> str:
         """What the table shows and how to read it."""
-        text = f"Negative transfer: classes worse than with {self.baseline}, points of IoU lost."
+        text = f"Classes worse than with {self.baseline} (negative transfer), in points of IoU."
         if not all(loss.everywhere for loss in self.losses.values()):
             text += " In brackets: not worse in every seed."
         return text + (f" No class is worse with {', '.join(self.spared)}." if self.spared else "")

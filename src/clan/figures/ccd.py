@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from clan.analysis.ccd import CCD, read_ccd
 from clan.core.errors import ConfigError, RunError, nearest
-from clan.figures.curves import average_seeds
 from clan.figures.kinds import FigureOptions
+from clan.figures.series import over_seeds
 from clan.figures.style import (
     FAINT,
     PAGE,
@@ -141,7 +141,10 @@ def _present_everywhere(found: Sequence[CCD]) -> NDArray[np.bool_]:
 
 
 def _line(axes: Axes, seeds: Sequence[tuple[CCD, NDArray[np.float64]]], color: str) -> None:
-    x, mean, low, high = average_seeds([(np.array(c.steps, np.float64), y) for c, y in seeds])
+    series = over_seeds([dict(zip(c.steps, y.tolist(), strict=True)) for c, y in seeds])
+    if series is None:
+        return
+    x, mean, low, high = series
     axes.plot(x, mean, color=color, marker="o")
     if len(seeds) > 1:
         axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clan.core.errors import RunError
 from clan.figures.kinds import FigureOptions
+from clan.figures.series import Record, logged, over_seeds, scalar, smoothed
 from clan.figures.style import (
     COLUMN,
     FAINT,
@@ -30,12 +28,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POINTS = 60
-"""Logged values of a line are averaged into so many at most: what is noise is not drawn."""
+"""Points of a line at most: more logged values are averaged, which removes noise."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One part of the figure: its title and the scalars in it, the second one dashed."""
+    """One part of the figure: its title and its scalars, of which the second is dashed."""
 
     title: str
     keys: tuple[str, ...]
@@ -52,13 +50,14 @@ PANELS = (
     Panel("alignment map, mean of M", ("alignment",)),
 )
 
-Line = tuple[NDArray[np.float64], NDArray[np.float64]]
+Lines = Mapping[tuple[str, str], Sequence[Mapping[int, float]]]
+"""(system, scalar) -> step -> value, for each seed."""
 
 
 def draw_curves(runs: Sequence[Path], options: FigureOptions | None = None) -> Figure:
     """Draw what the runs logged; panels without a value in any run are left out.
 
-    Lines are means over the seeds of a system, bands reach from the lowest seed to the highest.
+    Lines are means over the seeds of a system; bands span the lowest to the highest seed.
 
     Raises:
         RunError: nothing was logged, or ``metrics.jsonl`` is damaged.
@@ -71,11 +70,11 @@ def draw_curves(runs: Sequence[Path], options: FigureOptions | None = None) -> F
     drawn = []
     for panel in PANELS:
         lines = {
-            (system, key): [_series(logs[i], key, panel.factor) for i in indices]
+            (system, key): [_seed(logs[i], key, panel.factor) for i in indices]
             for system, indices in systems.items()
             for key in panel.keys
         }
-        lines = {k: [s for s in each if len(s[0])] for k, each in lines.items()}
+        lines = {k: [seed for seed in each if seed] for k, each in lines.items()}
         if any(lines.values()):
             drawn.append((panel, lines))
     if not drawn:
@@ -96,52 +95,30 @@ def draw_curves(runs: Sequence[Path], options: FigureOptions | None = None) -> F
     return figure
 
 
-def average_seeds(lines: Sequence[Line]) -> tuple[NDArray[np.float64], ...]:
-    """Return steps, mean, lowest and highest over the seeds, at the steps that all of them have."""
-    common = sorted(set.intersection(*(set(x.tolist()) for x, _ in lines)))
-    values = np.array(
-        [[dict(zip(x.tolist(), y.tolist(), strict=True))[s] for s in common] for x, y in lines]
-    )
-    if not common:
-        return (np.empty(0),) * 4
-    return np.array(common), values.mean(0), values.min(0), values.max(0)
+def _seed(records: Sequence[Record], key: str, factor: float) -> dict[int, float]:
+    """Return step -> value of one run; noise is averaged out, but evaluations are kept as is."""
+    table = logged(records, scalar(key, factor))
+    series = over_seeds([table])
+    if key == "miou" or series is None:
+        return table
+    steps, mean, _, _ = smoothed(series, POINTS)
+    return dict(zip(steps.astype(int).tolist(), mean.tolist(), strict=True))
 
 
-def thinned(x: NDArray[np.float64], y: NDArray[np.float64], points: int = POINTS) -> Line:
-    """Average neighbouring values until at most ``points`` are left; x is that of the last one."""
-    size = -(-len(x) // points)
-    if size <= 1:
-        return x, y
-    ends = range(0, len(x), size)
-    return (
-        np.array([x[i : i + size][-1] for i in ends]),
-        np.array([y[i : i + size].mean() for i in ends]),
-    )
-
-
-def _series(records: Sequence[dict[str, float]], key: str, factor: float) -> Line:
-    found = [(r["step"], r[key]) for r in records if r.get(key) is not None]
-    x = np.array([step for step, _ in found], np.float64)
-    y = factor * np.array([value for _, value in found], np.float64)
-    # points of few evaluations stand for themselves
-    return (x, y) if key == "miou" else thinned(x, y)
-
-
-def _panel(
-    axes: Axes, panel: Panel, lines: dict[tuple[str, str], list[Line]], colors: dict[str, str]
-) -> None:
+def _panel(axes: Axes, panel: Panel, lines: Lines, colors: Mapping[str, str]) -> None:
     axes.set_title(panel.title)
     for (system, key), seeds in lines.items():
-        if not seeds:
+        series = over_seeds(seeds)
+        if series is None:
             continue
-        x, mean, low, high = average_seeds(seeds)
+        x, mean, low, high = series
         dashed = len(panel.keys) > 1 and key == panel.keys[1]
         marker = "o" if len(x) <= 15 else ""
         style = "--" if dashed else "-"
         axes.plot(x, mean, style, color=colors[system], marker=marker, markersize=2.5)
         if len(seeds) > 1:
             axes.fill_between(x, low, high, color=colors[system], alpha=0.15, linewidth=0)
-    # once is enough, where it covers no line
+    # the accuracy panel has no room for a legend; the others say which line is dashed
     if panel.dashed and not panel.title.startswith("accuracy"):
         axes.plot([], [], "-", color=FAINT, label="on source")
         axes.plot([], [], "--", color=FAINT, label=panel.dashed)

@@ -10,6 +10,7 @@ import numpy as np
 
 from clan.core.errors import RunError
 from clan.figures.kinds import FigureOptions
+from clan.figures.series import logged, scalar
 from clan.figures.style import (
     FAINT,
     PAGE,
@@ -79,9 +80,8 @@ def _draw_run(panels: Any, found: Sequence[Line], color: str) -> Any:
 
 
 def _curve(axes: Axes, found: Sequence[Line], name: str, color: str, dash: str) -> Any:
-    known = [(line["step"], line[name]) for line in found if line.get(name) is not None]
-    steps, values = zip(*known, strict=True) if known else ((), ())
-    return axes.plot(steps, values, dash, color=color, lw=1)[0]
+    values = logged(found, scalar(name))
+    return axes.plot(list(values), list(values.values()), dash, color=color, lw=1)[0]
 
 
 def _finish(panels: Any) -> None:

@@ -17,6 +17,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from clan.figures import style
 from clan.reporting.curves import Chart
 
+BAR = 0.24
+"""Height of a bar with its gap, in inches."""
 SLOTS = 6
 """Colours for systems; more systems take them again, with other dashes."""
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.6), (1.4, 1.4), (6, 1.6, 1.4, 1.6))
@@ -92,12 +94,14 @@ def draw(
         chart: what to draw.
         look: colour slot and dash of each system.
         key: told apart from all other charts of the page by it.
-        size: width and height, in inches of 72 units.
+        size: width and height, in inches of 72 units; the height of bars follows from their number.
     """
+    if chart.bars:
+        size = (size[0], BAR * (len(chart.curves) + 1.5))
     with rc_context({**_STYLE, "svg.hashsalt": key}):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
-        _plot(figure.add_subplot(), chart, look)
+        (_bars if chart.bars else _plot)(figure.add_subplot(), chart, look)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     return inline(text.getvalue(), _spoken(chart))
@@ -111,7 +115,7 @@ def dash_array(dash: int) -> str:
 def _plot(axes: Axes, chart: Chart, look: Mapping[str, tuple[int, int]]) -> None:
     for curve in chart.curves:
         slot, dash = look[curve.system]
-        color = f"#0000{16 + slot:02x}"
+        color = _color(slot)
         if (curve.high > curve.low).any():
             axes.fill_between(
                 curve.steps, curve.low, curve.high, color=color, alpha=0.14, linewidth=0
@@ -132,12 +136,42 @@ def _plot(axes: Axes, chart: Chart, look: Mapping[str, tuple[int, int]]) -> None
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
 
 
+def _bars(axes: Axes, chart: Chart, look: Mapping[str, tuple[int, int]]) -> None:
+    """Draw a bar per system, the first on top, with a line from the lowest to the highest seed."""
+    for place, curve in enumerate(chart.curves):
+        value, low, high = float(curve.mean[-1]), float(curve.low[-1]), float(curve.high[-1])
+        axes.barh(place, value, 0.66, color=_color(look[curve.system][0]))
+        if high > low:
+            axes.plot([low, high], [place, place], color=INK, linewidth=1)
+        axes.annotate(
+            chart.form.format(value),
+            (max(value, high), place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.set_yticks(range(len(chart.curves)), [curve.system for curve in chart.curves])
+    axes.set_ylim(len(chart.curves) - 0.5, -0.5)
+    axes.set_xlim(0, 1.15 * max(float(curve.high[-1]) for curve in chart.curves) or 1.0)
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks([])
+
+
+def _color(slot: int) -> str:
+    """Return the stand-in of a system's colour, which `inline` turns into the page's."""
+    return f"#0000{16 + slot:02x}"
+
+
 def _thousands(value: float) -> str:
     return f"{value / 1000:g}k" if abs(value) >= 10000 else f"{value:g}"
 
 
 def _spoken(chart: Chart) -> str:
-    """Return what the picture says to those who do not see it."""
+    """Return a text for readers who cannot see the picture."""
+    if chart.bars:
+        values = (f"{c.system} {chart.form.format(c.mean[-1])}" for c in chart.curves)
+        return f"{chart.title}: {', '.join(values)}"
     ends = ", ".join(
         f"{curve.system} from {chart.form.format(curve.mean[0])} to "
         f"{chart.form.format(curve.mean[-1])} at step {curve.steps[-1]:.0f}"

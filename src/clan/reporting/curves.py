@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clan.reporting.gather import Run, System
+from clan.figures.series import Reader, Record, logged, over_seeds, scalar, smoothed
+from clan.reporting.gather import System
 
 POINTS = 160
 """Points of a curve at the most: more than that no eye tells apart at the size of a chart."""
-
-Record = dict[str, Any]
-Reader = Callable[[Record], float | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +47,7 @@ class Chart:
         bounds: of the vertical axis; None leaves an end to the data.
         reference: a horizontal line to compare with.
         dots: whether each point is marked: few points.
+        bars: a bar per system instead of curves: each has a single point.
     """
 
     title: str
@@ -59,6 +57,7 @@ class Chart:
     bounds: tuple[float | None, float | None] = (None, None)
     reference: float | None = None
     dots: bool = False
+    bars: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,14 +117,22 @@ def score_chart(systems: Sequence[System], classes: Sequence[str] | None) -> Cha
     if not curves:
         return None
     many = any(len(system.runs) > 1 for system in systems)
-    band = " Lines are means over seeds, bands span them." if many else ""
+    longest = max(len(curve.steps) for curve in curves)
+    bars = longest == 1
+    if bars:
+        note = "In percent, at the only step that was scored."
+        note += " Bars are means over seeds, lines span the seeds." if many else ""
+    else:
+        note = "In percent; the last point is the score above. No checkpoint was chosen by it."
+        note += " Lines are means over seeds, bands span the seeds." if many else ""
     return Chart(
         "mIoU on the target",
-        f"In percent; the last point is the score above. No step was chosen by it.{band}",
+        note,
         curves,
         form="{:.1f}",
         bounds=(0, None),
-        dots=max(len(curve.steps) for curve in curves) <= 30,
+        dots=longest <= 30 and not bars,
+        bars=bars,
     )
 
 
@@ -155,8 +162,8 @@ def _rate_title(name: str) -> str:
 def _charts(systems: Sequence[System], known: dict[str, _Known]) -> list[Chart]:
     charts = []
     for name, about in known.items():
-        band = None if about.band is None else (_reader(about.band[0]), _reader(about.band[1]))
-        if curves := _curves(systems, _reader(name), band):
+        band = None if about.band is None else (scalar(about.band[0]), scalar(about.band[1]))
+        if curves := _curves(systems, scalar(name), band):
             charts.append(
                 Chart(
                     about.title,
@@ -178,14 +185,6 @@ def _scalars(systems: Iterable[System]) -> list[str]:
     return list(names)
 
 
-def _reader(name: str) -> Reader:
-    def read(record: Record) -> float | None:
-        value = record.get(name)
-        return float(value) if isinstance(value, int | float) else None
-
-    return read
-
-
 def _miou(record: Record, classes: Sequence[str] | None) -> float | None:
     if record.get("miou") is None:
         return None
@@ -202,42 +201,12 @@ def _curves(
 
 
 def _curve(system: System, read: Reader, band: tuple[Reader, Reader] | None) -> Curve | None:
-    tables = [table for run in system.runs if (table := _table(run, read))]
-    if not tables:
+    seeds = [table for run in system.runs if (table := logged(run.records, read))]
+    series = over_seeds(seeds)
+    if series is None:
         return None
-    # steps that every seed has reached: a mean whose members change would bend without a reason
-    steps = sorted(set(tables[0]).intersection(*tables[1:]))
-    if not steps:
-        return None
-    values = np.array([[table[step] for step in steps] for table in tables])
-    low, high = values.min(0), values.max(0)
     if band is not None:
-        ends = [[_table(run, end) for run in system.runs] for end in band]
-        if all(step in table for tables in ends for table in tables for step in steps):
-            low, high = (
-                np.array([[table[step] for step in steps] for table in tables]).mean(0)
-                for tables in ends
-            )
-    return _thinned(Curve(system.name, np.array(steps, float), values.mean(0), low, high))
-
-
-def _table(run: Run, read: Reader) -> dict[int, float]:
-    pairs = ((int(record["step"]), read(record)) for record in run.records)
-    return {step: value for step, value in pairs if value is not None}
-
-
-def _thinned(curve: Curve) -> Curve:
-    """Average neighbours until at most `POINTS` are left; a point stands at its last step."""
-    count = len(curve.steps)
-    if count <= POINTS:
-        return curve
-    starts = np.linspace(0, count, POINTS + 1).astype(int)[:-1]
-    ends = np.append(starts[1:], count)
-    sizes = ends - starts
-    return Curve(
-        curve.system,
-        curve.steps[ends - 1],
-        np.add.reduceat(curve.mean, starts) / sizes,
-        np.minimum.reduceat(curve.low, starts),
-        np.maximum.reduceat(curve.high, starts),
-    )
+        low, high = (over_seeds([logged(r.records, end) for r in system.runs]) for end in band)
+        if low and high and np.array_equal(low.steps, series.steps):
+            series = series._replace(low=low.mean, high=high.mean)
+    return Curve(system.name, *smoothed(series, POINTS))

@@ -20,6 +20,7 @@ from clan.reporting.analyses import read_analyses
 from clan.reporting.charts import dash_array, draw, looks
 from clan.reporting.curves import Chart
 from clan.reporting.gather import System, shown_domain
+from clan.reporting.health import read_health
 from clan.reporting.panels import HEAT_LEVELS, Scene, encode_scenes, heat_colors, heat_top
 from clan.reporting.score_table import color_text, score_table
 from clan.reporting.templates import templates
@@ -74,6 +75,7 @@ def render(page: Page) -> str:
             for name, (slot, dash) in look.items()
         ],
         curves=_curves(page, look),
+        health=read_health(page.systems),
         analyses=read_analyses(page.systems),
         differences=_differences(page.systems),
         configurations=[
@@ -224,7 +226,9 @@ def _drawn(chart: Chart, look: dict[str, tuple[int, int]], key: str, lead: bool)
     if lead:
         # a wide chart on a phone would have letters of five pixels
         drawings.append({"when": "wide", "svg": draw(chart, look, f"{key}w", WIDE)})
-    last = [(c.system, chart.form.format(c.mean[-1])) for c in chart.curves]
+    # bars have their values beside them
+    shown = () if chart.bars else chart.curves
+    last = [(c.system, chart.form.format(c.mean[-1])) for c in shown]
     return {"title": chart.title, "note": chart.note, "drawings": drawings, "last": last}
 
 

@@ -1,4 +1,4 @@
-"""The comparison as cards and table cells: what `clan.comparison` says, nothing counted anew."""
+"""The comparison as cards and table cells: the numbers of `clan.comparison`, laid out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clan.comparison.table import ABSENT, Comparison, Row
 from clan.data.classes import ClassSet
 
 MINUS = "\N{MINUS SIGN}"
-"""As wide as a plus, so that signs stand below one another."""
+"""As wide as a plus sign, so that signs line up in a column."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A gain or a loss, told by sign, word and colour."""
+    """A gain or a loss: shown by a sign, a word and a colour (`kind`)."""
 
     kind: str
     sign: str
@@ -25,7 +25,7 @@ class Change:
 
 
 def change(value: float | None) -> Change | None:
-    """Return how a change in points is shown; None where there is none to show."""
+    """Return how a change in points is shown; None if there is no value."""
     if value is None or math.isnan(value):
         return None
     text = f"{value:+.1f}"
@@ -47,19 +47,48 @@ def score_table(
     """
     rows = comparison.rows
     baseline = next((row for row in rows if row.name == comparison.baseline), None)
-    references = (comparison.baseline, comparison.oracle)
-    judged = [row.name for row in rows if baseline is not None and row.name not in references]
-    told = tuple(f"{name} is worse than " for name in judged)
     return {
         "title": comparison.title,
         "baseline": comparison.baseline,
         "cards": [_card(row, comparison, slots) for row in rows],
-        "judged": bool(judged),
-        "worse": [note for note in comparison.notes if note.startswith(told)],
-        "notes": [note for note in comparison.notes if not note.startswith(told)],
+        "losses": losses_table(comparison, classes),
+        "notes": comparison.notes,
         "heads": [row.name for row in rows],
         "lines": _lines(comparison, baseline, classes, slots),
     }
+
+
+def losses_table(comparison: Comparison, classes: ClassSet) -> dict[str, Any] | None:
+    """Return what the template shows of negative transfer; None if there is nothing to judge.
+
+    Systems are lines and classes columns, whichever way round the table of scores is.
+    """
+    transfer = comparison.negative_transfer
+    if transfer is None:
+        return None
+    return {
+        "baseline": transfer.baseline,
+        "caption": transfer.caption,
+        "heads": [{"name": n, "color": color_text(classes, n)} for n in transfer.classes],
+        "lines": [
+            {
+                "name": system,
+                "cells": [
+                    {
+                        "text": transfer.text(system, name).replace("-", MINUS),
+                        "strength": strength(-transfer.points(system, name)),
+                    }
+                    for name in transfer.classes
+                ],
+            }
+            for system in transfer.systems
+        ],
+    }
+
+
+def strength(points: float) -> float:
+    """Return how strongly a change in points is tinted, -1..1: fully from 20 points on."""
+    return 0.0 if math.isnan(points) else round(max(-1.0, min(1.0, points / 20)), 2)
 
 
 def _card(row: Row, comparison: Comparison, slots: Mapping[str, int]) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""How pages are rendered: everything from outside escaped, no name left undefined."""
+"""How pages are rendered: text is escaped, and an undefined name is an error."""
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def templates(package: str) -> Environment:
-    """Return what renders the templates that lie beside a package's modules."""
+    """Return what renders a package's own templates, which may import those of this room."""
     return Environment(
-        loader=PackageLoader(package, "."),
+        loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("clan.reporting", ".")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -16,7 +16,7 @@ from clan.data.classes import ClassSet
 from clan.figures.ranks import draw_ranks
 from clan.figures.style import svg_text
 from clan.reporting.charts import inline, looks
-from clan.reporting.score_table import change, color_text
+from clan.reporting.score_table import change, color_text, losses_table, strength
 from clan.reporting.templates import templates
 from clan.scoring.evaluation_file import read_evaluation
 from clan.studies.bench.facts import Runs, class_mix, machines, settings, trainings, variants
@@ -35,7 +35,6 @@ def render(table: BenchTable, section: Section, runs: Runs) -> str:
     comparison, test = table.comparison, table.test
     first = next(iter(next(iter(runs.values())).values()))
     classes = read_evaluation(first.path).scores.classes
-    worse = [note for note in comparison.notes if " is worse than " in note]
     means = ", ".join(f"{row.name} {row.miou:.1f}" for row in comparison.rows)
     diagram = Markup()
     if test is not None:
@@ -53,8 +52,8 @@ def render(table: BenchTable, section: Section, runs: Runs) -> str:
         heads=_heads(comparison, classes),
         headings=[measure.heading for measure in comparison.measures],
         rows=_rows(comparison),
-        notes=[note for note in comparison.notes if note not in worse],
-        worse=worse,
+        notes=comparison.notes,
+        losses=losses_table(comparison, classes),
         scores=inline(svg_text(table.draw(), "scores"), f"mIoU: {means}"),
         diagram=diagram,
         test=test,
@@ -103,15 +102,10 @@ def _rows(comparison: Comparison) -> list[dict[str, object]]:
                     {
                         "text": lines[name][0][index],
                         "best": index in lines[name][1],
-                        "shift": _strength(shift),
+                        "shift": strength(shift),
                     }
                     for name, shift in zip(comparison.classes, shifts, strict=True)
                 ],
             }
         )
     return rows
-
-
-def _strength(points: float) -> float:
-    """Return how strongly a change is tinted, -1 to 1: fully from 20 points on."""
-    return 0.0 if points != points else round(max(-1.0, min(1.0, points / 20)), 2)
