@@ -52,6 +52,11 @@ class ModelOptions(DecoderOptions, EncoderOptions):
             spec = encoder_spec(str(tree.get("encoder", cls.model_fields["encoder"].default)))
         except ConfigError:
             return tree  # the field's own check says what is wrong with it
+        if spec.complete is not None:
+            try:
+                tree |= spec.complete(tree)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
         for name in ("mean", "std"):
             if tree.get(name) is None:
                 tree[name] = getattr(spec, name)
