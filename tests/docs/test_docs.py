@@ -25,6 +25,7 @@ from clan.losses.segmentation import LOSSES
 from clan.methods import METHODS
 from clan.studies.bench.task import open_task
 from clan.studies.sweep.grid import expand, parse_grid
+from tests.test_rooms import ROOMS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -37,6 +38,11 @@ PAGES = sorted(
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+PACKAGE = ROOT / "src" / "clan"
+CODE = re.compile(rf"`((?:src|tests|docs)/[^\s`*<]+|(?:{'|'.join(ROOMS)})/[\w/]+\.py)`")
+"""A path in the repository or, of a module, in the package."""
+NEW = re.compile(r"^<!-- new: (\S+) -->$", re.MULTILINE)
+"""A file that a page lets the reader write."""
 SPAN = re.compile(r"`(clan [^`]+)`")
 PLACEHOLDER = re.compile(r"[A-Z_]+(\.\.\.)?$")
 
@@ -157,6 +163,26 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in _anchors(target)):
             broken.append(link)
     assert not broken
+
+
+def _lacking(page: Path) -> list[str]:
+    """Return the files of the package, by their path in it or in the repository, that are not."""
+    text, lacking = page.read_text(), []
+    for path in set(CODE.findall(text)) - set(NEW.findall(text)):
+        root = ROOT if path.split("/")[0] in ("src", "tests", "docs", "benchmarks") else PACKAGE
+        if not (root / path).exists():
+            lacking.append(path)
+    return sorted(lacking)
+
+
+def test_files_that_pages_name_exist(page: Path) -> None:
+    assert _lacking(page) == []
+
+
+def test_a_file_that_does_not_exist_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("`losses/alignment.py`, `losses/mis.py`, `src/clan/mis`, `town/clan`, `cli`")
+    assert _lacking(page) == ["losses/mis.py", "src/clan/mis"]
 
 
 def test_commands_are_ones_that_exist(page: Path) -> None:
