@@ -273,7 +273,7 @@ def test_class_distributions_of_whole_images_need_whole_images(view: list[str], 
         (
             "clan_st",
             ["portion=0.9"],
-            r"portion 0\.9 is above .*portion_max as well$",
+            r"portion 0\.9 is above .*raise method.portion_max, or lower method.portion$",
         ),
         (
             "clan_st",

@@ -1,4 +1,4 @@
-"""What D answers, as losses of either player (Eq. 5)."""
+"""Losses on D's logits, for D and for G (Eq. 5)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def adversarial_loss(domain_logits: Tensor, label: float, weight: Tensor | None 
 def confusion_loss(domain_logits: Tensor) -> Tensor:
     """Half the binary cross-entropy against either domain (FCNs in the wild, Hoffman et al. 2016).
 
-    Least, log 2, where D cannot tell; any shape, before the sigmoid.
+    Its minimum, log 2, is reached where D cannot tell the domains apart. Logits of any shape.
     """
     return (adversarial_loss(domain_logits, 0.0) + adversarial_loss(domain_logits, 1.0)) / 2

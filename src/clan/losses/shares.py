@@ -1,4 +1,4 @@
-"""How much of an image each class has, and losses that hold it between bounds."""
+"""Each class's share of an image, and losses that keep it between bounds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def size_bounds(shares: Tensor, low: float = 0.1, high: float = 0.9) -> tuple[Te
 
 
 def size_constraint_loss(p: Tensor, lower: Tensor, upper: Tensor, presence: float) -> Tensor:
-    """Hold the size of each class that an image seems to have between bounds.
+    """Keep the size of each class that is present in an image between bounds.
 
     The size is the mean s of the class's probability; its violation is [log lower - log s]+ +
     [log s - log upper]+, so that small classes count as much as large ones.
@@ -47,7 +47,7 @@ def size_constraint_loss(p: Tensor, lower: Tensor, upper: Tensor, presence: floa
         p: softmax maps (N, C, H, W).
         lower: (C,) bounds from `size_bounds`; a class whose bound is 0 is free.
         upper: likewise.
-        presence: an image has a class if it wins at least this share of ``lower`` of the pixels.
+        presence: a class is present if its share of the pixels won is >= ``presence * lower``.
 
     Returns:
         The mean over images of the mean violation over the classes present.

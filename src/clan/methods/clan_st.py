@@ -1,4 +1,4 @@
-"""CLAN-ST: CLAN, then class-balanced self-training of what it has learnt.
+"""CLAN-ST: CLAN, then class-balanced self-training on the target.
 
     stage clan       CLAN's updates
     rounds r = 1..   min_G  L_source + lambda_target * L_seg(G(x_m), y_m)
@@ -16,7 +16,7 @@ classifiers are for: the mean of their predictions times their agreement, 1 - M(
 
 A threshold keeps a class from being crowded out, and not from growing at its neighbour's cost. With
 keep_shares = a, q is first multiplied by (s_c / r_c)^a (distribution alignment): s_c is the share
-of all target pixels that class c won when the rounds began, r_c the one of late.
+of all target pixels that class c won when the rounds began, r_c its recent share.
 
 The two terms are one step of G; or with turns = n a step each, n times in an update, which is for
 trainings so short that every step counts.
@@ -90,47 +90,48 @@ class CLANST(CLAN):
         name: Literal["clan_st"] = "clan_st"  # type: ignore[assignment]
         """The method."""
         clan_steps: int = Field(0, ge=0)
-        """First updates, which are CLAN's; 0 if the classifiers start from such a training
-        (``weights_for: network``)."""
+        """Number of CLAN's updates before the rounds; 0 if the classifiers start from a CLAN
+        training (``weights_for: network``)."""
         rounds: int = Field(3, ge=1)
-        """Times that the thresholds are chosen anew; the rounds share the other steps evenly."""
+        """Number of rounds, which share the other steps evenly; each chooses new thresholds."""
         portion: float = Field(0.3, gt=0, le=1)
-        """Share of the pixels won by each class that the first round labels."""
+        """Share labelled in the first round, of the pixels that the teacher gives to each class."""
         portion_step: float = Field(0.1, ge=0)
-        """Growth of that share in each round."""
+        """What each further round adds to `portion`."""
         portion_max: float = Field(0.7, gt=0, le=1)
-        """Where its growth ends."""
+        """Greatest share that a round labels."""
         thresholds: Literal["class", "fixed"] = "class"
-        """One for each class, by its share, or the same `threshold` for all."""
+        """class: each class's threshold follows from `portion`; fixed: `threshold` for all."""
         label: Literal["ratio", "winner"] = "ratio"
-        """Of a pixel: the class with the greatest q_c / k_c (CBST), or with the greatest q_c."""
+        """A pixel's label: the class with the greatest confidence / threshold (ratio, CBST), or the
+        class with the greatest confidence (winner)."""
         threshold: float = Field(0.9, gt=0, lt=1)
-        """Confidence above which a pixel is labelled, if the thresholds are fixed."""
+        """Confidence above which a pixel is labelled, with ``thresholds: fixed``."""
         confidence: Literal["agreement", "mean", "ensemble"] = "agreement"
-        """Of the teacher: the classifiers' mean softmax times 1 - M, the mean alone, or the
-        ensemble prediction."""
+        """The teacher's confidence: the classifiers' mean softmax times 1 - M (agreement), the mean
+        alone, or the ensemble prediction."""
         keep_shares: float = Field(0.0, ge=0, le=1)
-        """Power a of what a class had of the target's pixels when the rounds began over what it has
-        of late, which the teacher's confidence is multiplied by; 0: left as it is."""
+        """Exponent of (initial share / recent share), which scales the teacher's confidence per
+        class; 0 turns it off."""
         teacher_decay: float = Field(0.99, ge=0, lt=1)
-        """Of the moving average that the teacher is; 0: the teacher is G itself."""
+        """Decay of the teacher, a moving average of G; 0: the teacher is G itself."""
         mix: bool = True
         """Paste half of the classes of a source image on each target image."""
         strong_jitter: float = Field(0.3, ge=0, lt=1)
-        """Colour jitter of the images that G learns from; the teacher sees the plain ones."""
+        """Strength of colour jitter on G's target images; the teacher sees them unchanged."""
         strong_blur: float = Field(0.5, ge=0, le=1)
-        """Probability that they are blurred."""
+        """Probability that G's target image is blurred."""
         rare_temperature: float = Field(0.0, ge=0)
-        """Source images are drawn by class, rare ones more often the lower this is (DAFormer: 0.01
-        on Cityscapes' classes); 0: each image once an epoch."""
+        """Above 0, source images are drawn by class: the lower it is, the more often rare classes
+        are drawn (DAFormer: 0.01 on Cityscapes' classes). 0: each image once an epoch."""
         lambda_target: float = Field(1.0, ge=0)
         """Weight of the loss on mixed images."""
         turns: int = Field(0, ge=0)
-        """Times that G steps by the source's loss and then by the target's, on an update's images,
-        mixed and changed anew; 0: one step by the sum of both."""
+        """How often an update steps G by the source's loss and then by the target's, mixing and
+        augmenting anew each time; 0: one step by the sum of both."""
         keep_adversary: bool = False
-        """Go on with CLAN's adversary during the rounds; in the last turn of an update, if it has
-        some."""
+        """Keep CLAN's adversary during the rounds; with `turns`, in the last turn of each
+        update."""
 
         def stages(self, steps: int) -> tuple[Stage, ...]:
             """Divide the steps into CLAN's and rounds."""

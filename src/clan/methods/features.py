@@ -33,7 +33,7 @@ class FeatureOptions(MethodOptions):
     discriminator_width: int = Field(64, ge=4)
     """Channels between the two 1x1 convolutions of a domain classifier."""
     source_steps: int = Field(0, ge=0)
-    """First steps in which G learns from the source alone while D learns already; the originals
+    """Number of first steps in which D learns and G learns from the source alone; the originals
     start from a network that is trained on the source."""
 
     def stages(self, steps: int) -> tuple[Stage, ...]:
@@ -43,7 +43,7 @@ class FeatureOptions(MethodOptions):
 
 
 class Judged(NamedTuple):
-    """What D is shown of a domain, detached."""
+    """D's input from one domain, detached."""
 
     x: Tensor
     """Features or scores, (N, channels, h, w)."""
@@ -97,7 +97,7 @@ class FeatureAdversary(Method):
 
     @abstractmethod
     def learn_source(self, batch: Batch, progress: Progress) -> Judged:
-        """Backward of G's loss on the source; return what D is shown of it."""
+        """Backward of G's loss on the source; return D's input from it."""
 
     @abstractmethod
     def learn_target(self, batch: Batch, progress: Progress) -> Judged:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def divide(steps: int, first: Stage, option: str, rounds: int) -> tuple[Stage, ...]:
-    """Divide a training into a first stage, left out if it has no steps, and even rounds.
+    """Divide a training into a first stage and rounds of equal length.
 
     Args:
         steps: of the training.
-        first: what comes before the rounds.
-        option: of the method, which says how long that is.
-        rounds: ``round_1`` and so on, prepared.
+        first: the stage before the rounds; left out if it has no steps.
+        option: the method's option that gives the first stage's steps, for messages.
+        rounds: their number; they are called ``round_1`` and so on, and are prepared.
 
     Raises:
         ValueError: fewer steps are left than rounds.
@@ -41,20 +41,20 @@ def divide(steps: int, first: Stage, option: str, rounds: int) -> tuple[Stage, .
 
 
 def check_portions(portion: float, most: float) -> None:
-    """Refuse a share of labelled pixels that is above its end from the start.
+    """Refuse a first round's share of labelled pixels above the greatest share.
 
     Raises:
-        ValueError: it does.
+        ValueError: ``portion`` is above ``most``.
     """
     if portion > most:
         raise ValueError(
-            f"portion {portion:g} is above portion_max {most:g}, which would hold in all rounds: "
-            "set method.portion_max as well"
+            f"portion {portion:g} is above portion_max {most:g}, so every round would label "
+            f"{most:g}: raise method.portion_max, or lower method.portion"
         )
 
 
 def round_number(stage: Stage) -> int:
-    """Return which round a stage of `divide` is, from 1."""
+    """Return the number, from 1, of a round that `divide` made."""
     return int(stage.name.removeprefix("round_"))
 
 

@@ -1,4 +1,4 @@
-"""The stages of a method: what it declares, and what it asks the data to be like in each."""
+"""The stages of a method: what it declares, and how the data of each are read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from clan.data.loading import Batch
 
 
 class StageDomains(Protocol):
-    """What a method may do with whole data sets before a stage; training has the files.
+    """What a method may do with whole data sets before a stage; the files stay with training.
 
-    Each process passes over its own share of the images, one image at a time and unaugmented:
-    whoever counts sums the counts over the processes.
+    Each process passes over its own share of the images, one image at a time and unaugmented; a
+    method that counts something must sum its counts over the processes.
     """
 
     folder: Path
-    """Of the stage, within the run's; shared by the processes."""
+    """The stage's folder within the run's folder; all processes share it."""
 
     @property
     def target_images(self) -> int:
@@ -29,7 +29,7 @@ class StageDomains(Protocol):
     def source(self, most: int | None = None) -> Iterator[Batch]:
         """Yield this process's source images with their labels (at the size they are stored).
 
-        With ``most``, so many images at most, evenly from the whole data set.
+        With ``most``, at most that many images, chosen evenly from the whole data set.
         """
 
     def target(self) -> Iterator[Batch]:
@@ -50,19 +50,19 @@ class Stage:
     prepared: bool = False
     """Whether `Method.begin_stage` is called before it, with the data sets at hand."""
     labelled_by: str = ""
-    """Where G's own predictions prepare it: the option that lets G learn before."""
+    """Set where G's own predictions label the target: the option that trains G before that."""
 
 
 def steps_left(steps: int, first: int, option: str) -> int:
-    """Return how many of a training's steps come after the first ones, which must not be all.
+    """Return how many steps of a training follow its first ones; at least one must.
 
     Args:
-        steps: of the training.
-        first: how many come before.
-        option: of the method, which says how many.
+        steps: of the whole training.
+        first: the number of first steps.
+        option: the method's option that gives ``first``, for messages.
 
     Raises:
-        ValueError: none is left.
+        ValueError: no step follows.
     """
     if steps <= first:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What both players' optimizers may be told."""
+"""Options of the optimizers of G and D."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OptimizerOptions(Options):
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of sgd; adam and adamw do not read it."""
     nesterov: bool = False
-    """Nesterov's form of sgd's momentum (the paper of TAN; its code is plain)."""
+    """Nesterov's form of sgd's momentum (TAN's paper; its code has plain momentum)."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of adam's and adamw's moments."""
     weight_decay: float = Field(0.0, ge=0)
@@ -29,10 +29,10 @@ class OptimizerOptions(Options):
     power: float = Field(0.9, gt=0)
     """Exponent of poly."""
     warmup_steps: int = Field(0, ge=0)
-    """Linear rise from 0 over so many first steps."""
+    """Number of first steps in which the rate rises linearly from 0."""
     warmup: Literal["smooth", "jump"] = "smooth"
-    """smooth: the rise multiplies the schedule; jump: the rise alone, from exactly 0, and then the
-    schedule, which is below 1 by then (published code of CLAN)."""
+    """smooth: the rise multiplies the schedule; jump: the rise alone, then the schedule, so that
+    the rate drops where one ends and the other begins (published code of CLAN)."""
 
     @model_validator(mode="after")
     def _warmup_read(self) -> OptimizerOptions:
@@ -49,8 +49,8 @@ class SegmenterOptimizerOptions(OptimizerOptions):
     head_multiplier: float = Field(10.0, gt=0)
     """Learning rate of the classifiers relative to the encoder's (DeepLab: 10)."""
     step_repeats: Literal["once", "published"] = "once"
-    """How often a step takes each encoder tensor. published: as often as the published codes list
-    it, which are ResNet's conv1 once, the convolutions of blocks three times, of shortcuts four."""
+    """How many steps an update takes with each encoder tensor. published: as the published codes
+    do with ResNets: one with conv1, three with a block's convolutions, four with a shortcut's."""
 
     @model_validator(mode="after")
     def _step_repeats_read(self) -> SegmenterOptimizerOptions:
@@ -74,8 +74,8 @@ class OptimOptions(Options):
     """Both players' optimizers."""
 
     segmenter: SegmenterOptimizerOptions = SegmenterOptimizerOptions()
-    """Of G."""
+    """The optimizer of G."""
     accumulate: int = Field(1, ge=1)
-    """Split each update into so many parts to save memory; the batch stays the same."""
+    """Number of parts that an update is split into to save memory; the batch stays the same."""
     discriminator: DiscriminatorOptimizerOptions = DiscriminatorOptimizerOptions()
-    """Of D; methods without one do not read it."""
+    """The optimizer of D; methods without D do not read it."""

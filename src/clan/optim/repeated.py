@@ -2,7 +2,7 @@
 
 Their parameter group goes through the modules of each of a ResNet's parts and takes, for every
 module, all parameters below it. A convolution in a block is so listed by its layer, its block and
-itself; one in a shortcut by the shortcut too. An optimizer that is handed such a list warns, and
+itself; one in a shortcut by the shortcut too. An optimizer that is given such a list warns, and
 then takes one step per mention, so that a rate of 2.5e-4 acts like 7.5e-4 to 1e-3.
 """
 
@@ -30,10 +30,10 @@ def published_repeats(encoder: nn.Module) -> Counter[nn.Parameter]:
 class RepeatedSGD(torch.optim.SGD):
     """SGD that takes ``step_repeats`` steps in a row with each tensor of a group, of one gradient.
 
-    It does what `torch.optim.SGD` does without ``foreach`` when each tensor is listed so often:
-    every repeat adds the weight decay of where the tensor is by then, and drives the one momentum
-    buffer. Only in the first update has each repeat a buffer of its own, of which the last stays.
-    As no tensor reads another, it does not matter in which order they are listed.
+    `torch.optim.SGD` without ``foreach`` does the same with a list that holds each tensor several
+    times. Every repeat computes the weight decay from the tensor's present value and updates the
+    tensor's one momentum buffer. Only in the first update does each repeat make a new buffer; the
+    last one stays. The order of the tensors does not matter.
     """
 
     def __setstate__(self, state: dict[str, Any]) -> None:

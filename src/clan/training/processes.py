@@ -12,7 +12,7 @@ from clan.core.errors import ClanError, ConfigError, RunError
 
 
 class OtherProcess(RunError):
-    """The first process failed and says why; this one only stops with it."""
+    """Raised on the other processes when the first one fails, with the first one's message."""
 
 
 def launch(options: TrainingOptions) -> Fabric:
@@ -40,7 +40,7 @@ def launch(options: TrainingOptions) -> Fabric:
 
 
 def on_rank_zero(fabric: Fabric, action: Callable[[], None]) -> None:
-    """Do something on the first process; all processes fail if it cannot be done."""
+    """Run ``action`` on the first process; if it raises a `ClanError`, all processes raise one."""
     problem: ClanError | None = None
     if fabric.is_global_zero:
         try:

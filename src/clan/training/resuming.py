@@ -1,4 +1,4 @@
-"""What a resumed training may change, and what it goes on from."""
+"""What a resumed training may change, and the checkpoint that it continues from."""
 
 from __future__ import annotations
 
