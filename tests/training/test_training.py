@@ -538,16 +538,15 @@ def test_weights_that_broke_are_no_checkpoint(
 def test_a_full_disk_keeps_the_former_checkpoint(
     street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, calls = os.fsync, []
+    original = os.replace
 
-    def fsync(descriptor: int) -> None:
-        calls.append(descriptor)
-        if len(calls) > 2:
+    def replace(old: Path, new: Path) -> None:
+        if Path(new).name == "step_00000004.pt":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        original(descriptor)
+        original(old, new)
 
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(RunError, match=r"step_00000004.pt \(No space left.*step_00000002.pt, is w"):
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(RunError, match=r"step_00000004.pt: No space left.*step_00000002.pt, is w"):
         quiet(street, tmp_path / "run", "source_only")
     run = RunFolder(tmp_path / "run")
     assert steps_of(run) == ["step_00000002.pt"]

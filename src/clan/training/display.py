@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol
 
@@ -84,7 +85,9 @@ class Bar:
 
     def message(self, text: str) -> None:
         """Print one line above the bar."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        # a terminal that was closed must not keep the training from writing its checkpoint
+        with suppress(OSError):
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, title: str, step: int, steps: int) -> None:
         """Open the bar at ``step`` of ``steps``."""
@@ -115,4 +118,5 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        with suppress(OSError):
+            self._progress.stop()

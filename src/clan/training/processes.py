@@ -40,20 +40,30 @@ def launch(options: TrainingOptions) -> Fabric:
 
 
 def on_rank_zero(fabric: Fabric, action: Callable[[], None]) -> None:
-    """Do something on the first process; all processes fail if it cannot be done."""
-    problem: ClanError | None = None
+    """Do something on the first process; all processes fail if it cannot be done.
+
+    Raises:
+        OtherProcess: on the other processes, with the first one's error in words, whatever its
+            kind: none of them waits for a process that has ended.
+    """
+    problem: BaseException | None = None
     if fabric.is_global_zero:
         try:
             action()
-        except ClanError as error:
+        except BaseException as error:
             problem = error
     if fabric.world_size > 1:
-        told = None if problem is None else str(problem)
+        told = None if problem is None else _words(problem)
         told = fabric.broadcast(told)
         if told is not None and problem is None:
             raise OtherProcess(told)
     if problem is not None:
         raise problem
+
+
+def _words(error: BaseException) -> str:
+    """Return our own errors as they are, those of others with their kind, which says the most."""
+    return str(error) if isinstance(error, ClanError) else f"{type(error).__name__}: {error}"
 
 
 def refuse_uneven(config: Config, processes: int) -> None:

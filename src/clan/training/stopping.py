@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a training: finish the step first; asked again, stop at once."""
+"""Signals that stop a training: finish the step first; asked again, stop at once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-NAMES = ("SIGINT", "SIGTERM", "SIGCHLD")
+STOPS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Ctrl-C, the request of a scheduler or `kill`, and a terminal that was closed."""
 
 
 class StopRequest:
-    """A context in which the first Ctrl-C or SIGTERM is noted and a second one raises.
+    """A context in which the first signal of `STOPS` is noted and the same again raises.
+
+    One that is ignored stays so: `nohup` starts a training that outlives its terminal.
 
     Attributes:
         asked: whether somebody asked the training to stop.
@@ -26,11 +29,13 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            # not all systems know SIGCHLD
-            numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+            # not all systems know SIGHUP and SIGCHLD
+            names = [name for name in (*STOPS, "SIGCHLD") if hasattr(signal, name)]
+            numbers = [getattr(signal, name) for name in names]
             self._former = [(number, signal.getsignal(number)) for number in numbers]
-            signal.signal(signal.SIGINT, self._note)
-            signal.signal(signal.SIGTERM, self._note)
+            for name, (number, former) in zip(names, self._former, strict=True):
+                if name in STOPS and former != signal.SIG_IGN:
+                    signal.signal(number, self._note)
         return self
 
     def __exit__(

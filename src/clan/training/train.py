@@ -8,6 +8,7 @@ from pathlib import Path
 from clan.config.tree import Config, anchored, load_written
 from clan.data.python import MapStyle
 from clan.runs.folder import RunFolder
+from clan.runs.lock import RunLock
 from clan.training.display import Display, Silent
 from clan.training.domains import open_domains, take_given
 from clan.training.loop import Interrupted, Trainer
@@ -70,9 +71,12 @@ def train(
         fabric = launch(config.training)
         refuse_uneven(config, fabric.world_size)
         shown = shown if fabric.is_global_zero else Silent()
-        with shown:
+        with shown, RunLock(run.path) as lock:
+            if resume:
+                on_rank_zero(fabric, lock.take)
             trainer = Trainer(fabric, config, run, domains, shown)
             on_rank_zero(fabric, lambda: prepare_folder(run, config, resume))
+            on_rank_zero(fabric, lock.take)
             trainer.fit()
     except KeyboardInterrupt:
         go_on = f" Go on with: {run.resume_command}" if run.config_file.is_file() else ""

@@ -1,0 +1,110 @@
+"""One training per run folder: a lock that names its holder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from clan.core.errors import RunError
+
+
+class RunLock:
+    """Holds a run's folder for this process until `release`, or until the process ends.
+
+    The system lets go of the lock of a process that ends, however it ends, so that what a killed
+    training left on this machine is taken over. Of a file that another machine left nobody here
+    can tell whether its training still runs: the error says how to remove it.
+
+    Args:
+        path: the run's folder; it must exist when the lock is taken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = path / "lock"
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
+        """Take the lock; nothing happens if this object holds it.
+
+        Raises:
+            RunError: another training holds it (names host, process and since when), or it cannot
+                be written.
+        """
+        if self._descriptor is not None:
+            return
+        try:
+            descriptor = self._locked()
+            holder = _read(descriptor)
+            if holder is not None and holder.get("host") != socket.gethostname():
+                os.close(descriptor)
+                raise RunError(
+                    f"{self.file} says that {_words(holder)} trains in this folder. If no "
+                    f"training runs there any more, delete {self.file} and resume"
+                )
+            now = datetime.now().astimezone().isoformat(timespec="seconds")
+            holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        except OSError as error:
+            raise RunError(f"cannot write {self.file}: {error.strerror or error}") from error
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let the lock go and delete its file; nothing happens without one."""
+        if self._descriptor is not None:
+            # deleted while it is held: whoever waits for it looks for the name again
+            with suppress(OSError):
+                self.file.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _locked(self) -> int:
+        """Open the file, locked, and see that the name still stands for it."""
+        while True:
+            descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                # of the process, unlike flock's: workers that outlive a killed one hold nothing
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                holder = _read(descriptor)
+                os.close(descriptor)
+                raise RunError(
+                    f"{self.file.parent} is in use: {_words(holder)} trains in it. Wait for its "
+                    "end, or stop it"
+                ) from error
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(self.file)):
+                    return descriptor
+            os.close(descriptor)
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def _read(descriptor: int) -> dict[str, object] | None:
+    """Return what a lock's file says of its holder, None where it says nothing whole."""
+    try:
+        holder = json.loads(os.pread(descriptor, 1 << 12, 0))
+    except ValueError:
+        return None
+    return holder if isinstance(holder, dict) else None
+
+
+def _words(holder: dict[str, object] | None) -> str:
+    if holder is None:
+        return "another process"
+    return f"process {holder.get('pid')} on host {holder.get('host')}, since {holder.get('since')},"

@@ -1,0 +1,80 @@
+"""Two trainings in one folder at once: the second is refused, what a killed one left is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from clan.core.errors import RunError
+from clan.runs.lock import RunLock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from clan.runs.lock import RunLock
+RunLock(Path(sys.argv[1])).take()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+    with held_elsewhere(tmp_path) as other, pytest.raises(RunError, match="is in use") as info:
+        RunLock(tmp_path).take()
+    assert f"process {other.pid} on host {socket.gethostname()}, since 20" in str(info.value)
+
+
+def test_what_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
+    with held_elsewhere(tmp_path) as other:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == other.pid
+    with RunLock(tmp_path) as lock:
+        lock.take()
+        lock.take()
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", '{"ho', "[1]"])
+def test_a_file_that_says_nothing_is_taken_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / "lock").write_text(content)
+    with RunLock(tmp_path) as lock:
+        lock.take()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_of_another_host_says_how_to_remove_it(tmp_path: Path) -> None:
+    text = json.dumps({"host": "far", "pid": 7, "since": "2026-01-01T00:00:00+00:00"})
+    (tmp_path / "lock").write_text(text)
+    lock = RunLock(tmp_path)
+    with pytest.raises(RunError, match=r"process 7 on host far, since 2026-01-01.*delete .*lock"):
+        lock.take()
+    lock.release()
+    assert (tmp_path / "lock").read_text() == text
+
+
+def test_a_folder_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"cannot write .*gone/lock: No such file"):
+        RunLock(tmp_path / "gone").take()
