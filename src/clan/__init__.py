@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from clan.prediction.evaluate import evaluate
     from clan.prediction.predictor import load, predict
     from clan.reporting import report
+    from clan.runs.sinks.contract import Sink
+    from clan.runs.sinks.table import register_sink
     from clan.scoring.score import score
     from clan.studies.bench.api import bench
     from clan.studies.sweep.study import sweep
@@ -52,6 +54,7 @@ _HOMES = {
     "Method": "clan.methods.contract",
     "MethodOptions": "clan.methods.contract",
     "Segmenter": "clan.models.segmenter",
+    "Sink": "clan.runs.sinks.contract",
     "bench": "clan.studies.bench.api",
     "check": "clan.training.checking",
     "compare": "clan.comparison.compare",
@@ -66,6 +69,7 @@ _HOMES = {
     "register_decoder": "clan.models.decoders.table",
     "register_encoder": "clan.models.encoders.table",
     "register_method": "clan.methods.registry",
+    "register_sink": "clan.runs.sinks.table",
     "report": "clan.reporting",
     "resume": "clan.training.train",
     "score": "clan.scoring.score",
@@ -88,6 +92,7 @@ __all__ = [
     "Method",
     "MethodOptions",
     "Segmenter",
+    "Sink",
     "bench",
     "check",
     "compare",
@@ -102,6 +107,7 @@ __all__ = [
     "register_decoder",
     "register_encoder",
     "register_method",
+    "register_sink",
     "report",
     "resume",
     "score",

@@ -143,6 +143,9 @@ class TrainingOptions(Options):
     """Machines; start the same command on each, through torchrun or a scheduler."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Arithmetic of the networks; losses are always float32."""
+    sinks: tuple[str, ...] = ("tensorboard",)
+    """Where scalars go beside metrics.jsonl: tensorboard, csv, wandb, mlflow (the last two are
+    extras), or what `clan.register_sink` has added."""
 
     @model_validator(mode="after")
     def _schedule_reaches(self) -> TrainingOptions:

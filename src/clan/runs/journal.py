@@ -1,4 +1,4 @@
-"""A training's curves: means of its scalars at log steps, in metrics.jsonl and TensorBoard."""
+"""A training's curves: means of its scalars at log steps, in metrics.jsonl and the run's sinks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, cast
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from clan.core.errors import RunError
 from clan.runs.environment import describe, peak_bytes
 from clan.runs.folder import RunFolder
 from clan.runs.health import Verdict, Watcher
+from clan.runs.sinks.contract import numbers
+from clan.runs.sinks.fan_out import Sinks
 from clan.weights.model_files import LoadReport
 
 
@@ -29,17 +30,18 @@ class Journal:
         run: the folder to write to.
         fabric: averages over its processes; the first one writes.
         images: images per step, over all processes.
+        sinks: where the numbers go beside metrics.jsonl.
 
     Attributes:
         news: the trouble that the last line showed for the first time; on the first process.
     """
 
-    def __init__(self, run: RunFolder, fabric: Fabric, images: int) -> None:
+    def __init__(self, run: RunFolder, fabric: Fabric, images: int, sinks: Sinks) -> None:
         self.run, self.fabric, self.images = run, fabric, images
+        self._sinks = sinks
         self._names: list[str] = []
         self._rows: list[Tensor] = []
         self._since = time.perf_counter()
-        self._writer: SummaryWriter | None = None
         self._watcher: Watcher | None = None
         self.news: list[Verdict] = []
 
@@ -58,20 +60,15 @@ class Journal:
         for record in kept:
             # what was said before the run stopped is not said again
             self._watcher.feed(record["step"], record)
-        try:
-            self.run.rewrite_metrics(kept)
-            self.run.note_environment(step, describe(self.fabric))
-            if loaded is not None:
-                self.run.write_weights_report(loaded.listing())
-            _outlive_second(self.run)
-            self._writer = SummaryWriter(str(self.run.path), purge_step=step + 1)
-        except OSError as error:
-            raise RunError(f"cannot write into {self.run.path}: {error.strerror}") from error
+        self.run.rewrite_metrics(kept)
+        self.run.note_environment(step, describe(self.fabric))
+        if loaded is not None:
+            self.run.write_weights_report(loaded.listing())
+        self._sinks.begin(self.run, step)
 
     def close(self) -> None:
-        """Write what TensorBoard has not written yet."""
-        if self._writer is not None:
-            self._writer.close()
+        """Let the sinks write what waits."""
+        self._sinks.close()
 
     def add(self, scalars: Mapping[str, Tensor]) -> None:
         """Note the scalars of one step; they stay on the device."""
@@ -114,15 +111,12 @@ class Journal:
         return means, timing
 
     def write(self, step: int, record: Mapping[str, Any]) -> None:
-        """Add one line, and its numbers to TensorBoard; on the first process."""
+        """Add one line, and pass its numbers to the sinks; on the first process."""
         clean = {key: None if _undefined(value) else value for key, value in record.items()}
         self.run.append_metrics({"step": step, **clean})
-        assert self._writer is not None, "begin comes first"
         assert self._watcher is not None, "begin comes first"
         self.news = self._watcher.feed(step, clean)
-        for name, value in record.items():
-            if isinstance(value, float) and name != "seconds":
-                self._writer.add_scalar(name, value, step)
+        self._sinks.scalars(step, numbers(clean))
 
     def _collect(self, step: int) -> Tensor:
         """Bring what waits to the host, (steps, scalars) float32, averaged over the processes."""
@@ -148,19 +142,6 @@ def broken_run(run: RunFolder, what: str) -> RunError:
         "rate (optim.segmenter.lr), lengthen the warm-up (optim.segmenter.warmup_steps), or check "
         "the weights and labels that it started from."
     )
-
-
-def _outlive_second(run: RunFolder) -> None:
-    """Wait until a new event file sorts behind those that are there.
-
-    TensorBoard reads event files in the order of their names, which begin with the second that
-    they were opened in and go on with the process number. A run that is resumed within a second
-    would be read before its own past, and purged by it.
-    """
-    opened = [int(path.name.split(".")[3]) for path in run.path.glob("events.out.tfevents.*.*")]
-    # a second at the most: of files from the future, which a changed clock leaves, none waits
-    if int(time.time()) in opened:
-        time.sleep(1.01 - time.time() % 1)
 
 
 def _undefined(value: object) -> bool:

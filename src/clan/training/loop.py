@@ -20,6 +20,7 @@ from clan.runs.checkpoint import broken_tensor, checkpoint_path, save_checkpoint
 from clan.runs.environment import versions
 from clan.runs.folder import RunFolder
 from clan.runs.journal import Journal, broken_run
+from clan.runs.sinks.fan_out import Sinks
 from clan.scoring.evaluation_file import Evaluation, write_evaluation
 from clan.scoring.inference import evaluating
 from clan.scoring.metrics import Scores
@@ -64,7 +65,7 @@ class Trainer:
         self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
         self.method.setup(fabric)
         images = config.data.batch_size * (2 if self.method.uses_target else 1)
-        self.journal = Journal(run, fabric, images)
+        self.journal = Journal(run, fabric, images, Sinks(config, display.message))
         self.step = 0
         # how many stages have been entered; the next one may still have to be prepared
         self.entered = 0

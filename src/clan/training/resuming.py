@@ -27,6 +27,7 @@ FREE_TO_CHANGE = (
     "training.evaluate_every",
     "training.keep_checkpoints",
     "training.nodes",
+    "training.sinks",
     "training.snapshot_every",
 )
 """Keys that a resumed run may change: the result does not depend on them."""

@@ -9,6 +9,7 @@ from clan.config.tree import Config, anchored, load_written
 from clan.data.python import MapStyle
 from clan.runs.folder import RunFolder
 from clan.runs.lock import RunLock
+from clan.runs.sinks.table import check_sinks
 from clan.training.display import Display, Silent
 from clan.training.domains import open_domains, take_given
 from clan.training.loop import Interrupted, Trainer
@@ -60,6 +61,7 @@ def train(
         anchored(config), {"source": source, "target": target, "validation": validation}
     )
     run, shown = RunFolder(out), display or Silent()
+    check_sinks(config.training.sinks)
     # before processes start or files are written: what is wrong is said once and leaves no trace
     if not resume:
         run.refuse_existing()
