@@ -30,6 +30,7 @@ from clan.methods import MethodOptions, find_method, method_names
 from clan.models.encoders.table import encoder_spec
 from clan.models.options import ModelOptions
 from clan.optim.options import OptimOptions
+from clan.weights.hf import anchored_hf, is_hf
 from clan.weights.model_files import model_file
 
 __all__ = [
@@ -168,7 +169,8 @@ class Config(Options):
     model: ModelOptions = ModelOptions()
     """The network."""
     weights: Annotated[str | None, BeforeValidator(_none)] = None
-    """Weights to start from: a file, a run folder, imagenet (downloads), or none."""
+    """Weights to start from: a file, a run folder, imagenet (downloads), for an encoder of
+    transformers hf: and a folder or a name on its hub, or none."""
     weights_for: Literal["encoder", "network"] = "encoder"
     """What starts from them: the encoder, or with network the classifiers too, for which the file
     has to be a model of such a network and such classes (a finished run's)."""
@@ -212,7 +214,9 @@ class Config(Options):
                 f"method {self.method.name} adapts batch norm, and {self.model.encoder} has none: "
                 "it would be source_only"
             )
-        if self.weights_for == "network" and self.weights in (None, "imagenet"):
+        if self.weights_for == "network" and (
+            self.weights in (None, "imagenet") or is_hf(str(self.weights))
+        ):
             found = self.weights or "none"
             raise ValueError(
                 f"weights_for=network starts the classifiers too, and weights={found} has none: "
@@ -292,7 +296,9 @@ def anchored(config: Config) -> Config:
     if classes is not None and Path(classes).expanduser().is_file():
         classes = _absolute(classes)
     weights = config.weights
-    if weights not in (None, "imagenet"):
+    if weights is not None and is_hf(weights):
+        weights = anchored_hf(weights)
+    elif weights not in (None, "imagenet"):
         weights = str(model_file(Path(_absolute(str(weights)))))
     data = data.model_copy(update={"root": base, "classes": classes, **domains})
     return config.model_copy(update={"data": data, "weights": weights})

@@ -52,6 +52,11 @@ class ModelOptions(DecoderOptions, EncoderOptions):
             spec = encoder_spec(str(tree.get("encoder", cls.model_fields["encoder"].default)))
         except ConfigError:
             return tree  # the field's own check says what is wrong with it
+        if spec.complete is not None:
+            try:
+                tree |= spec.complete(tree)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
         for name in ("mean", "std"):
             if tree.get(name) is None:
                 tree[name] = getattr(spec, name)
@@ -100,7 +105,11 @@ class ModelOptions(DecoderOptions, EncoderOptions):
         """Refuse changed options of a group that its owner would not read."""
         fields = group.model_fields
         ignored = [name for name in fields if name not in (*reads, "encoder", "decoder")]
-        changed = [name for name in ignored if getattr(self, name) != fields[name].default]
+        changed = [
+            n
+            for n in ignored
+            if getattr(self, n) != fields[n].get_default(call_default_factory=True)
+        ]
         if changed:
             read = f"reads {', '.join(sorted(reads))} alone" if reads else "has no options"
             raise ValueError(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clan.core.errors import WeightsError
 from clan.models.encoders.table import encoder_spec
+from clan.weights.hf import is_hf, load_hf_weights
 from clan.weights.layouts import LAYOUTS, candidates
 from clan.weights.model_files import (
     LEFT,
@@ -97,12 +98,16 @@ def load_encoder_weights(segmenter: Segmenter, source: str | Path) -> LoadReport
         segmenter: the network; only its encoder changes.
         source: a file (``.pth`` of tensors, or ``.safetensors``) in any layout that
             `clan.weights.convert` reads, or ``imagenet`` for the published weights of this
-            encoder, downloaded once and checked.
+            encoder, downloaded once and checked, or ``hf:`` and a folder or hub name that
+            transformers loads weights from.
 
     Raises:
         WeightsError: no such file, not a file of tensors, trained on another ``input`` than the
             network's, or less than half of the encoder's tensors found in it.
     """
+    if is_hf(str(source)):
+        report = load_hf_weights(segmenter.encoder, segmenter.options.hf, str(source))
+        return _half_loaded(report, segmenter.options)
     imagenet = str(source) == "imagenet"
     path = _download(segmenter.options.encoder) if imagenet else model_file(Path(source))
     tensors, trained_with = _encoder_tensors(path)
@@ -112,18 +117,23 @@ def load_encoder_weights(segmenter: Segmenter, source: str | Path) -> LoadReport
             f"{path} was trained on {trained_with['input']} input, the network reads "
             f"{options.input} input: set model.input={trained_with['input']}"
         )
-    report = load_matching(segmenter.encoder, tensors, str(path))
-    wanted = len(report.loaded) + len(report.missing) + len(report.shape_differs)
-    if len(report.loaded) < wanted / 2:
-        raise WeightsError(
-            f"{path} does not fit the encoder {options.encoder} of width {options.width}: only "
-            f"{len(report.loaded)} of its {wanted} tensors are in the file. {report}. Give weights "
-            "of this encoder in torchvision's key layout, or one that `clan convert` reads."
-        )
+    report = _half_loaded(load_matching(segmenter.encoder, tensors, str(path)), options)
     notes = [_other_strides(trained_with, options)]
     if "classes" in (read_about(path) or {}):
         notes.append("its classifiers are not taken (weights_for: encoder)")
     return replace(report, note=", ".join(filter(None, notes)))
+
+
+def _half_loaded(report: LoadReport, options: ModelOptions) -> LoadReport:
+    """Return the report; refuse weights that less than half of the encoder was found in."""
+    wanted = len(report.loaded) + len(report.missing) + len(report.shape_differs)
+    if len(report.loaded) < wanted / 2:
+        raise WeightsError(
+            f"{report.file} does not fit the encoder {options.encoder} of width {options.width}: "
+            f"only {len(report.loaded)} of its {wanted} tensors are in the file. {report}. Give "
+            "weights of this encoder in torchvision's key layout, or one that `clan convert` reads."
+        )
+    return report
 
 
 def _encoder_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -23,7 +23,8 @@ class EncoderOptions(Options):
 
     encoder: str = "resnet101"
     """Backbone E: resnet18, resnet50, resnet101, mobilenet_v2 or vgg16, in torchvision's key
-    layout; efficientnet_lite0, in timm's; or a name given to `clan.register_encoder`."""
+    layout; efficientnet_lite0, in timm's; hf:NAME, a model of transformers; or a name given to
+    `clan.register_encoder`."""
     output_stride: Literal[8, 16, 32] = 8
     """Input pixels per deepest feature; DeepLab-v2 has 8. Strides beyond it become dilation."""
     width: int = Field(64, ge=4, le=256)
@@ -34,6 +35,9 @@ class EncoderOptions(Options):
     """Dilate the first block of a dilated layer too, as the published codes do."""
     ceil_mode: bool = False
     """Round the size after a ResNet's max-pool up, as the published codes do."""
+    hf: dict[str, Any] = Field(default_factory=dict)
+    """Of an encoder hf:NAME, values of its configuration that differ from the named one, by
+    transformers' names; a run's own configuration and its model file hold all of them."""
 
 
 class FeatureMap(NamedTuple):
@@ -106,6 +110,9 @@ class EncoderSpec:
     """What ``weights: imagenet`` starts from, if there is such a file."""
     batch_norm: bool = True
     """Whether it has batch norm, which some methods adapt."""
+    complete: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """Given the network's options as written, returns those that its name leads to, in full; what
+    is returned stands in their place and completes to itself."""
     published_listings: bool = False
     """Whether the published codes train such an encoder, with their optimizer's listings."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from clan.core.errors import ConfigError, unknown
-from clan.models.encoders import efficientnet, mobilenet, resnet, vgg
+from clan.models.encoders import efficientnet, hf, mobilenet, resnet, vgg
 from clan.models.encoders.contract import Encoder, EncoderOptions, EncoderSpec
 
 ENCODERS: dict[str, EncoderSpec] = {
@@ -16,7 +16,7 @@ ENCODERS: dict[str, EncoderSpec] = {
 }
 """Every encoder with a name of its own."""
 
-FAMILIES: dict[str, Callable[[str], EncoderSpec]] = {}
+FAMILIES: dict[str, Callable[[str], EncoderSpec]] = {"hf": hf.family}
 """Encoders without end: ``prefix:rest`` is what the prefix's function makes of the rest."""
 
 
