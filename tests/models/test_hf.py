@@ -234,20 +234,18 @@ def test_folder_without_configuration(tmp_path: Path) -> None:
 
 
 def test_without_the_extra() -> None:
-    """All else works where transformers is not installed."""
+    """It is imported by hf: encoders alone, and the error says how to install it."""
     code = """
-import sys
-class Gone:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "transformers":
-            raise ModuleNotFoundError(name, name=name)
-sys.meta_path.insert(0, Gone())
-import importlib.util
-real = importlib.util.find_spec
-importlib.util.find_spec = lambda n, *a: None if n == "transformers" else real(n, *a)
-import clan.training.loop
+import importlib.util, sys
+import clan
 from clan.models.options import ModelOptions
-ModelOptions(encoder="resnet18")
+from clan.models.encoders.table import build_encoder
+build_encoder(ModelOptions(encoder="resnet18"))
+assert "transformers" not in sys.modules
+real = importlib.util.find_spec
+gone = lambda name, *rest: None if name == "transformers" else real(name, *rest)
+import clan.core.extras
+clan.core.extras.find_spec = gone
 try:
     ModelOptions(encoder="hf:segformer")
 except ValueError as error:

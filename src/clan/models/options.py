@@ -105,11 +105,7 @@ class ModelOptions(DecoderOptions, EncoderOptions):
         """Refuse changed options of a group that its owner would not read."""
         fields = group.model_fields
         ignored = [name for name in fields if name not in (*reads, "encoder", "decoder")]
-        changed = [
-            n
-            for n in ignored
-            if getattr(self, n) != fields[n].get_default(call_default_factory=True)
-        ]
+        changed = [name for name in ignored if getattr(self, name) != fields[name].default]
         if changed:
             read = f"reads {', '.join(sorted(reads))} alone" if reads else "has no options"
             raise ValueError(

@@ -35,7 +35,7 @@ class EncoderOptions(Options):
     """Dilate the first block of a dilated layer too, as the published codes do."""
     ceil_mode: bool = False
     """Round the size after a ResNet's max-pool up, as the published codes do."""
-    hf: dict[str, Any] = Field(default_factory=dict)
+    hf: dict[str, Any] = Field({})
     """Of an encoder hf:NAME, values of its configuration that differ from the named one, by
     transformers' names; a run's own configuration and its model file hold all of them."""
 
