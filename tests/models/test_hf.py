@@ -23,7 +23,7 @@ from clan.models.encoders.hf_configuration import NAMED, complete
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.runs.folder import RunFolder
 from clan.training.display import Silent
-from clan.training.loop import train
+from clan.training.train import train
 from clan.weights.model_files import load_segmenter, save_model
 from clan.weights.start import load_encoder_weights
 from tests.systems import same, tensors, tiny

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clan.core.errors import ConfigError, unknown
-from clan.models.decoders import deeplab, fcn8s, fusion
+from clan.models.decoders import daformer, deeplab, fcn8s, fusion
 from clan.models.decoders.contract import DecoderSpec
 from clan.models.encoders.contract import FeatureMap
 
 DECODERS: dict[str, DecoderSpec] = {
     "deeplab": deeplab.SPEC,
     "fcn8s": fcn8s.SPEC,
+    "fcn8s": fcn8s.SPEC,
     "fusion": fusion.SPEC,
+    "daformer": daformer.SPEC,
 }
 """Every decoder by name."""
 

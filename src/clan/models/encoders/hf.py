@@ -53,7 +53,7 @@ BATCH_NORM = frozenset(
     }
 )
 """Model types that have batch norm."""
-LAST_ALONE = ("deeplab", "upsample")
+LAST_ALONE = ("deeplab",)
 """Decoders that read the deepest map alone: norms of the others would never get a gradient."""
 
 
