@@ -281,3 +281,11 @@ def test_trains_and_resumes_bit_identically(
     torch.manual_seed(0)
     fresh = Segmenter(config.model, load_segmenter(whole.model_file).classes).state_dict()
     assert any(not torch.equal(fresh[k], t) for k, t in tensors(whole).items() if "network." in k)
+
+
+def test_fusion_reads_a_stage_of_stride_4() -> None:
+    network = Segmenter(
+        ModelOptions(encoder="hf:convnext", hf=TINY["convnext"], decoder="fusion"), CITYSCAPES
+    )
+    assert network.encoder.strides == (4, 8, 16, 32)
+    assert [z.shape for z in network(image(40, 70))] == [(2, 19, 40, 70)] * 2

@@ -12,7 +12,6 @@ from clan.models.encoders.contract import FeatureMap
 DECODERS: dict[str, DecoderSpec] = {
     "deeplab": deeplab.SPEC,
     "fcn8s": fcn8s.SPEC,
-    "fcn8s": fcn8s.SPEC,
     "fusion": fusion.SPEC,
     "daformer": daformer.SPEC,
 }
