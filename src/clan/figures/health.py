@@ -1,4 +1,4 @@
-"""How an adversary fared over a training: the curves that docs/reading-the-curves.md reads."""
+"""State of an adversary over a training: the curves that docs/reading-the-curves.md explains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Line = Mapping[str, Any]
 DASHES = ("-", "--")
-"""Of the source and of the target, where a panel shows both."""
+"""Line styles of source and target in a panel that shows both."""
 
 
 def draw_health(runs: Sequence[Path], options: FigureOptions | None = None) -> Figure:

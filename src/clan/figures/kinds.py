@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """What a figure may be told beside its runs; a kind that has no use for one leaves it."""
+    """Options of a figure besides its runs; each kind uses those that concern it."""
 
     class_name: str | None = None
-    """The class that is followed over the steps; None: wall, or the first that is present."""
+    """The class shown over the steps; None for wall, or the first present class without it."""
     images: int = 3
     """Images (rows) of figures that show some."""
     baseline: str = "source_only"

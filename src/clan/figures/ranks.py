@@ -1,4 +1,4 @@
-"""Mean ranks of systems on a line, bars over those that are not told apart (Demsar 2006)."""
+"""Critical-difference diagram: mean ranks, bars over insignificant differences (Demsar 2006)."""
 
 from __future__ import annotations
 

@@ -29,10 +29,9 @@ KINDS = {
     "": ("#6c757d", "neither"),
     ORACLE: ("#009e73", "target labels"),
 }
-"""Colour and words for each family of methods: with so many systems, a colour for each would say
-nothing."""
+"""Colour and label for each family of methods; there are too many systems for a colour each."""
 OTHER = "#999933"
-"""Colour of families that are not ours."""
+"""Colour of other families."""
 
 
 def draw_scores(

@@ -41,7 +41,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is known of a kind: its head, its figures by name, and how to read them."""
+    """A kind of analysis: its title, the names of its figures, and how to read them."""
 
     title: str
     note: str

@@ -20,14 +20,14 @@ from clan.reporting.curves import Chart
 BAR = 0.24
 """Height of a bar with its gap, in inches."""
 SLOTS = 6
-"""Colours for systems; more systems take them again, with other dashes."""
+"""Colours for systems; further systems reuse them with other dashes."""
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.6), (1.4, 1.4), (6, 1.6, 1.4, 1.6))
 KNOWN = ("tan", "clan", "oracle", "adabn", "mcd")
 """Systems with a colour of their own, by slot."""
 NEUTRAL = SLOTS - 1
-"""The colour of the baseline: grey, so that what has colour is what was adapted."""
+"""The slot of the baseline: grey, so that only adapted systems have a colour."""
 
-# colours that matplotlib writes down and nothing else has; each becomes a variable of the page
+# placeholder colours in what matplotlib writes; each is replaced by a variable of the page
 INK, FAINT, GRID = "#000001", "#000002", "#000003"
 _VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--rule"}
 _VARIABLES |= {f"#0000{16 + slot:02x}": f"--s{slot}" for slot in range(SLOTS)}
@@ -93,7 +93,7 @@ def draw(
     Args:
         chart: what to draw.
         look: colour slot and dash of each system.
-        key: told apart from all other charts of the page by it.
+        key: unique on the page; ids inside the SVG follow from it.
         size: width and height, in inches of 72 units; the height of bars follows from their number.
     """
     if chart.bars:
@@ -188,7 +188,7 @@ def inline(svg: str, label: str) -> Markup:
 
     Args:
         svg: the file's text, written by matplotlib.
-        label: what the picture says to those who do not see it.
+        label: a text for readers who cannot see the picture.
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

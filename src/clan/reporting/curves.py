@@ -13,7 +13,7 @@ from clan.figures.series import Reader, Record, logged, over_seeds, scalar, smoo
 from clan.reporting.gather import System
 
 POINTS = 160
-"""Points of a curve at the most: more than that no eye tells apart at the size of a chart."""
+"""Points of a curve at most: a chart is too small to show more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Chart:
 
     Attributes:
         title: the head.
-        note: what it says and how to read it.
+        note: what it shows and how to read it.
         curves: at least one.
         form: of the last values that stand beside it.
         bounds: of the vertical axis; None leaves an end to the data.
@@ -62,7 +62,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class _Known:
-    """How a scalar is shown whose meaning is known."""
+    """How a scalar of known meaning is shown."""
 
     title: str
     note: str
@@ -143,7 +143,7 @@ def loss_charts(systems: Sequence[System]) -> list[Chart]:
 
 
 def health_charts(systems: Sequence[System]) -> list[Chart]:
-    """Return a chart for each number that tells how the two players fare."""
+    """Return a chart for each number that shows the state of G against D."""
     return _charts(systems, HEALTH)
 
 

@@ -1,4 +1,4 @@
-"""Reading runs for a report: what is there, what is missing, and what does not go together."""
+"""Reading runs for a report: what they hold, what they lack, and which cannot share a page."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _classes_of_model(folder: RunFolder) -> ClassSet | None:
 
 
 def _refuse_strangers(runs: Sequence[Run]) -> None:
-    """Refuse what `compare` cannot see: runs without scores, of other classes or other data."""
+    """Refuse runs of other classes or data, which `compare` cannot see if they have no scores."""
     reasons = []
     seen = dict[tuple[str, int], Run]()
     for run in runs:

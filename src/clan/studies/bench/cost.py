@@ -27,14 +27,14 @@ from clan.training.resuming import FREE_TO_CHANGE, content
 
 FILE = "cost.json"
 UPDATES = 9
-"""Of each kind of stage; the first also sets things up and does not count."""
+"""Updates that are timed per kind of stage; the first also does set-up and does not count."""
 ROUNDS = 3
 """Times that each system is measured. A machine's clock drifts over minutes, which rounds over all
 systems meet alike, where one system after the other would not."""
 LOGGED = "medians of the trainings' own logs, which may have shared the machine"
-"""How costs were found that trainings logged."""
+"""How costs were found if they come from the logs of the trainings."""
 MIXED = "; they ran on several machines, so that ratios say little"
-"""What is to be added where they ran on unlike ones."""
+"""Added to `LOGGED` if the runs were trained on different machines."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def measure(preset: str, overrides: Sequence[str], updates: int) -> dict[str, An
 
 
 def digest(config: Config) -> str:
-    """Return what tells configurations of another cost apart; the seed changes none."""
+    """Return a hash of all settings that may change the cost; name and seed do not."""
     text = content(config, (*FREE_TO_CHANGE, "name", "seed"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""The folder of a comparison: whose runs lie in it, and whether they are the ones asked for."""
+"""The folder of a comparison: its runs, and whether they are those that were asked for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clan.studies.launch import refuse_other_run
 from clan.training.resuming import FREE_TO_CHANGE, changes
 
 NO_MATTER = (*FREE_TO_CHANGE, "training.log_every")
-"""Keys that a network and its scores do not depend on."""
+"""Keys that change neither a network nor its scores."""
 FILES = (
     *("data.source.dataset", "data.target.dataset", "data.validation.dataset"),
     *("data.classes", "weights"),
@@ -122,7 +122,7 @@ class BenchFolder:
 
 
 def run_changes(old: Config, new: Config) -> list[str]:
-    """Return what makes a run another than the one asked for, a clause each.
+    """Return how a run differs from the one asked for, a clause each.
 
     Files of the same content are the same file, wherever they lie.
     """

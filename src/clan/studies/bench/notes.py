@@ -19,7 +19,7 @@ def lacking(
     runs: Mapping[str, Mapping[int, RunFolder]],
     failed: Mapping[tuple[str, int], str],
 ) -> Iterable[str]:
-    """Yield what of the comparison is not there."""
+    """Yield which runs of the comparison are missing, and why."""
 
     def reason(system: System, seed: int) -> str:
         return failed.get((system.name, seed), "is not trained")
@@ -41,7 +41,7 @@ def lacking(
 def rank_notes(
     test: RankTest | None, scored: Mapping[str, Mapping[int, float]], control: str
 ) -> Iterable[str]:
-    """Yield in plain words what the test over seeds tells."""
+    """Yield what the rank tests over seeds found."""
     if test is None:
         if control not in scored:
             yield f"No test of differences: there is no run of {control}."
@@ -84,7 +84,7 @@ def _verdict(test: RankTest, control: str) -> str:
 
 
 def _reach(test: RankTest) -> str:
-    """Return what so few seeds can show at all."""
+    """Return the smallest p that this number of seeds allows."""
     n = len(test.seeds)
     hopeless = (
         f" No difference, however large, could be told at {PERCENT}: take more seeds."

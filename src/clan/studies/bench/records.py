@@ -27,7 +27,7 @@ from clan.studies.bench.task import System
 
 FORMAT = 1
 PARTS = {"config": dict, "files": dict, "environment": list, "evaluation": dict, "log": dict}
-"""Of a record, beside what it is of."""
+"""Parts of a record besides its system and seed, with their types."""
 DIGITS = 5
 """Significant digits of the numbers of a log."""
 ROOTS = ("data.root", *(f"data.{name}.root" for name in ("source", "target", "validation")))
@@ -200,7 +200,7 @@ def _is_place(value: object) -> bool:
 
 
 def digest(path: Path) -> str:
-    """Return what tells files apart: a hash of the content; of folders only what they are."""
+    """Return a hash of a file's content; ``folder`` for a folder, ``lacking`` if it is missing."""
     if path.is_dir():
         return "folder"
     try:

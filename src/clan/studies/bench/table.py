@@ -70,8 +70,8 @@ def bench_table(
         baseline: the row that gains and costs are relative to.
         oracle: the row that ends the gap; it takes no part in the test.
         control: the row that the others are tested against.
-        how: the costs were found.
-        failed: why runs that are lacking are.
+        how: how the costs were found.
+        failed: why runs are missing, by system and seed.
 
     Raises:
         RunError: no run, or runs that were not scored alike.
@@ -104,7 +104,7 @@ def bench_table(
 
 
 def _test(scored: Mapping[str, Mapping[int, float]], oracle: str, control: str) -> RankTest | None:
-    """Test the systems on the seeds that all of them have; the oracle is no contestant."""
+    """Test the systems on the seeds that all of them have; the oracle is left out."""
     names = [name for name in scored if name != oracle]
     if not names:
         return None
