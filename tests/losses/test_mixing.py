@@ -82,7 +82,7 @@ def test_colours_are_those_of_the_loaders_jitter(monkeypatch: pytest.MonkeyPatch
     drawn = torch.tensor([0.2, 0.8, 0.9]).view(3, 1, 1, 1, 1)
     monkeypatch.setattr(torch, "rand", lambda *shape, device: drawn)
     picture = images(count=1)
-    monkeypatch.setattr(mixing, "_blur", lambda x, chance: x)
+    monkeypatch.setattr(mixing, "_blur", lambda x, chance, draw: x)
     found = strong_view(picture, 0.3, 0.0)
     factors = (1 + 0.3 * (2 * drawn.flatten() - 1)).tolist()
     expected = _jitter(picture[0].permute(1, 2, 0).numpy(), *factors)

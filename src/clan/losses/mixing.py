@@ -171,7 +171,7 @@ def _grey(x: Tensor) -> Tensor:
     return (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
-def _blur(x: Tensor, chance: float, draw: Draw) -> Tensor:
+def _blur(x: Tensor, chance: float, draw: Draw = any_draw) -> Tensor:
     """Blur each image with its own width, or not at all: a kernel of one weight."""
     N, C, height, width = x.shape
     low, high = BLUR_SIGMA

@@ -24,26 +24,25 @@ from clan.methods.stages import Reading, Stage
 from clan.methods.tan import TAN
 
 # in the order of tables and pages
-for _method in (
-    SourceOnly,
-    AdaBN,
-    TAN,
-    CLAN,
-    MCD,
-    MinEnt,
-    AdvEnt,
-    FCNsInTheWild,
-    CyCADAFeature,
-    CrossCity,
-    CBST,
-    CDA,
-    CLANST,
-    FDA,
-    DACS,
-    DAFormer,
-    MIC,
-):
-    register_method(_method)
+METHODS |= {
+    "source_only": SourceOnly,
+    "adabn": AdaBN,
+    "tan": TAN,
+    "clan": CLAN,
+    "mcd": MCD,
+    "minent": MinEnt,
+    "advent": AdvEnt,
+    "fcns_wild": FCNsInTheWild,
+    "cycada_feature": CyCADAFeature,
+    "cross_city": CrossCity,
+    "cbst": CBST,
+    "cda": CDA,
+    "clan_st": CLANST,
+    "fda": FDA,
+    "dacs": DACS,
+    "daformer": DAFormer,
+    "mic": MIC,
+}
 
 __all__ = [
     "METHODS",
