@@ -165,8 +165,6 @@ def _type(annotation: Any) -> str:
         return f"list of {_plural(_type(inner[0]))}"
     if origin is tuple:
         return f"list of {len(inner)} {_plural(_type(inner[0]))}"
-    if origin is dict:
-        return "values by name"
     if annotation is Any:
         return "values"
     raise TypeError(f"no words for the type {annotation!r}: add them to {__file__}")
