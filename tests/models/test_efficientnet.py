@@ -94,21 +94,35 @@ def test_even_sizes_are_padded_at_the_end_alone() -> None:
     assert conv(five).flatten().tolist() == [0, 0, 0, 0, 6, 8, 0, 16, 18]
 
 
-@pytest.mark.parametrize("stride", [8, 16])
-def test_dilation_keeps_what_the_finer_maps_are(stride: int) -> None:
-    encoder, dilated = lively(1), EfficientNetLite0(stride).eval()
-    dilated.load_state_dict(encoder.state_dict())
-    x = torch.randn(1, 3, 128, 160)
+@pytest.mark.parametrize(("stride", "stages"), [(8, (3, 4)), (16, (5, 6))])
+def test_dilated_stages_have_the_strided_ones_values_on_their_grid(
+    stride: int, stages: tuple[int, ...]
+) -> None:
+    strided, dilated = lively(1), EfficientNetLite0(stride).eval()
+    dilated.load_state_dict(strided.state_dict())
+    fine = coarse = torch.randn(1, {3: 40, 5: 112}[stages[0]], 64, 64)
     with torch.no_grad():
-        whole, fine = encoder(x), dilated(x)
-    assert [m.shape[-1] for m in fine] == [160 // s for s in dilated.strides]
-    torch.testing.assert_close(whole[0], fine[0])
-    torch.testing.assert_close(whole[1], fine[1])
-    # away from the borders a dilated map has the coarse one's values at its places; where a
-    # kernel of stride 2 begins at the right, by one place of the finer grid
-    coarse, step = whole[2], 16 // stride
-    if step == 1:
-        torch.testing.assert_close(coarse, fine[2])
+        for stage in stages:
+            fine, coarse = dilated.blocks[stage](fine), strided.blocks[stage](coarse)
+    assert (fine.shape[-1], coarse.shape[-1]) == (64, 32)
+    # a strided kernel on an even size lies on odd places; near the border the padding differs
+    within = slice(12, 20)
+    at_their_places = fine[..., 1::2, 1::2][..., within, within]
+    torch.testing.assert_close(at_their_places, coarse[..., within, within], rtol=1e-4, atol=1e-4)
+    beside = fine[..., ::2, ::2][..., within, within]
+    assert not torch.allclose(beside, coarse[..., within, within], atol=1e-2)
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_dilation_leaves_the_maps_before_it_alone(stride: int) -> None:
+    strided, dilated = lively(1), EfficientNetLite0(stride).eval()
+    dilated.load_state_dict(strided.state_dict())
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        whole, fine = strided(x), dilated(x)
+    assert [m.shape[-1] for m in fine] == [96 // s for s in dilated.strides]
+    for index in range(2 if stride == 8 else 3):
+        torch.testing.assert_close(whole[index], fine[index])
 
 
 def test_the_shared_weights_fit_key_by_key(shared_data: Path) -> None:
