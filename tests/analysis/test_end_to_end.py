@@ -255,7 +255,7 @@ def test_features_are_the_encoders_the_logits_or_the_softmax(runs: SimpleNamespa
         encoder, logits, p = (
             feature_map(network, image, kind) for kind in ("encoder", "logits", "softmax")
         )
-        assert torch.equal(encoder, network.encode(image)[0])  # type: ignore[arg-type]
+        assert torch.equal(encoder, network.encode(image)[-1][0])  # type: ignore[arg-type]
         assert torch.equal(logits.softmax(dim=0), p)
     assert logits.shape == (3, *encoder.shape[1:])
 

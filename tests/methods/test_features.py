@@ -158,7 +158,7 @@ def test_an_fcns_wild_step_is_its_formula():
     restated.eval()
     g, d = restated.segmenter, restated.discriminator
     (z1, z2), (t1, t2) = g(source["image"]), g(target["image"])
-    f_s, f_t = g.encode(source["image"]), g.encode(target["image"])
+    f_s, f_t = g.encode(source["image"])[-1], g.encode(target["image"])[-1]
     confused = [BCE(d(f), torch.full_like(d(f), 0.5)) for f in (f_s, f_t)]
     shares = np.stack([[(y == c).double().mean() for c in range(3)] for y in source["label"]])
     size = 0.0
@@ -198,8 +198,8 @@ def test_a_cycada_step_is_its_formula(discriminate):
     source, target = batch(1), batch(2)
     z_s, z_t = sum(g(source["image"])), sum(g(target["image"]))
     of_features = discriminate == "features"
-    x_s = g.encode(source["image"]) if of_features else z_s
-    x_t = g.encode(target["image"]) if of_features else z_t
+    x_s = g.encode(source["image"])[-1] if of_features else z_s
+    x_t = g.encode(target["image"])[-1] if of_features else z_t
     # G wants the target to be taken for the source
     g_loss = F.cross_entropy(z_s, source["label"].long()) + 0.3 * against(d(x_t), 0)
     d_loss = against(d(x_s.detach()), 0) / 2 + against(d(x_t.detach()), 1) / 2
@@ -214,7 +214,7 @@ def test_a_cross_city_step_is_its_formula():
     g, d = restated.segmenter, restated.discriminator
     source, target = batch(1), batch(2)
     z_s, z_t = sum(g(source["image"])), sum(g(target["image"]))
-    f_s, f_t = g.encode(source["image"]), g.encode(target["image"])
+    f_s, f_t = g.encode(source["image"])[-1], g.encode(target["image"])[-1]
     shares = [cell_shares(y, 3, f_s.shape[-2:]) for y in (source["label"], z_t.argmax(1))]
 
     def by_class(z, domain, share):

@@ -67,7 +67,7 @@ class Players:
         self.adam.param_groups[0]["lr"] = lr_d
 
     def logits(self, x: Tensor, size: tuple[int, int]) -> list[Tensor]:
-        features = self.g.encoder(x)
+        features = self.g.encoder(x)[-1]
         sums = [sum(conv(features) for conv in c.conv2d_list) for c in self.g.classifiers]
         return [up(z, size) for z in sums]
 

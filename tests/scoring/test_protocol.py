@@ -83,8 +83,9 @@ def test_the_reference_up_samples_once(network: Segmenter, image: torch.Tensor) 
     protocol = Protocol(size=(32, 48), align_corners=True, direct=True)
     logits = joint_logits(network, image, protocol, CPU)
     features = network.encode(shown(image, (32, 48)))
-    expected = sum(head(features, features.shape[-2:]) for head in network.heads())
-    assert logits.shape[-2:] == features.shape[-2:] == (4, 6)
+    size = features[-1].shape[-2:]
+    expected = sum(head(features, size) for head in network.heads())
+    assert logits.shape[-2:] == size == (4, 6)
     assert torch.allclose(logits, expected, atol=1e-6)
 
 
