@@ -84,7 +84,12 @@ def test_names_that_would_collide(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "a.png", "a.jpg.webp", "b/a.png")
     data = open_dataset(str(tmp_path))
     names = {item.image.relative_to(tmp_path).as_posix(): item.name for item in data.items}
-    assert names == {"a.jpg": "a.jpg", "a.png": "a.png", "a.jpg.webp": "a.jpg.webp", "b/a.png": "b/a"}
+    assert names == {
+        "a.jpg": "a.jpg",
+        "a.png": "a.png",
+        "a.jpg.webp": "a.jpg.webp",
+        "b/a.png": "b/a",
+    }
 
 
 def test_names_of_items_are_unique_in_patterns(tmp_path: Path) -> None:
@@ -293,9 +298,7 @@ def test_colours_within_a_tolerance(tmp_path: Path) -> None:
     pixels = [[[101, 99, 100], [52, 50, 48], [75, 75, 75], [53, 50, 50]]]
     Image.fromarray(np.array(pixels, np.uint8)).save(tmp_path / "l/a.png")
     split, near = "images: i/*.png, labels: l/*.png", "100 100 100: sky, 50 50 50: road"
-    data = described(
-        tmp_path, split, f"labels: {{encoding: color, tolerance: 2, map: {{{near}}}}}"
-    )
+    data = described(tmp_path, split, f"labels: {{encoding: color, tolerance: 2, map: {{{near}}}}}")
     label, outside = data.label_map.lookup(data.raw_label(data.items[0]))
     assert label.tolist() == [[0, 1, 255, 255]]
     assert len(outside) == 2
