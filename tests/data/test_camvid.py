@@ -97,7 +97,7 @@ def test_colors_that_resizing_mixed(tmp_path: Path) -> None:
     (problem, *others) = check_dataset(dataset).problems
     assert "label colours outside the map" in str(problem)
     assert "the map lists 32 colours" in str(problem)
-    assert "16x32 (height x width), but its image" in others[0]
+    assert "16x32 (height x width), but its image" in str(others[0])
     with pytest.raises(DataError, match=r"_L.png: label colours outside the map: \d+ \d+ \d+ \("):
         dataset.read_label(0)
 
