@@ -220,7 +220,7 @@ def test_pairs_on_a_line(tmp_path: Path, separator: str, labels: str) -> None:
     unlabelled = described(tmp_path, f"images: i/*.png, {labels}list: l.txt", labels=False)
     assert pairs(unlabelled) == {"a b.png": "", "c.png": ""}
     os.remove(tmp_path / "m/1_x.png")
-    with pytest.raises(DataError, match="line 2: .* or a label that is not there"):
+    with pytest.raises(DataError, match=r"line 2: .* or a label that is not there"):
         described(tmp_path, f"images: i/*.png, {labels}list: l.txt")
 
 
@@ -251,7 +251,7 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
         "classes: {name: one, classes: {road: [1, 2, 3]}}\n"
         "splits: {train: {images: i/*.png, labels: l/*.png}}"
     )
-    with pytest.raises(DataError, match="'road' is the only class.*background"):
+    with pytest.raises(DataError, match=r"'road' is the only class.*background"):
         open_dataset(str(tmp_path / "d.yaml"))
 
 

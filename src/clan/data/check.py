@@ -57,8 +57,8 @@ class ClassCount(NamedTuple):
 class CheckReport:
     """What reading every file of a split found.
 
-    ``problems`` are in the order of the items, those of the whole split at the end; as text they
-    are ``file: what``. ``notes`` are no problems, but should be known. ``histogram`` is class name
+    ``found`` is all that is wrong, in the order of the items, what concerns the whole split at the
+    end. ``notes`` are no problems, but should be known. ``histogram`` is class name
     (and 'ignore') -> pixels, and images with at least one such pixel, over the readable labels;
     empty for an unlabelled split. ``sizes`` is (H, W) -> number of images stored so.
     """
@@ -67,10 +67,15 @@ class CheckReport:
     split: str
     images: int
     labelled: bool
-    problems: tuple[Problem, ...]
+    found: tuple[Problem, ...]
     histogram: Mapping[str, ClassCount]
     sizes: Mapping[tuple[int, int], int]
     notes: tuple[Problem, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return all that is wrong, a line ``file: what`` each."""
+        return tuple(map(str, self.found))
 
     def render(self) -> RenderableType:
         """Return summary, tables and problems for a rich console."""
@@ -80,10 +85,10 @@ class CheckReport:
         if self.histogram:
             parts.append(self._class_table())
         parts.extend(Text(f"note: {line}", style="yellow") for line in _by_kind(self.notes))
-        if not self.problems:
+        if not self.found:
             return Group(*parts, Text("no problems", style="green"))
-        parts.append(Text(counted(len(self.problems), "problem"), style="bold red"))
-        lines = _by_kind(self.problems)
+        parts.append(Text(counted(len(self.found), "problem"), style="bold red"))
+        lines = _by_kind(self.found)
         parts.extend(Text(line) for line in lines[:_SHOWN])
         if len(lines) > _SHOWN:
             parts.append(Text(f"... and {len(lines) - _SHOWN} more"))
@@ -281,14 +286,16 @@ def check_dataset(
         if on_item is not None:
             on_item(done)
     if dataset.labelled and pixels.any():
-        problems += _absent(dataset, pixels)
+        # data from Python have no description to declare it in
+        told = notes if isinstance(dataset, PythonDataset) else problems
+        told.extend(_absent(dataset, pixels))
     counts = (ClassCount(int(p), int(i)) for p, i in zip(pixels, occurs, strict=True))
     return CheckReport(
         dataset=dataset.name,
         split=dataset.split,
         images=len(dataset),
         labelled=dataset.labelled,
-        problems=tuple(problems),
+        found=tuple(problems),
         histogram=dict(zip(names, counts, strict=True)) if dataset.labelled else {},
         sizes=dict(sizes),
         notes=tuple(notes),
