@@ -269,7 +269,9 @@ def check_dataset(
     of items done after each.
     """
     names = (*dataset.classes.names, "ignore")
-    problems = [Problem(*line.rsplit(": ", 1)) for line in dataset.unpaired]
+    problems = [
+        Problem(path, what) for path, _, what in (u.rpartition(": ") for u in dataset.unpaired)
+    ]
     notes = [Problem("", dataset.left_out)] if dataset.left_out else []
     sizes: Counter[tuple[int, int]] = Counter()
     pixels = np.zeros(len(names), np.int64)
