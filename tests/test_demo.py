@@ -10,7 +10,7 @@ from rich.console import Console
 from clan.core.errors import ConfigError, DataError, RunError
 from clan.demo import Images, make_data, run_demo
 
-SMALL = Images(source=4, target=4, val=3, size="64x32")
+SMALL = Images(source=4, target=4, val=3, size="32x64")
 QUICK = (
     "training.steps=2",
     "training.accelerator=cpu",
@@ -63,8 +63,10 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     screen, _ = console()
     with pytest.raises(ConfigError, match=r"unknown data set 'twon'; did you mean 'town'"):
         make_data("twon", tmp_path / "a", SMALL, screen)
-    with pytest.raises(ConfigError, match=r"'64' is not WIDTHxHEIGHT"):
+    with pytest.raises(ConfigError, match=r"'64' is not HEIGHTxWIDTH"):
         make_data("town", tmp_path / "a", Images(size="64"), screen)
+    with pytest.raises(ConfigError, match=r"taller than wide; did you mean 32x64\?"):
+        make_data("town", tmp_path / "a", Images(size="64x32"), screen)
     (tmp_path / "mine").touch()
     with pytest.raises(DataError, match=r"not empty"):
         make_data("town", tmp_path, SMALL, screen)

@@ -38,8 +38,8 @@ class Images:
     source: int = 400
     target: int = 400
     val: int = 100
-    size: str = "256x128"
-    """WIDTHxHEIGHT."""
+    size: str = "128x256"
+    """HEIGHTxWIDTH, as in configurations."""
     seed: int = 0
 
 
@@ -94,9 +94,14 @@ def make_data(kind: str, out: Path, images: Images, console: Console) -> Path:
     """
     if kind != "town":
         raise ConfigError(f"unknown data set {kind!r}{nearest(kind, ['town'])}")
-    width, x, height = images.size.partition("x")
+    height, x, width = images.size.partition("x")
     if not x or not width.isdecimal() or not height.isdecimal():
-        raise ConfigError(f"--size {images.size!r} is not WIDTHxHEIGHT, such as 256x128")
+        raise ConfigError(f"--size {images.size!r} is not HEIGHTxWIDTH, such as 128x256")
+    if int(height) > int(width):
+        raise ConfigError(
+            f"--size {images.size} is HEIGHTxWIDTH, as in configurations, and would draw a town "
+            f"taller than wide; did you mean {width}x{height}?"
+        )
     total = images.source + images.target + images.val
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("drawing", total=total)

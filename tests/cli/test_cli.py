@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 from clan import cli
 from clan.config.files import preset_names
 from clan.config.tree import load_config
+from clan.data.classes import CITYSCAPES
 from clan.runs.folder import RunFolder
 from clan.studies.sweep.study import sweep as study_sweep
 from tests.systems import SETTINGS, Fork, records
@@ -216,16 +218,35 @@ def test_a_study_and_its_health(
 
 def test_data(clan: Clan, tmp_path: Path) -> None:
     town = tmp_path / "town"
-    numbers = ["--size", "64x32", "--source", "2", "--target", "2", "--val", "1"]
+    numbers = ["--size", "32x64", "--source", "2", "--target", "2", "--val", "1"]
     code, out, _ = clan("data", "make", "town", "--out", town, *numbers)
     assert code == 0
     assert "2 source, 2 target and 1 validation images" in out
-    code, out, _ = clan("data", "check", "town/clan", f"data.root={town}", "--workers", "1")
+    # so few frames lack some classes
+    absent = [f"data.{d}.absent={[*CITYSCAPES.names]}" for d in ("source", "validation")]
+    checks = ("data", "check", "town/clan", f"data.root={town}", *absent, "--workers", "1")
+    code, out, _ = clan(*checks)
     assert code == 0, out
     next((town / "source/labels").iterdir()).unlink()
-    code, out, _ = clan("data", "check", "town/clan", f"data.root={town}", "--workers", "1")
+    code, out, _ = clan(*checks)
     assert code == 1
     assert "no label belongs to this image" in out
+    movie = tmp_path / "movie.mp4"
+    movie.touch()
+    code, _, said = clan("data", "check", movie)
+    assert code == 1
+    assert "is a video" in said
+    assert "ffmpeg -i" in said
+
+
+def test_version(clan: Clan) -> None:
+    code, out, _ = clan("--version")
+    assert code == 0
+    assert out.split() == ["clan", version("clan")]
+
+
+def test_help_stands_where_no_command_is_given(clan: Clan) -> None:
+    assert "--version" in clan("--help")[1]
 
 
 def free_port() -> str:

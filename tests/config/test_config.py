@@ -48,7 +48,10 @@ def test_changes_reach_the_tree() -> None:
 def test_a_plain_string_stands_for_a_domain_and_replaces_it() -> None:
     config = load_config("town/clan", ["data.target=photos/", "data.target.split=val"])
     assert config.data.target is not None
-    assert config.data.target.model_dump() == {"dataset": "photos/", "root": None, "split": "val"}
+    assert config.data.target.model_dump() == {
+        **{"dataset": "photos/", "root": None, "split": "val"},
+        "absent": (),
+    }
 
 
 @pytest.mark.parametrize("word", ["none", "null"])
@@ -196,6 +199,7 @@ def test_differences_see_absent_groups() -> None:
         ("data.validation.dataset", "cityscapes", None),
         ("data.validation.root", "target", None),
         ("data.validation.split", "val", None),
+        ("data.validation.absent", ["train"], None),
     ]
 
 
@@ -299,7 +303,10 @@ def test_roots_of_domains_start_from_the_data_root(
     given = ["data.root=" + street.name, "data.target.dataset=train", "data.target.root=photos"]
     data = anchored(load_config("town/clan", given)).data
     assert data.root == str(street)
-    assert data.source.model_dump() == {"dataset": "gta5", "root": "source", "split": "train"}
+    assert data.source.model_dump() == {
+        **{"dataset": "gta5", "root": "source", "split": "train"},
+        "absent": ("train",),
+    }
     assert data.target is not None
     assert data.target.dataset == str(street / "photos/train")
     without = anchored(load_config("town/clan", ["data.root=null"])).data

@@ -95,9 +95,9 @@ def test_colors_that_resizing_mixed(tmp_path: Path) -> None:
     cv2.imwrite(str(path), cv2.resize(picture, (SIZE[1] - 8, SIZE[0] - 8)))
     dataset = open_dataset("camvid", root=tmp_path, split="all")
     (problem, *others) = check_dataset(dataset).problems
-    assert "label colours outside the map" in problem
-    assert "the map lists 32 colours" in problem
-    assert "16x32 (height x width), but its image" in others[0]
+    assert "label colours outside the map" in str(problem)
+    assert "the map lists 32 colours" in str(problem)
+    assert "16x32 (height x width), but its image" in str(others[0])
     with pytest.raises(DataError, match=r"_L.png: label colours outside the map: \d+ \d+ \d+ \("):
         dataset.read_label(0)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from clan.core.errors import ConfigError
+from clan.data.classes import CITYSCAPES
 from clan.training.checking import check
 from tests.conftest import write_cityscapes, write_gta5
 from tests.systems import tiny, write_street
@@ -33,7 +34,22 @@ def test_a_loaded_configuration_is_taken_as_it_is(street: Path) -> None:
 def test_a_preset(tmp_path: Path) -> None:
     write_gta5(tmp_path / "source")
     write_cityscapes(tmp_path / "target")
-    found = check("town/clan", [f"data.root={tmp_path}"], workers=1)
+    root = f"data.root={tmp_path}"
+    found = check("town/clan", [root], workers=1)
+    assert not found.ok
+    assert all("has no pixel in any label" in problem for problem in found.problems)
+    assert any("class 'wall'" in problem for problem in found.problems)
+    # the preset says that the town has none
+    assert not any("class 'train'" in problem for problem in found.problems)
+    drawn = {
+        "source": ("road", "sidewalk", "building", "car"),
+        "validation": ("road", "person", "bicycle"),
+    }
+    absent = [
+        f"data.{domain}.absent={[name for name in CITYSCAPES.names if name not in names]}"
+        for domain, names in drawn.items()
+    ]
+    found = check("town/clan", [root, *absent], workers=1)
     assert found.ok, found.problems
 
 

@@ -10,6 +10,7 @@ from clan.data.classes import CITYSCAPES, ClassSet
 from clan.models.segmenter import Segmenter
 from clan.weights.model_files import save_model, write_tensors
 from clan.weights.start import load_encoder_weights, load_network_weights, start_from
+from clan.weights.tensor_files import read_tensors
 from tests.models.conftest import SMALL
 
 
@@ -144,3 +145,13 @@ def test_weights_without_classifiers_start_no_network(segmenter, tmp_path):
     )
     with pytest.raises(WeightsError, match="no model file at"):
         load_network_weights(segmenter, tmp_path / "runs")
+
+
+def test_a_checkpoint_of_a_run_names_the_run(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").touch()
+    path = tmp_path / "checkpoints/step_00000010.pt"
+    path.touch()
+    with pytest.raises(WeightsError, match="is a checkpoint of a run") as error:
+        read_tensors(path)
+    assert f"name the run's folder, {tmp_path}, " in str(error.value)

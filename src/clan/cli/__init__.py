@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -26,6 +28,22 @@ for command in (
     app.command()(command)
 app.add_typer(analysis.analyse_app, name="analyse")
 app.add_typer(data.data_app, name="data")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clan {version('clan')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    shown: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Adapt a segmentation network from labelled renderings to unlabelled photographs."""
 
 
 def main() -> None:

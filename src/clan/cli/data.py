@@ -18,7 +18,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Make the built-in data set; c
 def data_make(
     kind: Annotated[str, typer.Argument(help="`town`: the built-in street scenes.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the images.")] = "256x128",
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the images.")] = "128x256",
     source: Annotated[int, typer.Option(help="Source images.", min=1)] = 400,
     target: Annotated[int, typer.Option(help="Target training images.", min=1)] = 400,
     val: Annotated[int, typer.Option(help="Target validation images.", min=1)] = 100,

@@ -76,6 +76,9 @@ class DomainOptions(Options):
     """The data set's folder, relative to data.root; a description may name its own instead."""
     split: str = "train"
     """Which split of the data set."""
+    absent: tuple[str, ...] = ()
+    """Classes that this split is known to lack; `clan data check` calls others without a pixel a
+    problem."""
 
 
 def _none(value: Any) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,34 @@ from rich.table import Table
 from rich.text import Text
 from torch.utils.data import Dataset as TorchDataset
 
-from clan.core.errors import DataError
+from clan.core.errors import DataError, counted
 from clan.data import images
+from clan.data.containers import read_palette
 from clan.data.datasets import Dataset, Item
 from clan.data.loading import Loader
 from clan.data.python import PythonDataset
 
-_SHOWN = 50  # problems in the rendered report; `CheckReport.problems` has all
+_VALUES = 64  # values outside the map in one label that are told one by one
+_SHOWN = 50  # lines of problems in the rendered report; `CheckReport.problems` has all
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong, or worth a word, with one file."""
+
+    path: str
+    what: str
+    kind: str = ""
+    """What it has in common with the same thing in other files; empty: ``what``, numbers aside."""
+    pixels: int = 0
+    """How many pixels it is about; 0: not about pixels."""
+
+    @classmethod
+    def of(cls, error: DataError, path: Path) -> Problem:
+        """Return what an error says about a file."""
+        return cls(str(path), str(error).removeprefix(f"{path}: "))
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}" if self.path else self.what
 
 
 class ClassCount(NamedTuple):
@@ -35,7 +57,8 @@ class ClassCount(NamedTuple):
 class CheckReport:
     """What reading every file of a split found.
 
-    ``problems`` are lines ``file: what``, in the order of the items. ``histogram`` is class name
+    ``found`` is all that is wrong, in the order of the items, what concerns the whole split at the
+    end. ``notes`` are no problems, but should be known. ``histogram`` is class name
     (and 'ignore') -> pixels, and images with at least one such pixel, over the readable labels;
     empty for an unlabelled split. ``sizes`` is (H, W) -> number of images stored so.
     """
@@ -44,23 +67,31 @@ class CheckReport:
     split: str
     images: int
     labelled: bool
-    problems: tuple[str, ...]
+    found: tuple[Problem, ...]
     histogram: Mapping[str, ClassCount]
     sizes: Mapping[tuple[int, int], int]
+    notes: tuple[Problem, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return all that is wrong, a line ``file: what`` each."""
+        return tuple(map(str, self.found))
 
     def render(self) -> RenderableType:
         """Return summary, tables and problems for a rich console."""
         kind = "labelled" if self.labelled else "unlabelled"
-        summary = f"{self.dataset}, split {self.split}: {self.images} images, {kind}"
+        summary = f"{self.dataset}, split {self.split}: {counted(self.images, 'image')}, {kind}"
         parts: list[RenderableType] = [Text(summary, style="bold"), self._size_table()]
         if self.histogram:
             parts.append(self._class_table())
-        if not self.problems:
+        parts.extend(Text(f"note: {line}", style="yellow") for line in _by_kind(self.notes))
+        if not self.found:
             return Group(*parts, Text("no problems", style="green"))
-        parts.append(Text(f"{len(self.problems)} problems", style="bold red"))
-        parts.extend(Text(problem) for problem in self.problems[:_SHOWN])
-        if len(self.problems) > _SHOWN:
-            parts.append(Text(f"... and {len(self.problems) - _SHOWN} more"))
+        parts.append(Text(counted(len(self.found), "problem"), style="bold red"))
+        lines = _by_kind(self.found)
+        parts.extend(Text(line) for line in lines[:_SHOWN])
+        if len(lines) > _SHOWN:
+            parts.append(Text(f"... and {len(lines) - _SHOWN} more"))
         return Group(*parts)
 
     def _size_table(self) -> Table:
@@ -83,10 +114,33 @@ class CheckReport:
         return table
 
 
+def _by_kind(problems: Sequence[Problem]) -> list[str]:
+    """Return a line for each kind of problem: what it is, in how many files, and the first."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kind = problem.kind or re.sub(r"\d[\d,x]*", "#", problem.what.replace(problem.path, ""))
+        # a path in the text, such as that of an image beside its label, is no kind of its own
+        kinds.setdefault(re.sub(r"\S*[/\\]\S*", "", kind), []).append(problem)
+    return [_line(found) for found in kinds.values()]
+
+
+def _line(found: Sequence[Problem]) -> str:
+    first = found[0]
+    if len(found) == 1 and not first.kind:
+        return str(first)
+    if not first.path:
+        return first.what
+    pixels = sum(problem.pixels for problem in found)
+    about = f" ({counted(pixels, 'pixel')})" if pixels else ""
+    what = first.kind or f"as the first, {first.what}"
+    return f"{what}: {counted(len(found), 'file')}{about}, first {first.path}"
+
+
 class _Finding(NamedTuple):
     """What one item showed; ``counts`` are pixels per class and, last, of ignore."""
 
-    problems: list[str]
+    problems: list[Problem]
+    notes: list[Problem]
     size: tuple[int, int] | None
     counts: NDArray[np.int64] | None
 
@@ -101,30 +155,73 @@ class _Findings(TorchDataset[_Finding]):
         if isinstance(self.dataset, PythonDataset):
             return _entry(self.dataset, index)
         item = self.dataset.items[index]
-        problems: list[str] = []
-        size = label_size = counts = None
+        finding = _Finding([], [], None, None)
         try:
             height, width, _ = images.read_image(item.image).shape
-            size = (height, width)
+            finding = finding._replace(size=(height, width))
         except DataError as error:
-            problems.append(str(error))
-        if item.label is not None:
-            try:
-                label_size, counts = self._label(item.label, problems)
-            except DataError as error:
-                problems.append(str(error))
-        if self.dataset.size_mismatch == "error" and size and label_size and size != label_size:
-            problems.append(_size_problem(item, size, label_size))
-        return _Finding(problems, size, counts)
+            finding.problems.append(Problem.of(error, item.image))
+        if item.label is None:
+            return finding
+        try:
+            return self._label(item, item.label, finding)
+        except DataError as error:
+            finding.problems.append(Problem.of(error, item.label))
+            return finding
 
-    def _label(self, path: Path, problems: list[str]) -> tuple[tuple[int, int], NDArray[np.int64]]:
-        raw = images.read_label(path, self.dataset.encoding)
-        label, outside = self.dataset.label_map.lookup(raw)
-        counts = _counts(label, len(self.dataset.classes))
+    def _label(self, item: Item, path: Path, finding: _Finding) -> _Finding:
+        data = self.dataset
+        raw = data.raw_label(item)
+        label, outside = data.label_map.lookup(raw)
+        counts = _counts(label, len(data.classes))
         if outside:
-            problems.append(f"{path}: {self.dataset.label_map.describe(outside)}")
+            finding.problems.extend(self._outside(path, outside))
             counts[-1] -= sum(outside.values())
-        return (label.shape[0], label.shape[1]), counts
+        if near := data.label_map.approximated(raw):
+            what = "colours beside those of the map count as the nearest (`labels: tolerance`)"
+            finding.notes.append(Problem(str(path), what, what, near))
+        size = (label.shape[0], label.shape[1])
+        if finding.size and (problem := data.size_problem(item, finding.size, size)):
+            finding.problems.append(Problem(str(path), problem))
+        elif finding.size and (orientation := data.fits_both_ways(item, size)):
+            what = (
+                f"EXIF orientation {orientation}, and the label fits the photograph as it is shown "
+                "and as its pixels are stored; taken as shown (say which by `labels: {orientation: "
+                "shown}` or `sensor`)"
+            )
+            finding.notes.append(Problem(str(item.image), what, what))
+        if data.encoding == "index":
+            finding.notes.extend(self._palette(path, raw))
+        return finding._replace(counts=counts)
+
+    def _outside(self, path: Path, outside: Mapping[int, int]) -> Iterator[Problem]:
+        """Yield a problem for each value outside the map; for thousands of them one in all."""
+        shown, listed = self.dataset.label_map.shown, self.dataset.label_map.describe(outside)
+        if len(outside) > _VALUES:
+            yield Problem(str(path), listed, "", sum(outside.values()))
+            return
+        for raw, pixels in outside.items():
+            what = f"{shown(raw)} ({counted(pixels, 'pixel')}) is not in the map; {listed}"
+            kind = f"{shown(raw)} is not in the map (`labels: map`)"
+            yield Problem(str(path), what, kind, pixels)
+
+    def _palette(self, path: Path, raw: NDArray[np.integer[Any]]) -> Iterator[Problem]:
+        """Yield where the colour of a palette's index is another class's than the map says."""
+        palette = read_palette(path)
+        if len(palette) == 0:
+            return
+        classes = self.dataset.classes
+        used = np.flatnonzero(np.bincount(raw.ravel(), minlength=256)[: len(palette)])
+        indices = self.dataset.label_map.lookup(used.astype(np.uint8)[None])[0][0]
+        for value, index in zip(used.tolist(), indices.tolist(), strict=True):
+            color = tuple(palette[value].tolist())
+            if index < len(classes) and color != classes.colors[index] and color in classes.colors:
+                other = classes.names[classes.colors.index(color)]
+                what = (
+                    f"palette index {value} is {classes.names[index]!r} to the map, but has the "
+                    f"colour of {other!r}; if the colours are right, use `encoding: color`"
+                )
+                yield Problem(str(path), what, what)
 
 
 def _entry(dataset: PythonDataset, index: int) -> _Finding:
@@ -132,9 +229,9 @@ def _entry(dataset: PythonDataset, index: int) -> _Finding:
     try:
         image, label = dataset.read(index)
     except DataError as error:
-        return _Finding([str(error)], None, None)
+        return _Finding([Problem("", str(error))], [], None, None)
     counts = None if label is None else _counts(label, len(dataset.classes))
-    return _Finding([], (image.shape[0], image.shape[1]), counts)
+    return _Finding([], [], (image.shape[0], image.shape[1]), counts)
 
 
 def _counts(label: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
@@ -143,11 +240,22 @@ def _counts(label: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
     return np.append(values[:classes], values[-1])
 
 
-def _size_problem(item: Item, size: tuple[int, int], label_size: tuple[int, int]) -> str:
-    return (
-        f"{item.label}: {label_size[0]}x{label_size[1]} (height x width), but its image "
-        f"{item.image} is {size[0]}x{size[1]}"
-    )
+def _absent(dataset: Dataset, pixels: NDArray[np.int64]) -> Iterator[Problem]:
+    """Yield a problem for each class that no label has, unless it is declared absent."""
+    names = [
+        name
+        for name, count in zip(dataset.classes.names, pixels[:-1], strict=True)
+        if not count and name not in dataset.absent
+    ]
+    hint = ""
+    if names and pixels[-1] and dataset.encoding == "index":
+        hint = " (masks of 0 and 255? 255 is ignored unless `labels: map` gives it a class)"
+    for name in names:
+        yield Problem(
+            "",
+            f"class {name!r} has no pixel in any label: it can be neither learnt nor scored{hint}; "
+            f"correct `labels: map`, or declare it by `absent: [{name}]` in the split",
+        )
 
 
 def check_dataset(
@@ -156,18 +264,22 @@ def check_dataset(
     """Read every file of a split, in ``workers`` processes (0: this one), and report on all.
 
     Problems do not stop it: files without a partner, unreadable or truncated files, images and
-    labels of different size, label values outside the map. Labels with such values still
-    count in the histogram, without them. ``on_item`` is called with the number of items done
-    after each.
+    labels of different size, label values outside the map, classes that no label has. Labels with
+    such values still count in the histogram, without them. ``on_item`` is called with the number
+    of items done after each.
     """
     names = (*dataset.classes.names, "ignore")
-    problems = list(dataset.unpaired)
+    problems = [
+        Problem(path, what) for path, _, what in (u.rpartition(": ") for u in dataset.unpaired)
+    ]
+    notes = [Problem("", dataset.left_out)] if dataset.left_out else []
     sizes: Counter[tuple[int, int]] = Counter()
     pixels = np.zeros(len(names), np.int64)
     occurs = np.zeros(len(names), np.int64)
     loader = Loader(_Findings(dataset), range(len(dataset)), workers)
     for done, finding in enumerate(loader, 1):
         problems += finding.problems
+        notes += finding.notes
         if finding.size is not None:
             sizes[finding.size] += 1
         if finding.counts is not None:
@@ -175,13 +287,18 @@ def check_dataset(
             occurs += finding.counts > 0
         if on_item is not None:
             on_item(done)
+    if dataset.labelled and pixels.any():
+        # data from Python have no description to declare it in
+        told = notes if isinstance(dataset, PythonDataset) else problems
+        told.extend(_absent(dataset, pixels))
     counts = (ClassCount(int(p), int(i)) for p, i in zip(pixels, occurs, strict=True))
     return CheckReport(
         dataset=dataset.name,
         split=dataset.split,
         images=len(dataset),
         labelled=dataset.labelled,
-        problems=tuple(problems),
+        found=tuple(problems),
         histogram=dict(zip(names, counts, strict=True)) if dataset.labelled else {},
         sizes=dict(sizes),
+        notes=tuple(notes),
     )

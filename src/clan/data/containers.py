@@ -194,8 +194,9 @@ def png_orientation(data: bytes, path: Path) -> int:
     return 1 if header is None else header.orientation
 
 
-def png_palette(data: bytes) -> NDArray[np.uint8]:
-    """Return the palette (N, 3) RGB of a PNG in memory; N is 0 if it has none."""
+def read_palette(path: Path) -> NDArray[np.uint8]:
+    """Return the palette (N, 3) RGB of a PNG file; N is 0 if it has none."""
+    data = read_whole(path)
     for kind, start, end in _chunks(data):
         if kind == b"PLTE":
             return np.frombuffer(data[start:end], np.uint8)[: (end - start) // 3 * 3].reshape(-1, 3)

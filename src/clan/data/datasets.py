@@ -118,9 +118,9 @@ class Dataset:
 
         Labels that cannot be read are passed over: they are reported where they are learnt from.
         """
-        for item in self.items:
+        for i in range(len(self)):
             with suppress(DataError):
-                if (self._read_label(item) != IGNORE).any():
+                if (self.read_label(i) != IGNORE).any():
                     return True
         return False
 

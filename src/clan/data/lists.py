@@ -81,7 +81,7 @@ def _lines(list_file: Path) -> Iterator[tuple[int, str]]:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{list_file}: the list cannot be read ({error})") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
         if name := _plain(line):
             yield number, name
 

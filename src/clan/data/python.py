@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset
 from clan.core.errors import DataError
 from clan.data.classes import IGNORE, ClassSet
 from clan.data.datasets import Dataset, Item
+from clan.data.images import pixels_of
 from clan.data.label_maps import LabelMap
 
 PYTHON = "python"
@@ -153,7 +154,7 @@ def _image(value: object, where: Path) -> NDArray[np.uint8]:
     """Return an image as (H, W, 3) uint8, a copy: views may change it in place."""
     found = _form(value)
     if isinstance(value, Image.Image):
-        value = np.asarray(value.convert("RGB"))
+        value = pixels_of(value, str(where))
     elif isinstance(value, torch.Tensor) and value.ndim == 3:
         value = value.permute(1, 2, 0).cpu().numpy()
     if (

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from clan.core.errors import ConfigError, DataError, RunError, nearest
+from clan.data import listing
 from clan.data.classes import ClassSet
 from clan.data.images import SUFFIXES, pixels_of, read_image, write_label
 from clan.models.segmenter import Segmenter
@@ -247,7 +248,9 @@ def find_images(
             pairs = [(path, Path(path.name))]
         else:
             if path.is_dir():
-                base, candidates = path, sorted(path.rglob("*"))
+                base = path
+                # as in every command: hidden files and folders are left out
+                candidates = sorted(map(Path, listing.find_images(path)[0].values()))
             elif glob.has_magic(str(given)):
                 base = _fixed_part(path)
                 candidates = sorted(Path(p) for p in glob.glob(str(given), recursive=True))

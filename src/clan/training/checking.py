@@ -14,8 +14,12 @@ from clan.data.check import CheckReport, check_dataset
 from clan.data.classes import class_set
 from clan.data.datasets import Dataset, open_dataset
 from clan.data.description import read_description
+from clan.data.images import SUFFIXES, UNREADABLE
 from clan.data.python import MapStyle
 from clan.training.domains import open_one
+
+VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
+"""File name endings (lower case) of videos."""
 
 Watch = Callable[[str, int, int], None]
 """Called with (what is read, images done, images in all)."""
@@ -92,6 +96,7 @@ def check(
 
     Raises:
         ConfigError: no such preset, file or key.
+        DataError: a video or a single picture in place of a data set.
 
     Example:
         found = clan.check("adapt.yaml")
@@ -127,12 +132,27 @@ def _splits(
         yield from _domains(data, given)
     elif Path(data).is_dir():
         yield str(data), partial(open_dataset, str(data), labels=False)
+    elif problem := _no_data(Path(data)):
+        raise DataError(problem)
     elif Path(data).suffix in (".yaml", ".yml") and not is_configuration(Path(data)):
         for split in read_description(Path(data)).splits:
             opened = partial(open_dataset, str(data), split=split, unpaired="report")
             yield f"{data}, split {split}", opened
     else:
         yield from _domains(load_config(data, overrides), given)
+
+
+def _no_data(path: Path) -> str:
+    """Return what to do with a file that is no data set; empty if it may name one."""
+    if path.suffix.lower() in VIDEOS:
+        frames = path.with_suffix("")
+        return (
+            f"{path} is a video; take its frames first, such as by `mkdir {frames}; ffmpeg -i "
+            f"{path} -r 2 {frames}/%06d.png`, and name their folder"
+        )
+    if path.suffix.lower() in SUFFIXES | UNREADABLE:
+        return f"{path} is a picture; name its folder, or the description (.yaml) of a data set"
+    return ""
 
 
 def _domains(

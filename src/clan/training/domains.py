@@ -58,6 +58,11 @@ def open_domains(options: DataOptions, given: Mapping[str, MapStyle] | None = No
             f"{source.sought}; "
             "a source needs one for each image"
         )
+    if not source.has_labelled_pixel():
+        raise DataError(
+            f"the source {options.source.dataset} (split {options.source.split}) has no labelled "
+            "pixel: every value is mapped to 'ignore'; correct `labels: map`"
+        )
     target = validation = None
     if options.target:
         target = open_one("target", options, source.classes, given)
@@ -168,4 +173,5 @@ def open_domain(
         classes=classes,
         labels=labels,
         unpaired=unpaired,
+        absent=domain.absent,
     )

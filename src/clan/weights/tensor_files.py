@@ -33,6 +33,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"no weight file at {path}")
+    run = path.absolute().parent.parent
+    if path.parent.name == "checkpoints" and (run / "config.yaml").is_file():
+        raise WeightsError(
+            f"{path} is a checkpoint of a run, which holds more than a network. To start from that "
+            f"network, name the run's folder, {run}, once it is finished; to go on with the run: "
+            f"clan resume {run}"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
