@@ -330,7 +330,7 @@ def test_a_run_that_broke_while_scoring_finishes(
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(clan.training.loop, "save_model", fail)
+        patch.setattr("clan.weights.model_files.save_file", fail)
         with pytest.raises(RunError, match=r"model.safetensors.*No space left"):
             quiet(street, out, "adabn")
     run = quiet(street, out, "adabn", resume=True)
