@@ -325,13 +325,17 @@ def test_a_run_without_checkpoint_begins_again(
 def test_a_run_that_broke_while_scoring_finishes(
     whole: dict[str, RunFolder], street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    replace = os.replace
+
+    def full(source: object, path: Path) -> None:
+        if Path(path).name == "model.safetensors":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, path)  # type: ignore[arg-type]
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("clan.weights.model_files.save_file", fail)
-        with pytest.raises(RunError, match=r"model.safetensors.*No space left"):
+        patch.setattr(os, "replace", full)
+        with pytest.raises(ClanError, match=r"model.safetensors.*No space left"):
             quiet(street, out, "adabn")
     run = quiet(street, out, "adabn", resume=True)
     assert same(tensors(run), tensors(whole["adabn"]))
