@@ -12,7 +12,6 @@ import torch
 
 from clan.core.errors import RunError, WeightsError
 from clan.runs.checkpoint import (
-    broken_tensor,
     checkpoint_path,
     checkpoints,
     load_checkpoint,
@@ -21,6 +20,7 @@ from clan.runs.checkpoint import (
     save_checkpoint,
     set_aside,
 )
+from clan.runs.guard import broken_tensor
 
 
 def save(folder: Path, step: int, keep: int = 9) -> Path:

@@ -58,7 +58,7 @@ def config(*sinks: str) -> Config:
 def journal(path: Path, *sinks: str, said: list[str] | None = None) -> Journal:
     fabric = Fabric(accelerator="cpu", devices=1)
     say = [].append if said is None else said.append
-    return Journal(RunFolder(path), fabric, 1, Sinks(config(*sinks), say))
+    return Journal(RunFolder(path), fabric, Sinks(config(*sinks), say))
 
 
 def points(path: Path, name: str) -> list[tuple[int, float]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from clan.core.errors import RunError, WeightsError
 from clan.core.files import writing
@@ -120,9 +119,3 @@ def set_aside(damaged: Iterable[Path]) -> None:
             path.rename(path.with_suffix(".damaged"))
         except OSError as error:
             raise RunError(f"{path} is damaged and cannot be renamed: {error.strerror}") from error
-
-
-def broken_tensor(state: Mapping[str, Tensor]) -> str | None:
-    """Return the name of the first tensor that holds NaN or infinity."""
-    floating = ((name, value) for name, value in state.items() if value.is_floating_point())
-    return next((name for name, value in floating if not bool(value.isfinite().all())), None)

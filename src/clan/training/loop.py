@@ -16,10 +16,12 @@ from clan.data.loading import Batch
 from clan.data.views import random_generator
 from clan.methods import METHODS, Method, Progress, Stage
 from clan.models.segmenter import Segmenter
-from clan.runs.checkpoint import broken_tensor, checkpoint_path, save_checkpoint
+from clan.runs.checkpoint import checkpoint_path, save_checkpoint
 from clan.runs.environment import versions
 from clan.runs.folder import RunFolder
-from clan.runs.journal import Journal, broken_run
+from clan.runs.guard import broken_run, broken_tensor
+from clan.runs.journal import Journal
+from clan.runs.means import Means
 from clan.runs.sinks.fan_out import Sinks
 from clan.scoring.evaluation_file import Evaluation, write_evaluation
 from clan.scoring.inference import evaluating
@@ -65,7 +67,8 @@ class Trainer:
         self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
         self.method.setup(fabric)
         images = config.data.batch_size * (2 if self.method.uses_target else 1)
-        self.journal = Journal(run, fabric, images, Sinks(config, display.message))
+        self.means = Means(run, fabric, images)
+        self.journal = Journal(run, fabric, Sinks(config, display.message))
         self.step = 0
         # how many stages have been entered; the next one may still have to be prepared
         self.entered = 0
@@ -114,7 +117,7 @@ class Trainer:
             f"{self.config.name}: counting the classes of {len(self.domains.source)} source labels"
         )
         self.method.label_loss.balance(torch.from_numpy(self.batches.source_classes))
-        self.journal.skip(time.perf_counter() - began)
+        self.means.skip(time.perf_counter() - began)
 
     def _train_stage(self, stage: Stage, stop: int) -> None:
         """Update up to the step ``stop``, or until asked to end."""
@@ -153,7 +156,7 @@ class Trainer:
             self.method.begin_stage(stage, domains)
         # no process may read what another one is still writing
         self.fabric.barrier()
-        self.journal.skip(time.perf_counter() - began)
+        self.means.skip(time.perf_counter() - began)
 
     def _key(self, rank: int, stream: int) -> int:
         """Return the seed of a process's random draws at this step."""
@@ -173,7 +176,7 @@ class Trainer:
         torch.manual_seed(self._key(self.fabric.global_rank, STEP_STREAM))
         steps = options.schedule_steps or options.steps
         progress = Progress(self.step, steps, self._key(0, STEP_STREAM))
-        self.journal.add(self.method.step(source, target, progress))
+        self.means.add(self.method.step(source, target, progress))
         self.step += 1
         last = self.step == options.steps
         # a line of means does not mix stages, whose scalars may differ
@@ -199,7 +202,7 @@ class Trainer:
 
     def _log(self) -> None:
         """Write the means since the last log step."""
-        means, timing = self.journal.means(self.step)
+        means, timing = self.means.take(self.step)
         rates = {
             f"lr_{name}": float(optimizer.param_groups[0]["lr"])
             for name, optimizer in self.method.optimizers.items()
@@ -230,7 +233,7 @@ class Trainer:
             f"{len(scores.classes)} classes of {self.domains.validation.name} "
             f"({scores.images} images)"
         )
-        self.journal.skip(time.perf_counter() - began)
+        self.means.skip(time.perf_counter() - began)
         return scores
 
     def _finish(self) -> None:
@@ -263,7 +266,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint, after all numbers up to here proved finite."""
-        waiting = self.journal.state(self.step)
+        waiting = self.means.state(self.step)
         on_rank_zero(self.fabric, lambda: self._write_checkpoint(waiting))
 
     def _write_checkpoint(self, waiting: dict[str, Any]) -> None:
@@ -292,7 +295,7 @@ class Trainer:
             self.method.load_state_dict(content["method"])
             for name, optimizer in self.method.optimizers.items():
                 optimizer.load_state_dict(content["optimizers"][name])
-            self.journal.load_state(content["waiting"])
+            self.means.load_state(content["waiting"])
             self.step, self.entered = int(content["step"]), int(content["entered"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise RunError(
