@@ -16,7 +16,9 @@ from clan.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
-BLOCK = re.compile(r"^<!-- (from|added|new|change): (\S+) -->\n```\w+\n(.*?)^```", re.M | re.S)
+BLOCK = re.compile(
+    r"^<!-- (from|added|new|change|outside): (\S+) -->\n```\w+\n(.*?)^```", re.M | re.S
+)
 BLOCKS = BLOCK.findall(PAGE)
 
 FOLLOW = """
@@ -101,6 +103,57 @@ def test_the_method_of_the_page_trains_and_passes_its_tests(followed: Path) -> N
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {"loss_seg", "loss_share"} < set(lines[0])
     assert (run / "model.safetensors").is_file()
+
+
+OUTSIDE = """
+from pathlib import Path
+
+import clan
+import extras
+from clan.methods import METHODS
+from clan.training.display import Silent
+from clan.training.train import train
+from tests.systems import tiny, write_street
+
+assert "even" not in METHODS
+changes = ["model.encoder=patches", "method.name=even", "training.sinks=[lines]"]
+street = write_street(Path("street"))
+config = tiny(street, "source_only", "training.steps=2", "training.log_every=1", *changes)
+assert type(config.method) is extras.Even.Options
+run = train(config, "run", display=Silent())
+model = clan.load(run.path)
+image = next((street / "photos" / "val").glob("*.png"))
+assert model.predict(image).shape == (32, 64)
+assert any(type(part) is extras.Patches for part in model.segmenter.modules())
+"""
+"""What a program of a reader does, in a Python of its own."""
+
+
+def test_another_package_brings_an_encoder_a_method_and_a_sink(tmp_path: Path) -> None:
+    files = {path: code for kind, path, code in BLOCKS if kind == "outside"}
+    assert set(files) == {"pyproject.toml", "extras.py"}
+    for path, code in files.items():
+        (tmp_path / path).write_text(code)
+    # what an installation makes of the entry points
+    (point,) = re.findall(r'^\[project\.entry-points\."(.+)"\]\n(\w+) = "(.+)"$', PAGE, re.M)
+    about = tmp_path / "extras-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: extras\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text("[{}]\n{} = {}\n".format(*point))
+    places = os.pathsep.join((str(tmp_path), str(ROOT / "src"), str(ROOT)))
+    environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", OUTSIDE],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = [line.split()[:2] for line in (tmp_path / "run/lines.txt").read_text().splitlines()]
+    assert ["1", "entropy"] in written
+    assert ["2", "loss_seg"] in written
 
 
 @pytest.mark.parametrize("name", METHODS)
