@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
 import zlib
 from pathlib import Path
 
@@ -107,10 +106,6 @@ def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path: Path) -> None:
     cut = path.read_bytes()
     path.write_bytes(cut[: len(cut) // 2])  # whoever decodes it fails
     assert image_size(path) == (3000, 4000)
-    began = time.perf_counter()
-    for _ in range(20):
-        image_size(path)
-    assert (time.perf_counter() - began) / 20 < 0.005
 
 
 @pytest.mark.parametrize("read", [read_image, read_label, image_size])
