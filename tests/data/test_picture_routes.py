@@ -64,15 +64,23 @@ def test_turning_is_what_pillow_calls_transposing() -> None:
         assert np.array_equal(turn(PICTURE, orientation), expected), orientation
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "I;16"])
-@pytest.mark.parametrize("kind", ["png", "tiff", "jpg", "gif", "bmp"])
+HELD = {
+    "png": ["1", "L", "LA", "P", "RGBA", "I;16"],
+    "tiff": ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"],
+    "jpg": ["1", "L", "CMYK", "YCbCr"],
+    "gif": ["1", "L", "P", "RGBA"],
+    "bmp": ["1", "L", "P", "RGBA"],
+}
+"""Modes that each kind of file can hold."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [(kind, m) for kind, modes in HELD.items() for m in modes]
+)
 def test_every_mode_by_path_as_by_pillow(tmp_path: Path, mode: str, kind: str) -> None:
     path = tmp_path / f"photo.{kind}"
     picture = Image.fromarray(DEEP) if mode == "I;16" else Image.fromarray(PICTURE).convert(mode)
-    try:
-        picture.save(path)
-    except (OSError, ValueError):
-        pytest.skip(f"{kind} does not hold {mode}")
+    picture.save(path)
     read = read_image(path)
     assert read.shape == PICTURE.shape
     with Image.open(path) as opened:
