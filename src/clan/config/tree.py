@@ -204,7 +204,7 @@ class Config(Options):
                 f"method {self.method.name} compares {method.least_classifiers} classifiers: set "
                 f"model.classifiers={method.least_classifiers} (found {self.model.classifiers})"
             )
-        if self.optim.segmenter.step_repeats != "once" and not encoder.published_listings:
+        if self.optim.segmenter.step_repeats != "once" and not encoder.published_repeats:
             raise ValueError(
                 "optim.segmenter.step_repeats=published is how the published codes list a ResNet; "
                 f"{self.model.encoder} is listed once"

@@ -113,8 +113,8 @@ class EncoderSpec:
     complete: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     """Given the network's options as written, returns those that its name leads to, in full; what
     is returned stands in their place and completes to itself."""
-    published_listings: bool = False
-    """Whether the published codes train such an encoder, with their optimizer's listings."""
+    published_repeats: bool = False
+    """Whether the published codes train such an encoder, with an optimizer that repeats steps."""
 
     @property
     def options(self) -> frozenset[str]:

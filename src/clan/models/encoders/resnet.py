@@ -197,7 +197,7 @@ def _spec(depth: str, file: str) -> EncoderSpec:
         output_strides=(8, 16, 32),
         maps=lambda o: resnet_maps(depth, o.output_stride, o.width),
         weights=PublishedWeights(f"https://download.pytorch.org/models/{file}", digits),
-        published_listings=True,
+        published_repeats=True,
     )
 
 
