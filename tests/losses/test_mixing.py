@@ -128,9 +128,7 @@ def test_views_follow_the_steps_generator() -> None:
 def test_classes_of_the_whole_batch_are_drawn_for_every_label() -> None:
     torch.manual_seed(0)
     label = torch.stack([torch.zeros(4, 4), torch.ones(4, 4)]).to(torch.uint8)
-    seen = {
-        tuple(class_mask(label, 3, together=True).flatten(1).any(1).tolist()) for _ in range(40)
-    }
+    seen = {tuple(class_mask(label, 3, pooled=True).flatten(1).any(1).tolist()) for _ in range(40)}
     # one of two classes is drawn for each label, whether that shows it or not
     assert seen == {(a, b) for a in (True, False) for b in (True, False)}
     assert class_mask(label, 3).all()
@@ -149,9 +147,9 @@ def test_the_hue_turns_about_the_axis_of_greys() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(2, 3, 5, 7, generator=generator)
     third = torch.full((2, 1, 1, 1), 2 * torch.pi / 3)
-    torch.testing.assert_close(mixing._turned(x, third), x.roll(1, dims=1))
+    torch.testing.assert_close(mixing._rotate_hue(x, third), x.roll(1, dims=1))
     grey = x[:, :1].expand_as(x)
-    torch.testing.assert_close(mixing._turned(grey, third / 5), grey)
+    torch.testing.assert_close(mixing._rotate_hue(grey, third / 5), grey)
 
 
 def test_some_images_keep_their_colours() -> None:

@@ -82,11 +82,11 @@ def bench(
 ) -> None:
     """Train all systems of a task over seeds; write the paper's Table 1 of them.
 
-    Every training is a process: one per GPU where there are several, else sharing the machine's
-    threads. Data are checked before the first starts. The same command again goes on where it
-    stopped: what is finished is skipped, and a run of another configuration is an error. The table
+    Every training is a process: one per GPU if there are several, else they share the machine's
+    threads. Data are checked before the first starts. The same command continues a stopped
+    benchmark: finished runs are skipped, and a run of another configuration is an error. The table
     has IoU per class, mIoU with its spread, gain and gap closed, time and memory, and a rank test
-    over seeds that says which differences are real; it is written as Markdown, CSV, JSON and HTML.
+    over seeds for which differences are significant. It is written as Markdown, CSV, JSON and HTML.
 
     Examples:
 

@@ -50,7 +50,7 @@ __all__ = [
 
 
 def _method_options(value: Any) -> Any:
-    """Validate a method's options by those that the method of its name declares."""
+    """Validate the options of the named method against its own ``Options``."""
     if not isinstance(value, Mapping):
         return value
     if "name" not in value:
@@ -77,8 +77,8 @@ class DomainOptions(Options):
     split: str = "train"
     """Which split of the data set."""
     absent: tuple[str, ...] = ()
-    """Classes that this split is known to lack; `clan data check` calls others without a pixel a
-    problem."""
+    """Classes that are known to be missing from this split. `clan data check` reports any other
+    class without a pixel as a problem."""
 
 
 def _none(value: Any) -> Any:
@@ -92,41 +92,44 @@ Pixels = Annotated[int, Field(ge=1)]
 
 
 class DataOptions(Options):
-    """What is learnt from, adapted to and scored on."""
+    """The data sets of source, target and validation, and how they are read."""
 
     root: str | None = None
-    """Folder that relative roots below start from; the working folder if not given."""
+    """Folder against which relative roots below are resolved; not given: the working folder."""
     classes: str | None = None
-    """Class set: built-in name or file. Not given: that of the source. A named subset of that, such
-    as cityscapes-16, makes a classifier of so many outputs; its other classes are ignored."""
+    """Class set: a built-in name or a file. Not given: the source's. With a named subset of it,
+    such as cityscapes-16, the classifiers have the subset's classes only; pixels of other classes
+    are ignored."""
     source: Domain
     """The labelled domain."""
     target: OptionalDomain = None
-    """The domain to adapt to; labels are not read, whether there are any or not."""
+    """The domain to adapt to; its labels are never read."""
     validation: OptionalDomain = None
-    """A labelled split of the target for scores only; nothing is selected by it."""
+    """A labelled split of the target, for scores only; it selects nothing."""
     source_view: ViewOptions = ViewOptions()
     """Size, crop and augmentation of source images in training."""
     target_view: ViewOptions = ViewOptions()
     """Size, crop and augmentation of target images in training."""
     evaluation_size: tuple[Pixels, Pixels] | None = None
-    """(H, W) that the network sees images at in scoring and prediction; not given: their own."""
+    """(H, W) that images are resized to in scoring and prediction; not given: their own size."""
     evaluation_protocol: Literal["own", "paper", "reference"] = "own"
-    """How logits reach the labels' size in scoring: own: from the input's size; paper: likewise,
-    corners aligned; reference: in one step from the classifiers' size (published code)."""
+    """How logits are up-sampled to the labels' size in scoring. own: from the input's size; paper:
+    the same with aligned corners; reference: in one step from the classifiers' size (published
+    code)."""
     batch_size: int = Field(1, ge=1)
-    """Images per domain and update, over all processes and accumulated parts."""
+    """Images per domain and update, summed over processes and accumulated parts."""
     workers: int = Field(0, ge=0)
-    """Loader processes per domain; 0 reads in the training process. The data stay the same."""
+    """Loader processes per domain; 0 reads in the training process. The batches are the same for
+    any number."""
 
 
 class TrainingOptions(Options):
-    """How long, on what, and what is written when."""
+    """Length, devices, and when results are written."""
 
     steps: int = Field(ge=1)
-    """Updates; every schedule ends here, unless it is made for more."""
+    """Number of updates. Schedules end here too, unless `schedule_steps` is given."""
     schedule_steps: int | None = Field(None, ge=1)
-    """Updates that schedules and damping are made for, where the training stops before their end
+    """Number of updates after which schedules and damping end, if the training stops earlier
     (published code of TAN: 250,000, stopped at 150,000). Not given: `steps`."""
     log_every: int = Field(10, ge=1)
     """Steps between lines of metrics.jsonl; scalars leave the device only then."""
@@ -135,10 +138,10 @@ class TrainingOptions(Options):
     checkpoint_every: int = Field(500, ge=1)
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(2, ge=1)
-    """How many of the newest checkpoints stay."""
+    """Number of checkpoints that are kept, the newest."""
     snapshot_every: int = Field(0, ge=0)
-    """Steps between model files kept in snapshots/ for analyses, the first before any step; 0:
-    none."""
+    """Steps between the model files in snapshots/, which analyses read; the first is written before
+    the first step. 0: none."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Kind of device."""
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
@@ -148,15 +151,15 @@ class TrainingOptions(Options):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Arithmetic of the networks; losses are always float32."""
     sinks: tuple[str, ...] = ("tensorboard",)
-    """Where scalars go beside metrics.jsonl: tensorboard, csv, wandb, mlflow (the last two are
-    extras), or what `clan.register_sink` has added."""
+    """Where scalars are written besides metrics.jsonl: tensorboard, csv, wandb, mlflow (the last
+    two need extras), or a sink that another package adds."""
 
     @model_validator(mode="after")
     def _schedule_reaches(self) -> TrainingOptions:
         if self.schedule_steps is not None and self.schedule_steps < self.steps:
             raise ValueError(
                 f"schedule_steps {self.schedule_steps} end before the {self.steps} steps: give as "
-                "many or more, or leave it out"
+                "many or more, or leave schedule_steps out"
             )
         return self
 
@@ -169,27 +172,27 @@ class Config(Options):
     description: str = ""
     """What the preset reproduces or is for."""
     seed: int = Field(0, ge=0, lt=2**63)
-    """Of weights, order, crops and mirrors."""
+    """Seed of the initial weights and of the order, crops and mirroring of images."""
     data: DataOptions
-    """What is learnt from, adapted to and scored on."""
+    """The data sets of source, target and validation, and how they are read."""
     model: ModelOptions = ModelOptions()
     """The network."""
     weights: Annotated[str | None, BeforeValidator(_none)] = None
-    """Weights to start from: a file, a run folder, imagenet (downloads), for an encoder of
-    transformers hf: and a folder or a name on its hub, or none."""
+    """Weights to start from: a file; a run folder; imagenet (downloaded); hf: and a folder or a hub
+    name, for encoders of transformers; or none."""
     weights_for: Literal["encoder", "network"] = "encoder"
-    """What starts from them: the encoder, or with network the classifiers too, for which the file
-    has to be a model of such a network and such classes (a finished run's)."""
+    """What the weights initialise. encoder: the encoder alone; network: the classifiers too, from
+    the model of a finished run with the same network and classes."""
     method: AnyMethod
-    """How to learn."""
+    """The method and its options."""
     optim: OptimOptions = OptimOptions()
     """Optimizers and schedules."""
     training: TrainingOptions
-    """How long, on what, and what is written when."""
+    """Length, devices, and when results are written."""
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Config:
-        """Check what no single group can."""
+    def _check_across_groups(self) -> Config:
+        """Check that the groups fit together."""
         method, encoder = find_method(self.method.name), encoder_spec(self.model.encoder)
         if method.uses_target and self.data.target is None:
             raise ValueError(f"method {self.method.name} learns from a target: give data.target")
@@ -197,7 +200,8 @@ class Config(Options):
             raise ValueError("data.source_view.fourier takes a target's style: give data.target")
         if self.data.target_view.fourier is not None:
             raise ValueError(
-                "data.target_view.fourier is read of the source alone: set data.source_view.fourier"
+                "data.target_view.fourier has no effect, as fourier changes source images only: "
+                "set data.source_view.fourier"
             )
         if self.model.classifiers < method.least_classifiers:
             raise ValueError(
@@ -206,8 +210,8 @@ class Config(Options):
             )
         if self.optim.segmenter.step_repeats != "once" and not encoder.published_repeats:
             raise ValueError(
-                "optim.segmenter.step_repeats=published is how the published codes list a ResNet; "
-                f"{self.model.encoder} is listed once"
+                "optim.segmenter.step_repeats=published is for ResNets, which the published codes "
+                f"list several times; {self.model.encoder} is listed once: leave it out"
             )
         if self.method.whole_target and (cut := self.data.target_view.cuts()):
             raise ValueError(
@@ -230,15 +234,15 @@ class Config(Options):
             )
         if self.weights is None and (option := self.method.needs_weights):
             raise ValueError(
-                f"{option} holds features near those that the training starts from, and weights="
-                f"none starts from random ones: give weights, or set {option}=0"
+                f"{option} keeps features close to those of the initial weights, and weights=none "
+                f"makes these random: give weights, or set {option}=0"
             )
         if self.data.batch_size % self.optim.accumulate:
             raise ValueError(
                 f"data.batch_size {self.data.batch_size} does not divide into optim.accumulate "
                 f"{self.optim.accumulate} parts"
             )
-        # a method says so if there are too few steps for what it does in turn
+        # raises if there are too few steps for the method's stages
         self.method.stages(self.training.steps)
         return self
 
@@ -264,7 +268,7 @@ def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def load_written(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Load the configuration that a run wrote, keys by their names of then included.
+    """Load the configuration that a run wrote; keys that were renamed since are accepted.
 
     Raises:
         ConfigError: as `load_config`.
@@ -278,18 +282,18 @@ def _checked(tree: dict[str, Any], preset: str | Path, overrides: Sequence[str])
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        # the branches of a union fail one by one, each with the same words
+        # each branch of a union fails with the same message
         lines = dict.fromkeys(f"  {explain(details, Config, tree)}" for details in error.errors())
         changes = f" with {' '.join(overrides)}" if overrides else ""
         raise ConfigError(f"{preset}{changes} is not valid:\n" + "\n".join(lines)) from error
 
 
 def anchored(config: Config) -> Config:
-    """Return the configuration with absolute paths: it means the same from any folder.
+    """Return the configuration with absolute paths, so that it does not depend on the folder.
 
-    Roots of domains stay relative to ``data.root`` where there is one. A folder of images is
-    looked for in the working folder, then in its domain's root. Of a run folder, weights are its
-    model.
+    Roots of domains stay relative to ``data.root`` if it is given. A folder of images is looked for
+    in the working folder, then in its domain's root. Weights that name a run folder become its
+    model file.
     """
     data = config.data
     base = None if data.root is None else _absolute(data.root)
@@ -332,7 +336,7 @@ def _absolute(path: str) -> str:
 
 
 def is_configuration(path: Path) -> bool:
-    """Tell a run's configuration from another YAML file, such as a data set's description."""
+    """Whether a YAML file is a run's configuration, not for example a data set's description."""
     tree = read_tree(path)
     return "method" in tree or "training" in tree
 
@@ -359,7 +363,7 @@ def flat(config: Config) -> dict[str, Any]:
 
 
 def unflat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tree whose values by dotted keys these are, as `Config.model_validate` reads."""
+    """Return the tree that `Config.model_validate` reads, from values by dotted keys."""
     tree: dict[str, Any] = {}
     for key, value in values.items():
         *groups, last = key.split(".")

@@ -1,4 +1,4 @@
-"""Segmentation losses per pixel (Eq. 3), one table of them by name, and their weighted mean."""
+"""Segmentation losses per pixel (Eq. 3), their table by name, and their weighted mean."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class LossOptions(Options):
-    """What all segmentation losses share."""
+    """Options shared by all segmentation losses."""
 
     name: str = "cross_entropy"
     """The loss."""
     class_weights: Literal["none", "balanced"] | dict[str, Weight] = "none"
-    """Factor on each class's pixels: none; balanced, by how rare classes are in the source's labels
-    (counted once, before the first step); or by class, as in {pole: 2}, 1 for those not named."""
+    """Weight of each class's pixels. none: 1; balanced: larger for classes that are rare in the
+    source's labels (counted once, before the first step); or weights by name, such as {pole: 2}, 1
+    for classes not named."""
     mean_over: Literal["labelled", "all"] = "labelled"
-    """What the sum over labelled pixels is divided by: their number, or the sum of their weights
-    (labelled), or the number of all pixels (all; published code of DAFormer, unweighted)."""
+    """Divisor of the sum over labelled pixels. labelled: the sum of their class weights; all: the
+    number of all pixels (published code of DAFormer)."""
 
 
 class PixelLoss(ABC):
@@ -46,7 +47,7 @@ class PixelLoss(ABC):
 
     @abstractmethod
     def __call__(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Return the loss of each pixel, (N, H, W) float32; any finite value where it is ignored.
+        """Return the loss of each pixel, (N, H, W) float32, with any finite value where ignored.
 
         Args:
             logits: (N, C, H, W), any scores whose softmax is the prediction.
@@ -61,7 +62,7 @@ class CrossEntropy(PixelLoss):
         """Options of cross_entropy."""
 
         clamp: float = Field(0.0, ge=0, lt=1)
-        """Least probability of a true class: below it, a pixel gives no gradient (published code of
+        """Least probability of the true class; a pixel below it has no gradient (published code of
         CLAN: 1e-9)."""
 
     options: Options
@@ -120,7 +121,7 @@ register_loss("focal", Focal)
 
 
 def loss_options(value: Any) -> Any:
-    """Validate a loss's options by those that the loss of its name declares.
+    """Validate the options of the named loss against its own ``Options``.
 
     Raises:
         ValueError: an unknown name; names the nearest.
@@ -139,8 +140,8 @@ def mean_loss(each: Tensor, label: Tensor, count: Tensor, weights: Tensor | None
     Args:
         each: (N, H, W) from a `PixelLoss`.
         label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
-        count: what to divide by, a float32 scalar: `weight_of` these pixels, or of an update's over
-            the number of its parts, so that these average to the mean of the whole.
+        count: the divisor, a float32 scalar: `weight_of` these pixels, or that of a whole update
+            divided by its number of parts.
         weights: (C,) of the classes; None is 1 for all.
     """
     counted = label != IGNORE
@@ -151,7 +152,7 @@ def mean_loss(each: Tensor, label: Tensor, count: Tensor, weights: Tensor | None
 
 
 def label_counts(label: Tensor, classes: int, options: LossOptions) -> Tensor:
-    """Count what `weight_of` weighs, in integers: exact for any division of images into parts.
+    """Count pixels for `weight_of`, in integers, so that counts of parts add up exactly.
 
     Args:
         label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
@@ -159,8 +160,8 @@ def label_counts(label: Tensor, classes: int, options: LossOptions) -> Tensor:
         options: of the loss.
 
     Returns:
-        int64: (1,) all pixels or the labelled ones, or (classes,) those of each class if they have
-        weights of their own.
+        int64: (1,) all pixels or the labelled ones, or (classes,) those of each class if there are
+        class weights.
     """
     if options.mean_over == "all":
         return torch.full((1,), label.numel(), device=label.device)
@@ -170,7 +171,7 @@ def label_counts(label: Tensor, classes: int, options: LossOptions) -> Tensor:
 
 
 def weight_of(counts: Tensor, weights: Tensor | None) -> Tensor:
-    """Return what a sum of losses is divided by, a float32 scalar; 1 where nothing was counted.
+    """Return the divisor of a sum of losses, a float32 scalar; 1 if nothing was counted.
 
     Args:
         counts: from `label_counts`, or a sum of such.
@@ -192,8 +193,8 @@ def class_pixels(label: Tensor, classes: int) -> Tensor:
 def balanced_weights(counts: Tensor) -> Tensor:
     """Weigh classes by median frequency balancing (Eigen and Fergus 2015).
 
-    A class's frequency is its share of the labelled pixels of the images that show it; its weight
-    is the median of the classes' frequencies, divided by its own.
+    A class's frequency is its share of the labelled pixels in the images that contain it. Its
+    weight is the median frequency of all classes divided by its own.
 
     Args:
         counts: (N, C) int64, pixels of each class in each image.
@@ -227,9 +228,9 @@ def given_weights(weights: Mapping[str, float], names: tuple[str, ...]) -> Tenso
 
 
 def weighted_loss(each: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean over *all* pixels of weighted losses, as DACS and DAFormer learn.
+    """Return the mean of weighted losses over *all* pixels, as in DACS and DAFormer.
 
-    Where less is labelled, less is learnt.
+    Images with fewer labelled pixels have smaller losses.
 
     Args:
         each: (N, H, W) from a `PixelLoss`.

@@ -1,13 +1,13 @@
-"""DAFormer (Hoyer et al. 2022): DACS, with rare classes drawn more often and features held.
+"""DAFormer (Hoyer et al. 2022): DACS with rare-class sampling and a feature distance.
 
     min_G  L_seg(G(x_s), y_s) + mean[w * CE(G(x_m), y_m)]
            + lambda_distance * mean over cells of things |F(x_s) - F0(x_s)|_2
 
-F are the encoder's deepest features and F0 those of the network that the training started from: a
-pretrained encoder knows things (cars, persons) that a simulator shows poorly. A cell belongs to a
-thing class where that has at least `distance_ratio` of its pixels.
+F are the encoder's deepest features, F0 those of the initial encoder: a pretrained encoder knows
+things (cars, persons) that a simulator shows poorly. A cell belongs to a thing class that has at
+least `distance_ratio` of its pixels. Source images are drawn by class.
 
-The network, its rates and its warm-up are the configuration's; source images are drawn by class.
+Network, learning rates and warm-up are set in the configuration.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DAFormer(DACS):
         name: Literal["daformer"] = "daformer"
         """The method."""
         teacher_decay: float = Field(0.999, ge=0, lt=1)
-        """Of the moving average that the teacher is."""
+        """Decay of the teacher, a moving average of G."""
         mix_classes: Literal["image", "batch"] = "batch"
         """Classes that ClassMix draws from: those of the image, or of the whole batch."""
         strong_jitter: float = Field(0.2, ge=0, lt=1)
@@ -56,15 +56,15 @@ class DAFormer(DACS):
         """T of rare-class sampling: a class of frequency f is drawn with a probability proportional
         to exp((1 - f) / T); 0: each source image once an epoch."""
         lambda_distance: float = Field(0.005, ge=0)
-        """Weight of the feature distance; 0 for encoders that did not start from weights."""
+        """Weight of the feature distance; 0 for encoders without pretrained weights."""
         distance_ratio: float = Field(0.75, gt=0, le=1)
-        """Share of a cell's pixels from which it belongs to a class."""
+        """Least share of a cell's pixels for the cell to belong to a class."""
         things: tuple[str, ...] = THINGS
-        """Classes whose features are held."""
+        """Classes whose features are kept close to the initial encoder's."""
 
         @property
         def needs_weights(self) -> str:
-            """Which option asks for pretrained weights."""
+            """The option that needs pretrained weights; empty if it is off."""
             return "method.lambda_distance" if self.lambda_distance else ""
 
     options: Options
@@ -83,18 +83,18 @@ class DAFormer(DACS):
         )
 
     def setup(self, fabric: Fabric) -> None:
-        """Wrap G; take teacher and first encoder to the device."""
+        """Wrap G; move the teacher and the initial encoder to the device."""
         super().setup(fabric)
         self.things = self.things.to(fabric.device)
         if self.start is not None:
             self.start.to(fabric.device)
 
     def reading(self, stage: Stage) -> Reading:
-        """Draw source images by their classes."""
+        """Draw source images by class."""
         return Reading(rare_temperature=self.options.rare_temperature)
 
     def learn_source(self, part: MicroBatch) -> None:
-        """Backward of the source's loss and of the feature distance, which share the features."""
+        """Backward of the source loss plus the feature distance, from one forward pass."""
         if self.start is None:
             super().learn_source(part)
             return
@@ -103,10 +103,10 @@ class DAFormer(DACS):
         loss = self.segmentation_loss(logits, part.source["label"], "source")
         distance = self.feature_distance(part.source, features[-1])
         self.backward(loss + self.options.lambda_distance * distance)
-        self.note(loss_seg=loss, feature_distance=distance, **self.taught)
+        self.note(loss_seg=loss, feature_distance=distance, **self.label_scalars)
 
     def feature_distance(self, batch: Batch, features: Tensor) -> Tensor:
-        """Return the mean L2 distance to the first encoder's features over the cells of things.
+        """Return the mean L2 distance to the initial encoder's features, over cells of things.
 
         Args:
             batch: images with labels.
@@ -118,9 +118,10 @@ class DAFormer(DACS):
         assert self.start is not None
         with torch.no_grad(), self.fabric.autocast():
             first = self.start(self.segmenter.normalised(batch["image"]))[-1]
-        apart = (features.float() - first.float()).norm(dim=1)
-        shares = cell_shares(batch["label"], len(self.segmenter.classes), tuple(apart.shape[-2:]))
+        distance = (features.float() - first.float()).norm(dim=1)
+        grid = (distance.shape[-2], distance.shape[-1])
+        shares = cell_shares(batch["label"], len(self.segmenter.classes), grid)
         shown = (shares >= self.options.distance_ratio) & self.things.view(1, -1, 1, 1)
         cells = shown.any(dim=1)
-        mean: Tensor = (apart * cells).sum() / cells.sum().clamp(min=1)
+        mean: Tensor = (distance * cells).sum() / cells.sum().clamp(min=1)
         return mean

@@ -1,4 +1,4 @@
-"""How much each term of a loss pulls: norms of the gradients that single backwards add."""
+"""Norms of the gradients that single terms of a loss add."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class GradientNorm:
     """Measures the gradient that the backwards within a ``with`` block add to a network.
 
-    It looks at each parameter's gradient before it is added to those of earlier backwards, on this
-    process alone. Nothing is copied and nothing waits for the device.
+    Each parameter's gradient is measured before it is added to those of earlier backwards, on this
+    process alone, without a copy and without waiting for the device.
     """
 
     def __init__(self, network: nn.Module) -> None:

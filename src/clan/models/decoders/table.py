@@ -1,4 +1,4 @@
-"""The one table of decoders by name; `register_decoder` adds to it from outside the package."""
+"""The table of decoders by name; `register_decoder` adds to it from outside the package."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def check_fit(decoder: str, encoder: str, maps: Sequence[FeatureMap], padding: i
         decoder: its name.
         encoder: its name, for the message.
         maps: the encoder's.
-        padding: around the image, that the maps cover too.
+        padding: padding around the image that the maps cover.
 
     Raises:
-        ConfigError: naming both sides' channels and strides, and the decoders that would fit.
+        ConfigError: names both sides' channels and strides, and the decoders that would fit.
     """
     spec = decoder_spec(decoder)
     if spec.fits(maps, padding):
