@@ -59,7 +59,7 @@ def test_blocks_of_a_transformer_of_stages() -> None:
 @pytest.mark.parametrize("kind", TINY)
 def test_layers_hold_each_parameter_once(kind: str) -> None:
     found: HFEncoder = encoder(kind)
-    layers = found.layers()
+    layers = found.parameters_by_layer()
     listed = [id(p) for layer in layers for p in layer]
     assert sorted(listed) == sorted(id(p) for p in found.parameters())
     assert len(layers) > 2

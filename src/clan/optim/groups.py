@@ -49,7 +49,7 @@ def _encoder_groups(
 ) -> list[tuple[list[nn.Parameter], dict[str, Any]]]:
     """Return the learning parameters by what the optimizer does alike with them, and what."""
     repeats = published_repeats(encoder) if options.step_repeats == "published" else {}
-    layers = encoder.layers()
+    layers = encoder.parameters_by_layer()
     depth = {p: len(layers) - 1 - index for index, layer in enumerate(layers) for p in layer}
     free = set() if options.norm_decay else undecayed(encoder)
     groups: dict[tuple[int, int, bool], list[nn.Parameter]] = {}

@@ -64,7 +64,7 @@ class Encoder(nn.Module, ABC):
         """The shapes of the maps that `forward` returns."""
         return tuple(map(FeatureMap, self.channels, self.strides))
 
-    def layers(self) -> list[list[nn.Parameter]]:
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
         """Return all parameters by layer, from the image to the maps: all of them in one.
 
         An encoder whose spec says ``layered`` tells more than one apart.
@@ -121,7 +121,7 @@ class EncoderSpec:
     """Given the network's options as written, returns those that its name leads to, in full; what
     is returned stands in their place and completes to itself."""
     layered: bool = False
-    """Whether `Encoder.layers` tells layers apart, so that each can have a learning rate."""
+    """Whether `Encoder.parameters_by_layer` tells layers apart, so that each can have a learning rate."""
     published_repeats: bool = False
     """Whether the published codes train such an encoder, with an optimizer that repeats steps."""
 

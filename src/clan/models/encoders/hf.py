@@ -96,7 +96,7 @@ class HFEncoder(Encoder):
             # a gradient that never comes would keep several processes waiting for it
             parameter.requires_grad_(name not in self.facts.unread)
 
-    def layers(self) -> list[list[nn.Parameter]]:
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
         """Return the parameters before the first block, then those of each block.
 
         A block is an entry of the innermost lists of modules. What lies behind it, up to the next
