@@ -121,7 +121,7 @@ class EncoderSpec:
     """Given the network's options as written, returns those that its name leads to, in full; what
     is returned stands in their place and completes to itself."""
     layered: bool = False
-    """Whether `Encoder.parameters_by_layer` tells layers apart, so that each can have a learning rate."""
+    """Whether `Encoder.parameters_by_layer` tells layers apart, each with a learning rate."""
     published_repeats: bool = False
     """Whether the published codes train such an encoder, with an optimizer that repeats steps."""
 
