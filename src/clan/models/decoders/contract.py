@@ -20,8 +20,9 @@ class DecoderOptions(Options):
 
     decoder: str = "deeplab"
     """The decoder: deeplab (DeepLab-v2's pyramid on the deepest map), fusion (light; adds a map of
-    stride 4, for thin classes), daformer (DAFormer's, on maps of strides 4, 8, 16 and 32), fcn8s
-    (on vgg16), or one that another package adds."""
+    stride 4, for thin classes), daformer (DAFormer's, on maps of strides 4, 8, 16 and 32), upsample
+    (plain, on the deepest map, for vision transformers), fcn8s (on vgg16), or one that another
+    package adds."""
     aspp_rates: tuple[int, ...] = Field((6, 12, 18, 24), min_length=1)
     """Dilations of each classifier's branches, or of fusion's shared branches; TAN's published code
     has (6, 12)."""
