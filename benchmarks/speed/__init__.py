@@ -1,1 +1,1 @@
-"""Measures how fast the package is, each row beside what bounds it: `python -m benchmarks.speed`."""
+"""How fast the package is, each row beside what bounds it: `python -m benchmarks.speed`."""

@@ -1,4 +1,4 @@
-"""Images like photographs: patches of colour with a little noise, so that files have usual sizes."""
+"""Images like photographs: colours in patches with a little noise, for files of usual sizes."""
 
 from __future__ import annotations
 

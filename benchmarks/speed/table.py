@@ -50,13 +50,14 @@ class Block(NamedTuple):
 
 def markdown(block: Block) -> str:
     """Return a block as a section of the page."""
-    head = "| item | measured | beside it | ratio | of | goal |\n| --- | ---: | ---: | ---: | --- | --- |"
+    head = "| item | measured | beside it | ratio | of | goal |"
+    rule = "| --- | ---: | ---: | ---: | --- | --- |"
     rows = [
         f"| {line.item} | {line.measured} | {line.limit} | {line.ratio:.2f} | {line.of} "
         f"| {line.goal} |"
         for line in block.lines
     ]
-    return "\n".join([f"## {block.title}", "", head, *rows, "", block.notes, ""])
+    return "\n".join([f"## {block.title}", "", head, rule, *rows, "", block.notes, ""])
 
 
 def seconds(value: float) -> str:

@@ -80,7 +80,9 @@ def one_product(x: Tensor, convs: nn.ModuleList) -> Tensor:
     taps = torch.stack([conv.weight for conv in layers]).flip(3, 4).permute(0, 1, 3, 4, 2)
     products = F.conv2d(x, taps.reshape(-1, x.shape[1], 1, 1)).float()
     products = products.view(len(x), len(layers), -1, x.shape[-2] * x.shape[-1])
-    total = torch.stack([conv.get_parameter("bias") for conv in layers]).sum(dim=0).view(1, -1, 1, 1)
+    total = (
+        torch.stack([conv.get_parameter("bias") for conv in layers]).sum(dim=0).view(1, -1, 1, 1)
+    )
     for index, conv in enumerate(layers):
         rate = conv.dilation[0]
         shifted = F.fold(products[:, index], x.shape[-2:], 3, dilation=rate, padding=rate)
