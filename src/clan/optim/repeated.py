@@ -9,11 +9,14 @@ then takes one step per mention, so that a rate of 2.5e-4 acts like 7.5e-4 to 1e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+"""What torch's functions of many tensors take and return."""
 
 
 def published_repeats(encoder: nn.Module) -> Counter[nn.Parameter]:
@@ -63,7 +66,7 @@ class RepeatedSGD(torch.optim.SGD):
         former = [state["momentum_buffer"] for state in states if "momentum_buffer" in state]
         for _ in range(group["step_repeats"]):
             decay = group["weight_decay"]
-            steps: Sequence[Tensor] = torch._foreach_add(gradients, parameters, alpha=decay)
+            steps: Tensors = torch._foreach_add(gradients, parameters, alpha=decay)
             if momentum:
                 if former:
                     torch._foreach_mul_(former, momentum)
