@@ -1,4 +1,4 @@
-"""The main job on the built-in data, told step by step."""
+"""The demo: trains, compares and reports three systems on the built-in data."""
 
 from __future__ import annotations
 

@@ -41,25 +41,27 @@ def bench(
     ] = None,
     baseline: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="The row that gains and costs count from.  \\[default: source_only]"),
+        typer.Option(
+            help="The row that gains and costs are relative to.  \\[default: source_only]"
+        ),
     ] = None,
     oracle: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="The row that ends the gap.  \\[default: oracle]"),
+        typer.Option(help="The row that is trained on target labels.  \\[default: oracle]"),
     ] = None,
     control: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="The row that the others are tested against.  \\[default: the baseline]"),
     ] = None,
     table_only: Annotated[
-        bool, typer.Option("--table-only", help="Train nothing; write the table of what is there.")
+        bool, typer.Option("--table-only", help="Train nothing; tabulate the finished runs.")
     ] = False,
     cost: Annotated[
         bool,
         typer.Option(
             "--cost",
-            help="Measure time and memory of an update of each system, in three rounds; for a "
-            "machine that does nothing else.",
+            help="Measure time and memory of an update of each system, in three rounds; needs an "
+            "idle machine.",
         ),
     ] = False,
     page: Annotated[
@@ -75,8 +77,8 @@ def bench(
     records: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="File of runs that were trained before, here or on other machines: they are not "
-            "trained again, and what is finished here is added to it."
+            help="File of runs that were trained earlier, here or on other machines: they are not "
+            "trained again, and runs that are finished here are added to it."
         ),
     ] = None,
 ) -> None:

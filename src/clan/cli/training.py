@@ -18,7 +18,7 @@ def demo(
 
     Makes the town (a two-domain set of street scenes), trains source-only, TAN and CLAN from
     scratch, scores them on the target, prints the comparison and writes pictures. A second call
-    reuses what stands.
+    reuses finished parts.
 
     Example: `clan demo --out demo`
     """
@@ -118,11 +118,11 @@ def resume(
     run: Annotated[Path, typer.Argument(help="The folder of an unfinished run.")],
     overrides: Overrides = None,
 ) -> None:
-    """Go on with a run from its newest checkpoint.
+    """Resume a run from its newest checkpoint.
 
-    The result is the same as if it had never stopped. What it does not depend on may change:
-    device, number of processes, loader workers, `data.root`, how often it is scored, how often and
-    how many checkpoints are written.
+    The result is the same as that of an uninterrupted run. Options that do not affect it may
+    change: device, number of processes, loader workers, `data.root`, the intervals of scoring and
+    checkpoints, and the number of checkpoints kept.
 
     Examples:
 

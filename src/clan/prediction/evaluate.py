@@ -47,7 +47,7 @@ def evaluate(
         progress: called after each image with (done, total).
 
     Returns:
-        The scores, and what they are of.
+        The scores, with run, checkpoint and data set.
 
     Raises:
         ClanError: no such model, run, data set or device; see `score`.

@@ -55,10 +55,10 @@ def load(path: str | Path, device: str = "auto") -> Predictor:
 
 
 class Predictor:
-    """A segmenter that takes images of any size and answers at their own size.
+    """A segmenter for images of any size; predictions have the image's size.
 
-    The network sees an image at the segmenter's evaluation size (its own, if there is none) and
-    the logits are up-sampled bilinearly, as in scoring.
+    Images are resized to the segmenter's evaluation size, if it has one, and the logits are
+    up-sampled bilinearly, as in scoring.
     """
 
     def __init__(self, segmenter: Segmenter, device: str = "auto") -> None:
@@ -67,7 +67,7 @@ class Predictor:
 
     @property
     def classes(self) -> ClassSet:
-        """What the values of a predicted label mean."""
+        """The class set: the meaning of predicted values."""
         return self.segmenter.classes
 
     def predict(self, image: ImageLike) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What a list of trainings shows while it runs: a bar per running job, a line per ended one."""
+"""The display of several trainings: a bar per running job, a line per ended one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training shows while it runs."""
+"""The display of a running training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Display(Protocol):
-    """What the loop tells whoever watches it."""
+    """The interface that the loop reports to."""
 
     def message(self, text: str) -> None:
         """Say one line."""

@@ -11,15 +11,14 @@ STOPS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class StopRequest:
-    """A context in which the first signal of `STOPS` is noted and the same again raises.
+    """A context in which the first signal of `STOPS` is noted and a second one raises.
 
-    One that is ignored stays so: `nohup` starts a training that outlives its terminal.
+    Signals that are ignored stay ignored, as with `nohup`.
 
     Attributes:
         asked: whether somebody asked the training to stop.
 
-    Outside the main thread, where Python allows no handlers, signals are left to whoever embeds
-    the training.
+    Outside the main thread, where Python allows no handlers, signals are not handled.
     """
 
     def __init__(self) -> None:

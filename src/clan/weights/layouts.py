@@ -1,8 +1,8 @@
 """The key layouts of published weights, and how to recognise them.
 
-A layout is a renaming: published key <-> our key, by prefix. What the published network stores
-but does not run for its prediction (branches behind a `return`, auxiliary heads) has no key of
-ours; `Layout.idle` names it, so that its absence can be made good on the way back.
+A layout renames keys by prefix: published key <-> our key. Tensors that the published network
+stores but does not use for predictions (branches after a `return`, auxiliary heads) have no key of
+ours; `Layout.idle` names them, so that they can be filled in when converting back.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Layout:
     prefix: str = ""
     """What stands before every published key."""
     encoder_only: bool = False
-    """The file starts a training; its classifier, if any, has other classes."""
+    """Whether the file is for starting a training; its classifier, if any, has other classes."""
 
     def to_ours(self, key: str) -> str | None:
         """Return our name of a published key, or None if it has none."""

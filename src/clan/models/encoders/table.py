@@ -1,4 +1,4 @@
-"""The one table of encoders by name; `register_encoder` adds to it from outside the package."""
+"""The table of encoders by name; `register_encoder` adds to it from outside the package."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ENCODERS: dict[str, EncoderSpec] = {
     **efficientnet.SPECS,
     **vgg.SPECS,
 }
-"""Every encoder with a name of its own."""
+"""Every encoder with a fixed name."""
 
 FAMILIES: dict[str, Callable[[str], EncoderSpec]] = {"hf": hf.family}
-"""Encoders without end: ``prefix:rest`` is what the prefix's function makes of the rest."""
+"""Families of encoders: for ``prefix:rest`` the prefix's function returns the spec of ``rest``."""
 
 
 def register_encoder(name: str, spec: EncoderSpec) -> None:
@@ -57,5 +57,5 @@ def encoder_spec(name: str) -> EncoderSpec:
 
 
 def build_encoder(options: EncoderOptions) -> Encoder:
-    """Make the encoder alone, freshly initialised."""
+    """Build the encoder with new random weights."""
     return encoder_spec(options.encoder).build(options)

@@ -48,7 +48,7 @@ def register_sink(name: str, sink: Callable[[], Sink]) -> None:
 
 
 def check_sinks(names: Sequence[str]) -> None:
-    """See that all sinks are there, before a run is begun.
+    """Check all sinks before a run is begun.
 
     Raises:
         ConfigError: an unknown sink (names the nearest and lists all), one given twice, or one
