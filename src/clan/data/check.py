@@ -206,7 +206,7 @@ class _Findings(TorchDataset[_Finding]):
             yield Problem(str(path), what, kind, pixels)
 
     def _palette(self, path: Path, raw: NDArray[np.integer[Any]]) -> Iterator[Problem]:
-            """Yield a problem where a palette index has the colour of another class than in the map."""
+        """Yield a problem where a palette index has the colour of another class than in the map."""
         palette = read_palette(path)
         if len(palette) == 0:
             return

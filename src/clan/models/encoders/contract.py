@@ -121,7 +121,7 @@ class EncoderSpec:
     """Returns options that replace the given ones, for encoders whose name stands for options. Its
     result must be complete: applied again, it changes nothing."""
     layered: bool = False
-    """Whether `Encoder.parameters_by_layer` gives several layers, which may have their own rates."""
+    """Whether `Encoder.parameters_by_layer` gives several layers, each with its own rate."""
     published_repeats: bool = False
     """Whether the published codes train this encoder, with an optimizer that repeats steps."""
 
