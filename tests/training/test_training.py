@@ -5,13 +5,11 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric import Fabric
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
@@ -24,9 +22,7 @@ from clan.prediction.predictor import load
 from clan.runs.checkpoint import load_checkpoint, save_checkpoint
 from clan.runs.folder import RunFolder
 from clan.training.display import Silent
-from clan.training.domains import open_domains
-from clan.training.loop import Interrupted, Trainer
-from clan.training.processes import OtherProcess, refuse_uneven
+from clan.training.processes import refuse_uneven
 from clan.training.train import train
 from tests.systems import (
     SETTINGS,
