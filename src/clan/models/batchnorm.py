@@ -154,4 +154,4 @@ def _reduced(x: Tensor) -> Tensor:
 
 
 def _sum_over_processes(x: Tensor) -> Tensor:
-    return cast(Tensor, _Sum.apply(x))
+    return cast(Tensor, _Sum.apply(x))  # type: ignore[no-untyped-call]
