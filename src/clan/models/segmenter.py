@@ -38,6 +38,8 @@ class Segmenter(nn.Module):
         classes: what the channels of the logits mean.
         evaluation_size: (H, W) that images are resized to for scoring and prediction, or their
             short side, their shape kept; None for their own size.
+        evaluation_protocol: name of the protocol that it is scored by, and so predicts by:
+            ``own``, ``paper`` or ``reference`` (`clan.scoring.protocol`).
     """
 
     mean: Tensor
@@ -48,11 +50,13 @@ class Segmenter(nn.Module):
         options: ModelOptions,
         classes: ClassSet,
         evaluation_size: Size | None = None,
+        evaluation_protocol: str = "own",
     ) -> None:
         super().__init__()
         self.options = options
         self.classes = classes
         self.evaluation_size = evaluation_size
+        self.evaluation_protocol = evaluation_protocol
         self.encoder = build_encoder(options)
         maps = self.encoder.maps
         check_fit(options.decoder, options.encoder, maps, encoder_spec(options.encoder).padding)
