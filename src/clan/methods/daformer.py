@@ -132,14 +132,16 @@ class DAFormer(DACS):
         apart = (features.float() - first.float()).norm(dim=1)
         if self._cells is None:
             assert self._labels is not None, "a step has begun"
-            own = self._thing_cells(self._labels, apart.shape[-2:]).sum()
+            own = self._thing_cells(self._labels, apart, batch["image"]).sum()
             self._cells = cast(Tensor, self.fabric.all_reduce(own, reduce_op="sum")).clamp(min=1)
-        cells = self._thing_cells(batch["label"], apart.shape[-2:])
+        cells = self._thing_cells(batch["label"], apart, batch["image"])
         total: Tensor = (apart * cells).sum() * (self.label_loss.parts / self._cells)
         return total
 
-    def _thing_cells(self, label: Tensor, grid: torch.Size) -> Tensor:
-        """Tell which cells (N, h, w) of a grid over labels (N, H, W) show a thing."""
-        shares = cell_shares(label, len(self.segmenter.classes), (grid[0], grid[1]))
+    def _thing_cells(self, label: Tensor, features: Tensor, image: Tensor) -> Tensor:
+        """Tell which cells of features (..., h, w) show a thing in labels (N, H, W): (N, h, w)."""
+        grid = (features.shape[-2], features.shape[-1])
+        places = self.segmenter.label_places(label, grid, image)
+        shares = cell_shares(label, len(self.segmenter.classes), grid, places)
         shown = (shares >= self.options.distance_ratio) & self.things.view(1, -1, 1, 1)
         return shown.any(dim=1)

@@ -82,6 +82,25 @@ class Segmenter(nn.Module):
         features: Features = self.encoder(self.normalised(image))
         return features
 
+    def label_places(
+        self, label: Tensor, grid: tuple[int, int], image: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return in which row and column of E's deepest map the pixels of a label lie.
+
+        Args:
+            label: (..., H, W).
+            grid: (h, w) of the map.
+            image: (..., H', W'), what E read.
+
+        Returns:
+            (H,) and (W,) int64; None where the map's cells tile the image.
+        """
+        if self.encoder.grid_start is None:
+            return None
+        sizes = zip(label.shape[-2:], grid, image.shape[-2:], strict=True)
+        rows, columns = (self.encoder.cells_of(*sides) for sides in sizes)
+        return rows, columns
+
     def normalised(self, image: Tensor) -> Tensor:
         """Return images (N, 3, H, W) of 0..255 RGB as the encoder takes them, float32."""
         if self.options.input == "caffe":
