@@ -60,11 +60,17 @@ class SlotDraw:
         return drawn.narrow(images, own * self._rank, own)
 
 
+def values_shown(label: Tensor) -> Tensor:
+    """Tell which values, 0 to 255, occur in each label (N, H, W) uint8: (N, 256) bool."""
+    shown = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
+    return shown.scatter_(1, label.flatten(1).long(), True)
+
+
 def class_mask(
     label: Tensor,
     classes: int,
     draw: Draw = any_draw,
-    pooled: bool = False,
+    shown: Tensor | None = None,
     ignored: bool = False,
 ) -> Tensor:
     """Choose half of the classes of each label at random, rounded up (ClassMix, Olsson 2021).
@@ -73,17 +79,15 @@ def class_mask(
         label: (N, H, W) uint8 class indices, 255 = ignore.
         classes: C.
         draw: gives the random numbers.
-        pooled: choose among the classes of all labels of the batch (DAFormer's code).
+        shown: (N, 256) bool, or (1, 256) for all labels: the values to choose from, such as those
+            of the whole batch (DAFormer's code); None: each label's own.
         ignored: treat pixels without a label as one more class; else they are never chosen.
 
     Returns:
         (N, H, W) bool: the pixels of the chosen classes.
     """
     index = label.flatten(1).long()
-    present = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
-    present.scatter_(1, index, True)
-    if pooled:
-        present = present.any(dim=0).expand_as(present)
+    present = values_shown(label) if shown is None else shown.expand(len(label), -1)
     last = present[:, IGNORE:] if ignored else present[:, :0]
     present = torch.cat([present[:, :classes], last], dim=1)
     chances = draw(*present.shape, images=0, device=label.device)

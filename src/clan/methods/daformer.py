@@ -12,7 +12,7 @@ Network, learning rates and warm-up are set in the configuration.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from pydantic import Field
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from clan.data.loading import Batch
 from clan.losses.shares import cell_shares
-from clan.methods.contract import MicroBatch
+from clan.methods.contract import MicroBatch, Progress
 from clan.methods.dacs import DACS, TeacherOptions
 from clan.methods.stages import Reading, Stage
 from clan.models.encoders.contract import Encoder
@@ -77,6 +77,8 @@ class DAFormer(DACS):
             self.start = build_encoder(segmenter.options)
             self.start.load_state_dict(segmenter.encoder.state_dict())
             self.start.requires_grad_(False).eval()
+        self._labels: Tensor | None = None
+        self._cells: Tensor | None = None
         names = segmenter.classes.names
         self.register_buffer(
             "things", torch.tensor([name in options.things for name in names]), persistent=False
@@ -93,6 +95,11 @@ class DAFormer(DACS):
         """Draw source images by class."""
         return Reading(rare_temperature=self.options.rare_temperature)
 
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Learn as DACS does, held by the features of all of the update's things."""
+        self._labels, self._cells = source["label"], None
+        return super().step(source, target, progress)
+
     def learn_source(self, part: MicroBatch) -> None:
         """Backward of the source loss plus the feature distance, from one forward pass."""
         if self.start is None:
@@ -106,7 +113,11 @@ class DAFormer(DACS):
         self.note(loss_seg=loss, feature_distance=distance, **self.label_scalars)
 
     def feature_distance(self, batch: Batch, features: Tensor) -> Tensor:
-        """Return the mean L2 distance to the initial encoder's features, over cells of things.
+        """Return the distance to the initial encoder's features, over cells of things.
+
+        It is this part's sum of L2 distances, divided by (cells of things of the whole update /
+        number of parts), so that the mean of the parts is the mean over all cells: see
+        `clan.methods.label_loss`.
 
         Args:
             batch: images with labels.
@@ -119,9 +130,18 @@ class DAFormer(DACS):
         with torch.no_grad(), self.fabric.autocast():
             first = self.start(self.segmenter.normalised(batch["image"]))[-1]
         distance = (features.float() - first.float()).norm(dim=1)
-        grid = (distance.shape[-2], distance.shape[-1])
-        shares = cell_shares(batch["label"], len(self.segmenter.classes), grid)
+        if self._cells is None:
+            assert self._labels is not None, "a step has begun"
+            own = self._thing_cells(self._labels, distance, batch["image"]).sum()
+            self._cells = cast(Tensor, self.fabric.all_reduce(own, reduce_op="sum")).clamp(min=1)
+        cells = self._thing_cells(batch["label"], distance, batch["image"])
+        total: Tensor = (distance * cells).sum() * (self.label_loss.parts / self._cells)
+        return total
+
+    def _thing_cells(self, label: Tensor, features: Tensor, image: Tensor) -> Tensor:
+        """Return which cells (N, h, w) of features (..., h, w) are things in labels (N, H, W)."""
+        grid = (features.shape[-2], features.shape[-1])
+        places = self.segmenter.label_places(label, grid, image)
+        shares = cell_shares(label, len(self.segmenter.classes), grid, places)
         shown = (shares >= self.options.distance_ratio) & self.things.view(1, -1, 1, 1)
-        cells = shown.any(dim=1)
-        mean: Tensor = (distance * cells).sum() / cells.sum().clamp(min=1)
-        return mean
+        return shown.any(dim=1)

@@ -48,8 +48,8 @@ def score(
         dataset: a split with labels, of the segmenter's class set.
         size: (H, W) of the network's input, or its shorter side (the aspect ratio is kept); None
             for each image's own size.
-        fabric: divides the images among its processes, sums their counts (all processes return
-            the same scores) and sets the precision; None: this process, full precision.
+        fabric: divides the images among its processes and sums their counts (all processes return
+            the same scores); None: this process. The precision is float32.
         workers: processes that read images.
         align_corners: whether the last up-sampling aligns corners, as in the published codes.
         protocol: replaces ``size`` and ``align_corners``; adds flip and multi-scale testing.
