@@ -122,7 +122,7 @@ def test_losses_are_float32():
     assert uniform_divergence(logits).dtype == torch.float32
 
 
-def test_won_shares_are_counts_of_winners():
+def test_argmax_shares_are_counts_of_winners():
     p = softmax_maps(5)
     counts = confidence_counts(p, 4).sum(dim=1)
     assert torch.allclose(argmax_shares(p), counts / counts.sum())

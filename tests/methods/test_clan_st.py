@@ -295,7 +295,7 @@ def test_each_turn_remembers_one_plain_pass_of_the_target(mode, kept, turns):
     expected = first.running_mean.clone()
     for _ in range(max(1, turns)):
         for domain in ("source", "target"):
-            if POLICY[mode][domain].remembered:
+            if POLICY[mode][domain].updates_running:
                 expected = expected.lerp(passes[domain], 0.1)
     step(method)
     torch.testing.assert_close(first.running_mean, expected, rtol=1e-4, atol=1e-7)

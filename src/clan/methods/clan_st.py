@@ -305,7 +305,7 @@ class CLANST(CLAN):
     ) -> None:
         """Backward of the loss on strong views of the target, labelled by the teacher.
 
-        The plain images pass batch norm once before, if they have not (``shown``). Gradients are
+        G processes the plain images first for batch norm, unless it already has (``shown``). Gradients are
         shared with other processes here, or later by `step_alone`.
         """
         options = self.options
