@@ -305,8 +305,8 @@ class CLANST(CLAN):
     ) -> None:
         """Backward of the loss on strong views of the target, labelled by the teacher.
 
-        G processes the plain images first for batch norm, unless it already has (``shown``). Gradients are
-        shared with other processes here, or later by `step_alone`.
+        G processes the plain images first for batch norm, unless it already has (``shown``).
+        Gradients are shared with other processes here, or later by `step_alone`.
         """
         options = self.options
         updates_running = POLICY[options.batch_norm]["target"].updates_running
