@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clan.config.files import preset_names
     from clan.config.tree import Config, load_config
     from clan.data.datasets import open_dataset
+    from clan.losses.segmentation import LossOptions, PixelLoss, register_loss
     from clan.methods.contract import Method, MethodOptions
     from clan.methods.registry import register_method
     from clan.models.decoders.contract import Classifier, Decoder, DecoderOptions, DecoderSpec
@@ -51,8 +52,10 @@ _HOMES = {
     "EncoderOptions": "clan.models.encoders.contract",
     "EncoderSpec": "clan.models.encoders.contract",
     "FeatureMap": "clan.models.encoders.contract",
+    "LossOptions": "clan.losses.segmentation",
     "Method": "clan.methods.contract",
     "MethodOptions": "clan.methods.contract",
+    "PixelLoss": "clan.losses.segmentation",
     "Segmenter": "clan.models.segmenter",
     "Sink": "clan.runs.sinks.contract",
     "bench": "clan.studies.bench.api",
@@ -68,6 +71,7 @@ _HOMES = {
     "preset_names": "clan.config.files",
     "register_decoder": "clan.models.decoders.table",
     "register_encoder": "clan.models.encoders.table",
+    "register_loss": "clan.losses.segmentation",
     "register_method": "clan.methods.registry",
     "register_sink": "clan.runs.sinks.table",
     "report": "clan.reporting",
@@ -89,8 +93,10 @@ __all__ = [
     "EncoderOptions",
     "EncoderSpec",
     "FeatureMap",
+    "LossOptions",
     "Method",
     "MethodOptions",
+    "PixelLoss",
     "Segmenter",
     "Sink",
     "bench",
@@ -106,6 +112,7 @@ __all__ = [
     "preset_names",
     "register_decoder",
     "register_encoder",
+    "register_loss",
     "register_method",
     "register_sink",
     "report",

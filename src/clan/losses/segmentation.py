@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clan.core.errors import ConfigError, nearest
 from clan.core.options import Options
+from clan.core.plugins import Plugins
 from clan.data.classes import IGNORE
 
 Weight = Annotated[float, Field(ge=0)]
@@ -101,14 +102,25 @@ LOSSES: dict[str, type[PixelLoss]] = {}
 
 
 def register_loss(name: str, cls: type[PixelLoss]) -> None:
-    """Add a segmentation loss, from any module: ``method.loss.name`` may then be its name.
+    """Let ``method.loss.name`` be ``name``.
+
+    Call it before a configuration that names the loss is read, in every process that reads one.
+    The command line finds losses by entry points: ``clan.losses``.
+
+    Args:
+        name: what configurations call it.
+        cls: a subclass of `PixelLoss`; its ``Options`` are those that configurations may set.
 
     Raises:
-        ConfigError: not a subclass of `PixelLoss`, or a name that another loss has.
+        ConfigError: no name, not a subclass of `PixelLoss`, or a name that another loss has. The
+            same class, defined again in a notebook, replaces itself.
     """
+    if not name:
+        raise ConfigError("a loss needs a name; found ''")
     if not (isinstance(cls, type) and issubclass(cls, PixelLoss)):
         raise ConfigError(f"{cls!r} cannot be registered: expected a subclass of PixelLoss")
-    if LOSSES.get(name, cls).__qualname__ != cls.__qualname__:
+    known = LOSSES.get(name, cls)
+    if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ConfigError(
             f"{cls.__qualname__} cannot be registered: the loss name {name!r} is taken by "
             f"{LOSSES[name].__qualname__}"
@@ -119,18 +131,26 @@ def register_loss(name: str, cls: type[PixelLoss]) -> None:
 register_loss("cross_entropy", CrossEntropy)
 register_loss("focal", Focal)
 
+PLUGINS = Plugins("clan.losses", "loss", LOSSES, register_loss)
+"""Losses of other installed packages."""
+
 
 def loss_options(value: Any) -> Any:
     """Validate the options of the named loss against its own ``Options``.
 
     Raises:
-        ValueError: an unknown name; names the nearest.
+        ValueError: an unknown name (names the nearest), or a broken package that provides it.
     """
     if not isinstance(value, Mapping):
         return value
     name = str(value.get("name", LossOptions.model_fields["name"].default))
+    try:
+        PLUGINS.load(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
     if name not in LOSSES:
-        raise ValueError(f"unknown loss {name!r}{nearest(name, LOSSES)}")
+        known = dict.fromkeys([*LOSSES, *PLUGINS.names()])
+        raise ValueError(f"unknown loss {name!r}{nearest(name, known)}")
     return LOSSES[name].Options.model_validate(value)
 
 

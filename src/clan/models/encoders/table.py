@@ -1,10 +1,15 @@
-"""The table of encoders by name; `register_encoder` adds to it from outside the package."""
+"""The table of encoders by name.
+
+Another package adds one by `register_encoder`, or by an entry point of the group ``clan.encoders``
+with the encoder's name (`clan.core.plugins`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from clan.core.errors import ConfigError, unknown
+from clan.core.plugins import Plugins
 from clan.models.encoders import efficientnet, hf, mobilenet, resnet, vgg
 from clan.models.encoders.contract import Encoder, EncoderOptions, EncoderSpec
 
@@ -23,8 +28,8 @@ FAMILIES: dict[str, Callable[[str], EncoderSpec]] = {"hf": hf.family}
 def register_encoder(name: str, spec: EncoderSpec) -> None:
     """Let ``model.encoder`` be ``name``.
 
-    Call it before a configuration or a model file that names the encoder is read; in every
-    process that reads one.
+    Call it before a configuration or a model file that names the encoder is read, in every
+    process that reads one. The command line finds encoders by entry points: ``clan.encoders``.
 
     Args:
         name: of letters, digits and ``_-.``; a colon belongs to families.
@@ -42,18 +47,25 @@ def register_encoder(name: str, spec: EncoderSpec) -> None:
     ENCODERS[name] = spec
 
 
+PLUGINS = Plugins("clan.encoders", "encoder", ENCODERS, register_encoder)
+"""Encoders of other installed packages."""
+
+
 def encoder_spec(name: str) -> EncoderSpec:
-    """Return how the encoder of a name is built.
+    """Return the spec of an encoder, from an entry point if it is not in the table.
 
     Raises:
-        ConfigError: there is none; the message has the nearest name and the list.
+        ConfigError: there is none (has the nearest name and the list), or the package that provides
+            it is broken.
     """
-    if name in ENCODERS:
-        return ENCODERS[name]
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
         return FAMILIES[prefix](rest)
-    raise ConfigError(unknown("encoder", name, [*ENCODERS, *(f"{p}:..." for p in FAMILIES)]))
+    PLUGINS.load(name)
+    if name in ENCODERS:
+        return ENCODERS[name]
+    known = [*ENCODERS, *PLUGINS.names(), *(f"{p}:..." for p in FAMILIES)]
+    raise ConfigError(unknown("encoder", name, dict.fromkeys(known)))
 
 
 def build_encoder(options: EncoderOptions) -> Encoder:
