@@ -91,6 +91,14 @@ def test_a_network_starts_whole_from_a_finished_run(segmenter, trained):
     assert segmenter.evaluation_size == (64, 128)
 
 
+def test_each_seed_starts_from_the_run_of_its_seed(segmenter, trained):
+    run = trained.rename(trained.with_name("seed7"))
+    report = start_from(segmenter, str(run.with_name("seed{seed}")), "network", seed=7)
+    assert report.loaded
+    with pytest.raises(WeightsError, match="seed8"):
+        start_from(segmenter, str(run.with_name("seed{seed}")), "network", seed=8)
+
+
 def test_an_encoder_starts_alone_and_the_report_says_so(segmenter, trained):
     before = {k: v.clone() for k, v in segmenter.classifiers.state_dict().items()}
     report = start_from(segmenter, str(trained / "model.safetensors"), "encoder")

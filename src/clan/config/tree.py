@@ -176,7 +176,8 @@ class Config(Options):
     """The network."""
     weights: Annotated[str | None, BeforeValidator(_none)] = None
     """Weights to start from: a file, a run folder, imagenet (downloads), for an encoder of
-    transformers hf: and a folder or a name on its hub, or none."""
+    transformers hf: and a folder or a name on its hub, or none. {seed} in a path is the run's
+    seed: runs/street/start/seed{seed}."""
     weights_for: Literal["encoder", "network"] = "encoder"
     """What starts from them: the encoder, or with network the classifiers too, for which the file
     has to be a model of such a network and such classes (a finished run's)."""

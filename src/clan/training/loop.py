@@ -61,7 +61,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         segmenter = Segmenter(config.model, domains.classes, config.data.evaluation_size)
         weights = config.weights if content is None else None
-        self.loaded = start_from(segmenter, weights, config.weights_for)
+        self.loaded = start_from(segmenter, weights, config.weights_for, config.seed)
         if self.loaded is not None:
             display.message(f"weights: {self.loaded}")
         self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
