@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 
     from clan.models.segmenter import ModelOptions, Segmenter
 
-SEED = "{seed}"
-"""In a path of weights: each seed of a comparison starts from the run of its own seed."""
+SEED, RUNS = "{seed}", "{runs}"
+"""In a path of weights: the run's seed, and the folder RUNS of a run RUNS/SYSTEM/seedN. By them each
+seed of a comparison starts from the run of its own seed."""
 OF_TRAINING = ("freeze_affine",)
 """Options of a network that say what learns, not what its tensors mean."""
 
 
 def start_from(
-    segmenter: Segmenter, weights: str | None, weights_for: str, seed: int = 0
+    segmenter: Segmenter, weights: str | None, weights_for: str
 ) -> LoadReport | None:
     """Load what a training starts from; None if it starts from nothing.
 
     Args:
         segmenter: the network.
-        weights: as in the configuration: a file, a run folder, ``imagenet``, or None.
+        weights: a file, a run folder, ``imagenet``, or None.
         weights_for: ``encoder`` or ``network``.
-        seed: of the run, which stands for ``{seed}`` in weights.
 
     Raises:
         WeightsError: as `load_encoder_weights` and `load_network_weights`.
@@ -53,12 +53,18 @@ def start_from(
     if weights is None:
         return None
     load = load_network_weights if weights_for == "network" else load_encoder_weights
-    return load(segmenter, with_seed(weights, seed))
+    return load(segmenter, weights)
 
 
-def with_seed(weights: str, seed: int) -> str:
-    """Return a path of weights with a run's seed in place of ``{seed}``."""
-    return weights.replace(SEED, str(seed))
+def placed(weights: str, runs: Path, seed: int) -> str:
+    """Return the weights of a run's configuration with ``{runs}`` and ``{seed}`` filled in.
+
+    Args:
+        weights: as in the configuration.
+        runs: the folder that holds the systems' folders.
+        seed: of the run.
+    """
+    return weights.replace(RUNS, str(runs)).replace(SEED, str(seed))
 
 
 def load_network_weights(segmenter: Segmenter, source: str | Path) -> LoadReport:

@@ -94,7 +94,7 @@ def test_a_system_starts_from_the_run_of_its_seed(street: Path, tmp_path: Path) 
     task = Path(shutil.copytree(street, tmp_path / "street"))
     out = tmp_path / "bench"
     later = {"extends": "source_only.yaml", "name": "a_later"}
-    later |= {"weights": str(out / "source_only" / "seed{seed}"), "weights_for": "network"}
+    later |= {"weights": "{runs}/source_only/seed{seed}", "weights_for": "network"}
     (task / "a_later.yaml").write_text(json.dumps(later))
     names = ("source_only", "a_later")
     records = tmp_path / "records.jsonl"

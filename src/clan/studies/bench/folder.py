@@ -14,7 +14,7 @@ from clan.studies.bench.task import System
 from clan.studies.jobs import Job
 from clan.studies.launch import refuse_other_run
 from clan.training.resuming import FREE_TO_CHANGE, changes
-from clan.weights.start import with_seed
+from clan.weights.start import placed
 
 NO_MATTER = (*FREE_TO_CHANGE, "training.log_every")
 """Keys that change neither a network nor its scores."""
@@ -79,7 +79,7 @@ class BenchFolder:
         """Return the run of this comparison whose model a run starts from, if it is one."""
         if system.config.weights is None:
             return None
-        weights = Path(with_seed(system.config.weights, seed))
+        weights = Path(placed(system.config.weights, self.root.absolute(), seed))
         runs = (self.run(other, seed).path for other in self.systems if other is not system)
         return next((run for run in runs if weights in _places(run)), None)
 
