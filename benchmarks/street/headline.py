@@ -3,8 +3,8 @@
     python benchmarks/street/headline.py --minutes 9 --out runs/street-headline
 
 Call it until it says that nothing is left: it trains what is not finished, goes on from the newest
-checkpoints, and stops in time with checkpoints written. Machines that are lent for a while carry the
-folder of runs from call to call. What is finished is added to the records that the table reads.
+checkpoints, and stops in time with checkpoints written. From one machine to another, take the folder
+of runs along. What is finished is added to the records that the table reads.
 """
 
 from __future__ import annotations

@@ -68,9 +68,7 @@ def estimates(run: RunFolder, images: int) -> np.ndarray:
     )
 
 
-def look(
-    network: Segmenter, config: Config, images: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def look(network: Segmenter, config: Config, images: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return predictions (N, C) float64 and labels (N,) of labelled pixels, source then target."""
     seen = []
     for sample in draw_domains(config, images, 0, "target", "truth"):
@@ -99,7 +97,7 @@ def table(rows: Sequence[np.ndarray], run: RunFolder) -> str:
     off = [np.abs(np.log(np.maximum(v[known], 0.01) / values[2][known])) for v in values[3:]]
     none = np.abs(np.log(values[2][known]))
     said = ", ".join(
-        f"{head} ×{np.exp(np.median(each)):.2f}"
+        f"{head} x{np.exp(np.median(each)):.2f}"
         for head, each in zip((*HEADS[4:], "no correction"), (*off, none), strict=True)
     )
     return "\n".join([*lines, "", f"Off by a factor of, median over the classes: {said}."])

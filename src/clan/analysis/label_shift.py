@@ -1,15 +1,15 @@
 """Label shift: how much more often a class is seen on the target than on the source.
 
-An adversary on predictions makes their mix alike on both domains, and so moves labels where the true
-mixes differ. A cure needs w_c = P_t(c) / P_s(c), and the target has no labels. Two estimates from
-predictions alone; both assume that a class looks alike on both domains (p(x | c) is shared), which a
-simulator and photographs do not hold.
+An adversary on predictions makes their mix alike on both domains, and so moves labels where the
+true mixes differ. A cure needs w_c = P_t(c) / P_s(c), and the target has no labels. Here are two
+estimates from predictions alone. Both assume that a class looks alike on both domains (p(x | c) is
+shared), which does not hold between a simulator and photographs.
 
 - Black-box shift estimation (Lipton et al. 2018, "Detecting and Correcting for Label Shift with
-  Black Box Predictors"), with the ridge of Azizzadenesheli et al. 2019: what a classifier confuses on
-  the source, it confuses alike on the target.
-- Expectation maximisation (Saerens et al. 2002, "Adjusting the Outputs of a Classifier to New a Priori
-  Probabilities"): the mix under which the predictions' mean is the mix itself.
+  Black Box Predictors"), with the ridge of Azizzadenesheli et al. 2019: what a classifier confuses
+  on the source, it confuses alike on the target.
+- Expectation maximisation (Saerens et al. 2002, "Adjusting the Outputs of a Classifier to New a
+  Priori Probabilities"): the mix under which the predictions' mean is the mix itself.
 """
 
 from __future__ import annotations

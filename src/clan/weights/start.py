@@ -31,15 +31,13 @@ if TYPE_CHECKING:
     from clan.models.segmenter import ModelOptions, Segmenter
 
 SEED, RUNS = "{seed}", "{runs}"
-"""In a path of weights: the run's seed, and the folder RUNS of a run RUNS/SYSTEM/seedN. By them each
-seed of a comparison starts from the run of its own seed."""
+"""In a path of weights: the run's seed, and the folder RUNS of a run RUNS/SYSTEM/seedN. By them
+each seed of a comparison starts from the run of its own seed."""
 OF_TRAINING = ("freeze_affine",)
 """Options of a network that say what learns, not what its tensors mean."""
 
 
-def start_from(
-    segmenter: Segmenter, weights: str | None, weights_for: str
-) -> LoadReport | None:
+def start_from(segmenter: Segmenter, weights: str | None, weights_for: str) -> LoadReport | None:
     """Load what a training starts from; None if it starts from nothing.
 
     Args:

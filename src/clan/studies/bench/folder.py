@@ -65,9 +65,7 @@ class BenchFolder:
             for system in self.systems
         }
         starts = {
-            job.after
-            for key, job in jobs.items()
-            if key not in self.recorded and not job.finished
+            job.after for key, job in jobs.items() if key not in self.recorded and not job.finished
         }
         return [job for key, job in jobs.items() if key not in self.recorded or job.out in starts]
 
