@@ -3,7 +3,7 @@
     python benchmarks/street/headline.py --minutes 9 --out runs/street-headline
 
 Call it until it says that nothing is left: it trains what is not finished, goes on from the newest
-checkpoints, and stops in time with checkpoints written. From one machine to another, take the folder
+checkpoints, and stops in time with checkpoints written. To another machine, take the folder
 of runs along. What is finished is added to the records that the table reads.
 """
 
