@@ -47,8 +47,8 @@ def presets(
     if not names:
         alike: dict[str, list[str]] = {}
         for name, systems in preset_folders().items():
-            alike.setdefault("  ".join(systems), []).append(f"{name}/")
-        rows = [("\n".join(folders), systems) for systems, folders in alike.items()]
+            alike.setdefault("  ".join(systems), []).append(f"{name}/\n")
+        rows = [("".join(folders), systems) for systems, folders in alike.items()]
         print_table(("folders", "presets in each"), rows)
         tell("next: clan presets FOLDER, or a pattern such as '*/clan', says what each of them is")
     elif len(names) == 1 and (found := matching_presets(names[0])) != names:
