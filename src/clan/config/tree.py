@@ -33,6 +33,7 @@ from clan.models.options import ModelOptions
 from clan.optim.options import OptimOptions
 from clan.weights.hf import anchored_hf, is_hf
 from clan.weights.model_files import model_file
+from clan.weights.start import RUNS
 
 __all__ = [
     "Config",
@@ -180,7 +181,8 @@ class Config(Options):
     """The network."""
     weights: Annotated[str | None, BeforeValidator(_none)] = None
     """Weights to start from: a file; a run folder; imagenet (downloaded); hf: and a folder or a hub
-    name, for encoders of transformers; or none."""
+    name, for encoders of transformers; or none. In a path, {seed} stands for the run's seed, and
+    {runs} for the folder RUNS of a run RUNS/SYSTEM/seedN, as in {runs}/source_only/seed{seed}."""
     weights_for: Literal["encoder", "network"] = "encoder"
     """What the weights initialise. encoder: the encoder alone; network: the classifiers too, from
     the model of a finished run with the same network and classes."""
@@ -314,7 +316,7 @@ def anchored(config: Config) -> Config:
     weights = config.weights
     if weights is not None and is_hf(weights):
         weights = anchored_hf(weights)
-    elif weights not in (None, "imagenet"):
+    elif weights not in (None, "imagenet") and not str(weights).startswith(RUNS):
         weights = str(model_file(Path(_absolute(str(weights)))))
     data = data.model_copy(update={"root": base, "classes": classes, **domains})
     return config.model_copy(update={"data": data, "weights": weights})
