@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -40,10 +40,9 @@ def refuse_not_finite(players: Mapping[str, Optimizer], terms: Mapping[str, Tens
 
 def _largest(optimizer: Optimizer) -> Tensor:
     """Return the largest absolute value of a network's gradients; NaN if one is."""
-    gradients: Iterable[Tensor] = (
-        p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-    )
-    norms = torch._foreach_norm(list(gradients), math.inf)
-    if not norms:
-        return torch.zeros((), device=optimizer.param_groups[0]["params"][0].device)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return torch.zeros((), device=parameters[0].device)
+    norms = torch._foreach_norm(gradients, math.inf)
     return torch.stack([norm.float() for norm in norms]).max()
