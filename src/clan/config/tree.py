@@ -234,6 +234,14 @@ class Config(Options):
                 f"weights_for=network starts the classifiers too, and weights={found} has none: "
                 "give the model.safetensors of a finished run"
             )
+        for domain, view in (("source", self.data.source_view), ("target", self.data.target_view)):
+            side = view.least_side()
+            if side is not None and side < method.least_side:
+                raise ValueError(
+                    f"method {self.method.name} halves its images five times and needs "
+                    f"{method.least_side}x{method.least_side} pixels, and data.{domain}_view makes "
+                    f"some of {side}: raise its crop, size or scale"
+                )
         if self.weights is None and (option := self.method.needs_weights):
             raise ValueError(
                 f"{option} holds features near those that the training starts from, and weights="
