@@ -14,6 +14,7 @@ from clan.core.errors import WeightsError
 from clan.models.encoders.table import encoder_spec
 from clan.weights.hf import is_hf, load_hf_weights
 from clan.weights.layouts import LAYOUTS, candidates
+from clan.weights.mmseg import choose_part
 from clan.weights.model_files import (
     LEFT,
     LoadReport,
@@ -138,7 +139,7 @@ def _half_loaded(report: LoadReport, options: ModelOptions) -> LoadReport:
 
 def _encoder_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return an encoder's tensors by our names, and the options they were trained with, if told."""
-    tensors = unwrapped(read_tensors(path))
+    tensors, _ = choose_part(unwrapped(read_tensors(path)), None, str(path))
     about = read_about(path)
     if about is not None:
         stripped = {
@@ -149,7 +150,8 @@ def _encoder_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return stripped, about["model"]
     fitting = candidates(tensors)
     layout = fitting[0] if fitting else LAYOUTS["torchvision"]
-    named = {(layout.to_ours(k) or k).removeprefix("encoder."): t for k, t in tensors.items()}
+    apart = layout.split(tensors)
+    named = {(layout.to_ours(k) or k).removeprefix("encoder."): t for k, t in apart.items()}
     return named, dict(layout.options) if fitting else {}
 
 
