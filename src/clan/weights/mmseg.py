@@ -163,9 +163,7 @@ def _configuration(tensors: Mapping[str, Tensor], root: str) -> dict[str, Any]:
     found: dict[str, list[int]] = {}
     for stage in range(1, STAGES + 1):
         block = f"{root}block{stage}."
-        numbers = {
-            key.removeprefix(block).split(".")[0] for key in tensors if key.startswith(block)
-        }
+        below = [key.removeprefix(block) for key in tensors if key.startswith(block)]
         width = tensors[f"{root}patch_embed{stage}.proj.weight"].shape[0]
         reduction = tensors.get(f"{block}0.attn.sr.weight")
         values = {
