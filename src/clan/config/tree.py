@@ -313,7 +313,11 @@ def anchored(config: Config) -> Config:
     elif weights not in (None, "imagenet"):
         weights = str(model_file(Path(_absolute(str(weights)))))
     data = data.model_copy(update={"root": base, "classes": classes, **domains})
-    return config.model_copy(update={"data": data, "weights": weights})
+    method = config.method
+    if method.models:
+        found = tuple(str(model_file(Path(_absolute(path)))) for path in method.models)
+        method = method.model_copy(update={"label_models": found})
+    return config.model_copy(update={"data": data, "weights": weights, "method": method})
 
 
 def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clan.data.loading import Batch
 from clan.losses.mixing import Draw, SlotDraw, at_size, class_mask, paste, strong_view
-from clan.losses.pseudo_labels import class_diversity
+from clan.losses.pseudo_labels import class_diversity, won_shares
 from clan.losses.segmentation import weighted_loss
 from clan.methods.contract import Method, MethodOptions, MicroBatch, Progress
 from clan.methods.teacher import Teacher, TeacherUpdate
@@ -148,7 +148,11 @@ class DACS(Method):
         weight = share.expand(label.shape).clone()
         weight[:, : self.options.ignore_top] = 0
         weight[:, max(0, label.shape[1] - self.options.ignore_bottom) :] = 0
-        self.taught = {"pseudo_share": share, "target_diversity": class_diversity(p)}
+        self.taught = {
+            "pseudo_share": share,
+            "target_diversity": class_diversity(p),
+            "teacher_top_share": won_shares(p).max(),
+        }
         return Taught(label.to(torch.uint8), weight)
 
     def learn_source(self, part: MicroBatch) -> None:

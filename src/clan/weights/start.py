@@ -27,8 +27,9 @@ from clan.weights.model_files import (
 from clan.weights.tensor_files import first_line, read_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from clan.data.classes import ClassSet
     from clan.models.segmenter import ModelOptions, Segmenter
 
 OF_TRAINING = ("freeze_affine",)
@@ -50,6 +51,29 @@ def start_from(segmenter: Segmenter, weights: str | None, weights_for: str) -> L
         return None
     load = load_network_weights if weights_for == "network" else load_encoder_weights
     return load(segmenter, weights)
+
+
+def load_models(paths: Sequence[str], classes: ClassSet) -> list[Segmenter]:
+    """Load finished networks that a method asks for, frozen, in evaluation mode.
+
+    Args:
+        paths: model files or run folders.
+        classes: of the training; theirs have to be the same, in the same order.
+
+    Raises:
+        WeightsError: no such file, none of ours, or other classes.
+    """
+    models = []
+    for path in paths:
+        model = load_segmenter(path)
+        if model.classes.names != classes.names:
+            raise WeightsError(
+                f"{path} has the classes {', '.join(model.classes.names)}, the training has "
+                f"{', '.join(classes.names)}: it cannot label for it. Give networks of the same "
+                "classes, in the same order"
+            )
+        models.append(model.requires_grad_(False))
+    return models
 
 
 def load_network_weights(segmenter: Segmenter, source: str | Path) -> LoadReport:
