@@ -14,8 +14,8 @@ the source. L_target is, over the labelled pixels, cross-entropy, and with a reg
     mrkld   -log p_y - alpha / C * sum_c log p_c            the model stays near uniform
     lrent   -sum_c s_c log p_c,  s_c ~ (p'_c / k_c)^(1/alpha)   soft labels, p' of the labelling G
 
-With ``label_models`` other, finished networks label, by their mean p: with ``label: winner``,
-``threshold_max: 0.9`` and ``portion: 0.34`` as FDA does (Yang and Soatto 2020, multi-band transfer).
+With ``label_models`` other, finished networks label, by their mean p; with ``label: winner``,
+``threshold_max: 0.9`` and ``portion: 0.34`` as in FDA's multi-band transfer (Yang and Soatto 2020).
 
 Labels are files in the run's folder, read back like any labels. Confidences are counted in
 histograms, whose memory does not grow with the images.
