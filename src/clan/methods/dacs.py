@@ -18,7 +18,15 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.losses.mixing import Draw, SlotDraw, at_size, class_mask, paste, strong_view
+from clan.losses.mixing import (
+    Draw,
+    SlotDraw,
+    at_size,
+    class_mask,
+    paste,
+    strong_view,
+    values_shown,
+)
 from clan.losses.pseudo_labels import class_diversity, won_shares
 from clan.losses.segmentation import weighted_loss
 from clan.methods.contract import Method, MethodOptions, MicroBatch, Progress
@@ -151,7 +159,8 @@ class DACS(Method):
         self.taught = {
             "pseudo_share": share,
             "target_diversity": class_diversity(p),
-            "teacher_top_share": won_shares(p).max(),
+            # of each image, so that parts of a batch add up to the whole
+            "teacher_top_share": torch.stack([won_shares(q[None]).max() for q in p]).mean(),
         }
         return Taught(label.to(torch.uint8), weight)
 
@@ -178,12 +187,17 @@ class DACS(Method):
             pasted[1],
             len(self.segmenter.classes),
             draw,
-            together=options.mix_classes == "batch",
+            shown=self._shown(pasted[1]) if options.mix_classes == "batch" else None,
             ignored=options.mix_ignored,
         )
         image, label = paste(mask, pasted, (plain, taught.label))
         weight = torch.where(mask, 1.0, taught.weight)
         return View("target", self.strong(image, draw), label, weight, options.lambda_target)
+
+    def _shown(self, label: Tensor) -> Tensor:
+        """Tell which values the labels (N, H, W) of all processes show, (1, 256) bool."""
+        shown = values_shown(label).any(dim=0, keepdim=True)
+        return cast(Tensor, self.fabric.all_reduce(shown.int(), reduce_op="sum")) > 0
 
     def strong(self, image: Tensor, draw: Draw) -> Tensor:
         """Change the colours of some images and blur some."""
