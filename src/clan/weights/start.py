@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from clan.data.classes import ClassSet
     from clan.models.segmenter import ModelOptions, Segmenter
 
+SEED, RUNS = "{seed}", "{runs}"
+"""In a path of weights: the run's seed, and the folder RUNS of a run RUNS/SYSTEM/seedN. By them
+each seed of a comparison starts from the run of its own seed."""
 OF_TRAINING = ("freeze_affine",)
 """Options of a network that say what learns, not what its tensors mean."""
 
@@ -41,7 +44,7 @@ def start_from(segmenter: Segmenter, weights: str | None, weights_for: str) -> L
 
     Args:
         segmenter: the network.
-        weights: as in the configuration: a file, ``imagenet``, or None.
+        weights: a file, a run folder, ``imagenet``, or None.
         weights_for: ``encoder`` or ``network``.
 
     Raises:
@@ -74,6 +77,17 @@ def load_models(paths: Sequence[str], classes: ClassSet) -> list[Segmenter]:
             )
         models.append(model.requires_grad_(False))
     return models
+
+
+def placed(weights: str, runs: Path, seed: int) -> str:
+    """Return the weights of a run's configuration with ``{runs}`` and ``{seed}`` filled in.
+
+    Args:
+        weights: as in the configuration.
+        runs: the folder that holds the systems' folders.
+        seed: of the run.
+    """
+    return weights.replace(RUNS, str(runs)).replace(SEED, str(seed))
 
 
 def load_network_weights(segmenter: Segmenter, source: str | Path) -> LoadReport:
