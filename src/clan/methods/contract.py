@@ -72,6 +72,11 @@ class MethodOptions(Options):
         return ""
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """Model files of finished trainings that the method asks for: see `Method.models`."""
+        return ()
+
+    @property
     def whole_target(self) -> bool:
         """Whether the method asks for views of the target that cut nothing off."""
         return False
@@ -110,6 +115,10 @@ class Method(nn.Module, ABC):
         segmenter: the network to train, evaluate and export.
         options: of this method.
         optim: both players' optimizers.
+
+    Attributes:
+        models: the trained networks that the options ask for, in evaluation mode; given before
+            `setup` where a training is run, and missing where only its cost is tried.
     """
 
     Options: ClassVar[type[MethodOptions]]
@@ -133,11 +142,15 @@ class Method(nn.Module, ABC):
         self._rules: dict[str, OptimizerOptions] = {}
         self._sums: dict[str, Tensor] = {}
         self.label_loss = LabelLoss(options.loss, segmenter.classes.names)
+        # a plain list: they are files of other trainings, and no part of this one's state
+        self.models: list[Segmenter] = []
 
     def setup(self, fabric: Fabric) -> None:
         """Wrap networks and optimizers for the device, precision and processes in use."""
         self.fabric = fabric
         self.label_loss.setup(fabric, self.optim.accumulate)
+        for model in self.models:
+            model.to(fabric.device)
         if fabric.world_size > 1:
             # of G and of whatever is normalised beside it, such as a teacher
             share_statistics(self, fabric.device)

@@ -40,7 +40,7 @@ from clan.training.resuming import (
 from clan.training.stages import RunDomains, StageBatches, warn_untrained_labeller
 from clan.training.stopping import StopRequest
 from clan.weights.model_files import save_model
-from clan.weights.start import start_from
+from clan.weights.start import load_models, placed, start_from
 
 STEP_STREAM, STAGE_STREAM = 2, 3
 
@@ -63,10 +63,13 @@ class Trainer:
         scored = config.data.evaluation_size, config.data.evaluation_protocol
         segmenter = Segmenter(config.model, domains.classes, *scored)
         weights = config.weights if content is None else None
+        if weights is not None:
+            weights = placed(weights, run.path.absolute().parent.parent, config.seed)
         self.loaded = start_from(segmenter, weights, config.weights_for)
         if self.loaded is not None:
             display.message(f"weights: {self.loaded}")
         self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
+        self.method.models = load_models(config.method.models, domains.classes)
         self.method.setup(fabric)
         images = config.data.batch_size * (2 if self.method.uses_target else 1)
         self.means = Means(run, fabric, images)
