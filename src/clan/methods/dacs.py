@@ -156,7 +156,12 @@ class DACS(Method):
         weight = share.expand(label.shape).clone()
         weight[:, : self.options.ignore_top] = 0
         weight[:, max(0, label.shape[1] - self.options.ignore_bottom) :] = 0
-        self.label_scalars = {"pseudo_share": share, "target_diversity": class_diversity(p)}
+        self.label_scalars = {
+            "pseudo_share": share,
+            "target_diversity": class_diversity(p),
+            # of each image, so that parts of a batch add up to the whole
+            "teacher_top_share": torch.stack([argmax_shares(q[None]).max() for q in p]).mean(),
+        }
         return PseudoLabels(label.to(torch.uint8), weight)
 
     def learn_source(self, part: MicroBatch) -> None:
