@@ -27,7 +27,7 @@ from clan.losses.mixing import (
     strong_view,
     values_shown,
 )
-from clan.losses.pseudo_labels import class_diversity
+from clan.losses.pseudo_labels import argmax_shares, class_diversity
 from clan.losses.segmentation import weighted_loss
 from clan.methods.contract import Method, MethodOptions, MicroBatch, Progress
 from clan.methods.teacher import Teacher, TeacherUpdate
