@@ -9,7 +9,6 @@ import socket
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
 from clan.core.errors import RunError
 
@@ -86,12 +85,7 @@ class RunLock:
     def __enter__(self) -> RunLock:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
 

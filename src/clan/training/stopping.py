@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 
 STOPS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Ctrl-C, the request of a scheduler or `kill`, and a terminal that was closed."""
@@ -37,12 +37,7 @@ class StopRequest:
                     signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._former:
             # None stands for a handler that was not set from Python and cannot be set again
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]

@@ -15,8 +15,6 @@ WIDTH = 256
 RATES = (1, 6, 12, 18)
 """Dilations of the branches; 1 is a plain 1x1 convolution."""
 DROPOUT = 0.1
-FINEST = 4
-"""Stride of the logits."""
 
 
 class Pointwise(Classifier):
