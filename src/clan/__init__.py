@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     __version__: str
     from clan.comparison.compare import compare
     from clan.config.files import preset_names
-    from clan.config.tree import Config, load_config
+    from clan.config.loading import load_config
+    from clan.config.tree import Config
     from clan.data.datasets import open_dataset
     from clan.losses.segmentation import LossOptions, PixelLoss, register_loss
     from clan.methods.contract import Method, MethodOptions
@@ -64,7 +65,7 @@ _HOMES = {
     "convert": "clan.weights.convert",
     "evaluate": "clan.prediction.evaluate",
     "load": "clan.prediction.predictor",
-    "load_config": "clan.config.tree",
+    "load_config": "clan.config.loading",
     "make_town": "clan.town",
     "open_dataset": "clan.data.datasets",
     "predict": "clan.prediction.predictor",

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clan.config.tree import anchored, differences, dump_config, is_configuration, load_config
+from clan.config.flat import differences
+from clan.config.loading import anchored, dump_config, is_configuration, load_config
 from clan.core.errors import ConfigError
 from tests.systems import tiny
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import ConfigError
 from clan.core.plugins import Plugins
 from clan.losses.segmentation import LOSSES

@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.training.display import Silent
 from clan.training.train import train
 from tests.systems import tiny, write_street

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clan.config.tree import anchored
+from clan.config.loading import anchored
 from clan.core.errors import ConfigError, WeightsError
 from clan.data.classes import ClassSet
 from clan.losses.pseudo_labels import argmax_labels

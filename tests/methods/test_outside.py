@@ -13,7 +13,8 @@ from typing import Literal
 import pytest
 
 import clan
-from clan.config.tree import differences, dump_config, flat, load_config
+from clan.config.flat import differences, flat
+from clan.config.loading import dump_config, load_config
 from clan.core.errors import ConfigError
 from clan.methods import METHODS, Method, MethodOptions
 from clan.methods.source_only import SourceOnly
@@ -100,7 +101,7 @@ def test_it_may_be_registered_before_and_after_the_configuration_is_imported(
         "import clan.config.tree",
     ]
     read = (
-        "from clan.config.tree import load_config;"
+        "from clan.config.loading import load_config;"
         f"print(load_config({str(configuration)!r}, {list(SHORT)!r}).method.lambda_diverse)"
     )
     code = "\n".join([*(lines if order == "before" else reversed(lines)), read])

@@ -42,7 +42,8 @@ def presets(
     `clan presets town/tan town/clan`
     """
     from clan.config.files import matching_presets, preset_folders
-    from clan.config.tree import differences, dump_config, load_config
+    from clan.config.flat import differences
+    from clan.config.loading import dump_config, load_config
 
     if not names:
         alike: dict[str, list[str]] = {}
@@ -97,7 +98,7 @@ def train(
     Ctrl-C writes a checkpoint and says how to go on. Many machines: start the same command on
     each through torchrun, with `training.nodes` set.
     """
-    from clan.config.tree import load_config
+    from clan.config.loading import load_config
     from clan.training.display import Bar
     from clan.training.train import train as run_training
 

@@ -1,54 +1,23 @@
-"""A whole run as one typed, validated tree, and the presets that load into it."""
+"""The options of a whole run as one typed, validated tree."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
-from clan.config.errors import explain
-from clan.config.files import (
-    domain_tree,
-    find,
-    is_description,
-    override_key,
-    preset_names,
-    read_tree,
-)
-from clan.config.renamed import renew
+from clan.config.files import domain_tree
 from clan.core.errors import ConfigError
 from clan.core.options import Options
-from clan.data.datasets import BUILTIN_DATASETS
-from clan.data.python import PYTHON
 from clan.data.sizes import InputSize
 from clan.data.views import ViewOptions
 from clan.methods import MethodOptions, find_method, method_names
 from clan.models.encoders.table import encoder_spec
 from clan.models.options import ModelOptions
 from clan.optim.options import OptimOptions
-from clan.weights.hf import anchored_hf, is_hf
-from clan.weights.model_files import model_file
-from clan.weights.start import RUNS
-
-__all__ = [
-    "Config",
-    "DataOptions",
-    "DomainOptions",
-    "TrainingOptions",
-    "anchored",
-    "differences",
-    "dump_config",
-    "flat",
-    "is_configuration",
-    "load_config",
-    "load_written",
-    "preset_names",
-]
+from clan.weights.hf import is_hf
 
 
 def _method_options(value: Any) -> Any:
@@ -261,142 +230,3 @@ class Config(Options):
         # raises if there are too few steps for the method's stages
         self.method.stages(self.training.steps)
         return self
-
-
-def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Load a preset by name, or a configuration file, with ``key=value`` changes.
-
-    Args:
-        preset: a name from `preset_names`, or the path of a ``.yaml`` file.
-        overrides: changes, such as ``training.steps=500``; values are YAML.
-
-    Returns:
-        The whole run, checked.
-
-    Raises:
-        ConfigError: unknown preset, key or value (naming the nearest valid one), or a value out
-            of range.
-
-    Example:
-        config = clan.load_config("town/clan", ["data.root=data/town", "seed=1"])
-    """
-    return _checked(read_tree(find(str(preset))), preset, overrides)
-
-
-def load_written(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Load the configuration that a run wrote; keys that were renamed since are accepted.
-
-    Raises:
-        ConfigError: as `load_config`.
-    """
-    return _checked(renew(read_tree(find(str(path)))), path, overrides)
-
-
-def _checked(tree: dict[str, Any], preset: str | Path, overrides: Sequence[str]) -> Config:
-    for change in overrides:
-        override_key(tree, change)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        # each branch of a union fails with the same message
-        lines = dict.fromkeys(f"  {explain(details, Config, tree)}" for details in error.errors())
-        changes = f" with {' '.join(overrides)}" if overrides else ""
-        raise ConfigError(f"{preset}{changes} is not valid:\n" + "\n".join(lines)) from error
-
-
-def anchored(config: Config) -> Config:
-    """Return the configuration with absolute paths, so that it does not depend on the folder.
-
-    Roots of domains stay relative to ``data.root`` if it is given. A folder of images is looked for
-    in the working folder, then in its domain's root. Weights that name a run folder become its
-    model file.
-    """
-    data = config.data
-    base = None if data.root is None else _absolute(data.root)
-    domains = {
-        name: None if domain is None else _anchored_domain(domain, base)
-        for name in ("source", "target", "validation")
-        for domain in [getattr(data, name)]
-    }
-    classes = data.classes
-    if classes is not None and Path(classes).expanduser().is_file():
-        classes = _absolute(classes)
-    weights = config.weights
-    if weights is not None and is_hf(weights):
-        weights = anchored_hf(weights)
-    elif weights not in (None, "imagenet") and not str(weights).startswith(RUNS):
-        weights = str(model_file(Path(_absolute(str(weights)))))
-    data = data.model_copy(update={"root": base, "classes": classes, **domains})
-    method = config.method
-    if method.models:
-        found = tuple(str(model_file(Path(_absolute(path)))) for path in method.models)
-        method = method.model_copy(update={"label_models": found})
-    return config.model_copy(update={"data": data, "weights": weights, "method": method})
-
-
-def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:
-    if domain.dataset == PYTHON:
-        return domain
-    root = domain.root
-    if root is not None:
-        root = _absolute(root) if base is None else str(Path(root).expanduser())
-    dataset = domain.dataset
-    inside = Path(base or ".", root or ".", dataset)
-    # with a root, `gta5` is the layout, even where a folder of that name lies beside it
-    layout = dataset in BUILTIN_DATASETS and (root is not None or base is not None)
-    if is_description(dataset) or (Path(dataset).expanduser().is_dir() and not layout):
-        dataset = _absolute(dataset)
-    elif dataset not in BUILTIN_DATASETS and inside.is_dir():
-        dataset = _absolute(str(inside))
-    return domain.model_copy(update={"root": root, "dataset": dataset})
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(Path(path).expanduser())
-
-
-def is_configuration(path: Path) -> bool:
-    """Whether a YAML file is a run's configuration, not for example a data set's description."""
-    tree = read_tree(path)
-    return "method" in tree or "training" in tree
-
-
-def dump_config(config: Config) -> str:
-    """Return the resolved configuration as YAML that `load_config` reads back."""
-    tree = config.model_dump(mode="json", exclude_none=True)
-    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, allow_unicode=True)
-
-
-def differences(a: Config, b: Config) -> list[tuple[str, Any, Any]]:
-    """Return (key, value in a, value in b) wherever two configurations differ."""
-    flat_a, flat_b = flat(a), flat(b)
-    return [
-        (key, flat_a.get(key), flat_b.get(key))
-        for key in dict.fromkeys([*flat_a, *flat_b])
-        if flat_a.get(key) != flat_b.get(key)
-    ]
-
-
-def flat(config: Config) -> dict[str, Any]:
-    """Return every value by its dotted key, such as ``method.epsilon``."""
-    return dict(_flatten(config.model_dump(mode="json")))
-
-
-def unflat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tree that `Config.model_validate` reads, from values by dotted keys."""
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *groups, last = key.split(".")
-        inner = tree
-        for group in groups:
-            inner = inner.setdefault(group, {})
-        inner[last] = value
-    return tree
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from clan.config.tree import Config, load_written
+from clan.config.loading import load_written
+from clan.config.tree import Config
 from clan.core.errors import ConfigError
 from clan.data.datasets import Dataset, open_dataset
 from clan.models.segmenter import Segmenter

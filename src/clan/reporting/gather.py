@@ -9,7 +9,8 @@ from typing import Any
 
 from clan.comparison.compare import compare
 from clan.comparison.table import Comparison
-from clan.config.tree import Config, DomainOptions, anchored, load_written
+from clan.config.loading import anchored, load_written
+from clan.config.tree import Config, DomainOptions
 from clan.core.errors import RunError
 from clan.data.classes import ClassSet
 from clan.runs.folder import RunFolder

@@ -13,7 +13,9 @@ import numpy as np
 from markupsafe import Markup
 
 from clan.comparison.table import ABSENT, Comparison
-from clan.config.tree import DataOptions, DomainOptions, dump_config, flat
+from clan.config.flat import flat
+from clan.config.loading import dump_config
+from clan.config.tree import DataOptions, DomainOptions
 from clan.data.classes import IGNORE, ClassSet
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.prediction.pictures import NOT_LABELLED, present

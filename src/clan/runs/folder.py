@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clan.config.tree import Config, dump_config, load_written
+from clan.config.loading import dump_config, load_written
+from clan.config.tree import Config
 from clan.core.errors import ClanError, RunError
 from clan.core.files import append_line, make_folder, write_whole
 from clan.data.python import PYTHON

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 
-from clan.config.tree import Config, anchored
+from clan.config.loading import anchored
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
 from clan.studies.job_display import JobBars

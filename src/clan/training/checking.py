@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from clan.config.tree import Config, DataOptions, is_configuration, load_config
+from clan.config.loading import is_configuration, load_config
+from clan.config.tree import Config, DataOptions
 from clan.core.errors import DataError
 from clan.data.check import CheckReport, Problem, check_dataset
 from clan.data.classes import class_set

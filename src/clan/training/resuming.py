@@ -6,7 +6,9 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clan.config.tree import Config, anchored, differences
+from clan.config.flat import differences
+from clan.config.loading import anchored
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.runs.checkpoint import load_newest, set_aside
 from clan.runs.folder import RunFolder

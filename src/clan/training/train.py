@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clan.config.tree import Config, anchored, load_written
+from clan.config.loading import anchored, load_written
+from clan.config.tree import Config
 from clan.data.python import MapStyle
 from clan.runs.folder import RunFolder
 from clan.runs.lock import RunLock

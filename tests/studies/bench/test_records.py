@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from clan.config.tree import flat, load_config, unflat
+from clan.config.flat import flat, unflat
+from clan.config.loading import load_config
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
 from clan.studies.bench.records import Records

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from clan.config.tree import dump_config
+from clan.config.loading import dump_config
 from clan.core.errors import ClanError, ConfigError, DataError, RunError
 from clan.demo import draw_town
 from clan.runs.folder import RunFolder

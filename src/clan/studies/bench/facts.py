@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from clan.config.tree import Config, differences
+from clan.config.flat import differences
+from clan.config.tree import Config
 from clan.core.errors import DataError
 from clan.data.check import check_dataset
 from clan.data.sizes import size_text

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clan.config.tree import Config, flat
+from clan.config.flat import flat
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
 from clan.scoring.evaluation_file import FILE as SCORES

@@ -17,8 +17,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from clan.config.flat import flat, unflat
+from clan.config.loading import anchored, dump_config
 from clan.config.renamed import renew_flat
-from clan.config.tree import Config, anchored, dump_config, flat, unflat
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.core.files import write_whole
 from clan.runs.folder import RunFolder

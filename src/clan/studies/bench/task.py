@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from clan.config.files import preset_folders, presets_folder, read_yaml
-from clan.config.tree import Config, anchored, load_config
+from clan.config.loading import anchored, load_config
+from clan.config.tree import Config
 from clan.core.errors import ConfigError, nearest
 from clan.methods import METHODS
 

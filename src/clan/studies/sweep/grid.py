@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import yaml
 
-from clan.config.tree import Config, anchored, load_config
+from clan.config.loading import anchored, load_config
+from clan.config.tree import Config
 from clan.core.errors import ConfigError
 from clan.training.resuming import FREE_TO_CHANGE, changes, content
 

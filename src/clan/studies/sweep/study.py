@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import RunError
 from clan.core.files import write_whole
 from clan.figures.style import save_figure
