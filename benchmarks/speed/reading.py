@@ -3,7 +3,8 @@
     python benchmarks/speed/reading.py --root CITYSCAPES --work FOLDER [--list 100000]
 
 CITYSCAPES holds real 2048x1024 pictures in their original layout. GTA5-sized pairs (1914x1052,
-palette labels) are made of them. Processor seconds of one process, medians over rounds that take turns.
+palette labels) are made of them. Processor seconds of one process, medians over rounds that take
+turns.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 
 from clan.config.tree import Config
 from clan.data.cache import Cache, open_cache
-from clan.data.datasets import Dataset, Item
+from clan.data.datasets import Dataset
 from clan.data.images import write_label
+from clan.data.items import Item
 from clan.data.label_maps import LabelMap
 from clan.data.loading import Batch, class_counts, evaluation_loader, training_loader
 from clan.data.sampling import ClassDraw
