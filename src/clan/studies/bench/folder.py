@@ -17,7 +17,10 @@ from clan.studies.launch import refuse_other_run
 from clan.training.resuming import FREE_TO_CHANGE, changes
 from clan.weights.start import placed
 
-NO_MATTER = (*FREE_TO_CHANGE, "training.log_every")
+NO_MATTER = (
+    *(*FREE_TO_CHANGE, "training.log_every"),
+    *(f"data.{domain}.absent" for domain in ("source", "target", "validation")),
+)
 """Keys that do not affect the trained network or its scores."""
 FILES = (
     *("data.source.dataset", "data.target.dataset", "data.validation.dataset"),
