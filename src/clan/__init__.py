@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from clan.models.encoders.table import register_encoder
     from clan.models.segmenter import Segmenter
     from clan.prediction.evaluate import evaluate
-    from clan.prediction.predictor import load, predict
+    from clan.prediction.export import export
+    from clan.prediction.files import predict
+    from clan.prediction.predictor import load
     from clan.reporting import report
     from clan.runs.sinks.contract import Sink
     from clan.runs.sinks.table import register_sink
@@ -60,11 +62,12 @@ _HOMES = {
     "compare": "clan.comparison.compare",
     "convert": "clan.weights.convert",
     "evaluate": "clan.prediction.evaluate",
+    "export": "clan.prediction.export",
     "load": "clan.prediction.predictor",
     "load_config": "clan.config.tree",
     "make_town": "clan.town",
     "open_dataset": "clan.data.datasets",
-    "predict": "clan.prediction.predictor",
+    "predict": "clan.prediction.files",
     "preset_names": "clan.config.files",
     "register_decoder": "clan.models.decoders.table",
     "register_encoder": "clan.models.encoders.table",
@@ -98,6 +101,7 @@ __all__ = [
     "compare",
     "convert",
     "evaluate",
+    "export",
     "load",
     "load_config",
     "make_town",

@@ -23,7 +23,7 @@ for command in (
     *(training.demo, training.presets, training.train, training.resume, training.sweep),
     bench.bench,
     *(scoring.evaluate, scoring.compare, scoring.health, scoring.report),
-    *(analysis.figure, networks.predict, networks.convert),
+    *(analysis.figure, networks.predict, networks.export, networks.convert),
 ):
     app.command()(command)
 app.add_typer(analysis.analyse_app, name="analyse")

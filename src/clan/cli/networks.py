@@ -31,10 +31,36 @@ def predict(
     Examples: `clan predict runs/clan/seed0 photos/ --out predictions`,
     `clan predict model.safetensors leftImg8bit/test --out submission --format cityscapes`
     """
-    from clan.prediction.predictor import predict as predict_images
+    from clan.prediction.files import predict as predict_images
 
     written = predict_images(model, images, out, overwrite=overwrite, device=device, style=style)
     tell(f"{len(written)} images segmented into {out}")
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    style: Annotated[
+        str, typer.Option("--format", help="onnx, or torch: a program of torch.export.")
+    ] = "onnx",
+    images: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Photographs to compare on; may be repeated.  \\[default: noise]"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a network as a file that runs without this package.
+
+    It takes plain uint8 RGB images (N, 3, H, W) of any number and size and gives logits and labels;
+    normalisation is inside, class names and colours are in its metadata. The file is read back,
+    run and compared with the network at three sizes. ONNX needs the extra `onnx`.
+
+    Example: `clan export runs/clan/seed0 --out street.onnx --images photos/`
+    """
+    from clan.prediction.export import export as export_model
+
+    agreement = export_model(model, out, format=style, images=images or [], overwrite=overwrite)
+    tell(f"{out}: {agreement.text()}")
 
 
 def convert(
