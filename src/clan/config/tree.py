@@ -25,6 +25,7 @@ from clan.core.errors import ConfigError
 from clan.core.options import Options
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.python import PYTHON
+from clan.data.sizes import InputSize
 from clan.data.views import ViewOptions
 from clan.methods import MethodOptions, find_method, method_names
 from clan.models.encoders.table import encoder_spec
@@ -88,7 +89,6 @@ def _none(value: Any) -> Any:
 
 Domain = Annotated[DomainOptions, BeforeValidator(domain_tree)]
 OptionalDomain = Annotated[DomainOptions | None, BeforeValidator(domain_tree)]
-Pixels = Annotated[int, Field(ge=1)]
 
 
 class DataOptions(Options):
@@ -109,8 +109,9 @@ class DataOptions(Options):
     """Size, crop and augmentation of source images in training."""
     target_view: ViewOptions = ViewOptions()
     """Size, crop and augmentation of target images in training."""
-    evaluation_size: tuple[Pixels, Pixels] | None = None
-    """(H, W) that the network sees images at in scoring and prediction; not given: their own."""
+    evaluation_size: InputSize | None = None
+    """(H, W) that the network sees images at in scoring and prediction, or one number: their short
+    side, their shape kept (portraits beside landscapes); not given: their own size."""
     evaluation_protocol: Literal["own", "paper", "reference"] = "own"
     """How logits reach the labels' size in scoring: own: from the input's size; paper: likewise,
     corners aligned; reference: in one step from the classifiers' size (published code)."""
