@@ -114,9 +114,9 @@ def about(segmenter: Segmenter) -> dict[str, Any]:
         "class_set": classes.name,
         "input": "image: uint8 (N, 3, H, W) RGB; normalised inside",
         "outputs": "logits: float32 (N, C, H, W), of the ensemble; labels: uint8 (N, H, W)",
-        # what the network was scored by: images resized to it by area, logits brought back to the
-        # image's size bilinearly, corners not aligned
-        "evaluation_size": None if size is None else list(size),
+        # [height, width] that images are resized to first, or their short side, their shape kept;
+        # logits go back to the image's size bilinearly, corners not aligned
+        "evaluation_size": list(size) if isinstance(size, tuple) else size,
         "align_corners": False,
         "model": segmenter.options.model_dump(mode="json"),
     }

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clan.core.errors import RunError
 from clan.data.images import read_image
+from clan.data.sizes import input_size
 from clan.data.views import resize_image
 from clan.models.segmenter import Segmenter
 from clan.prediction.files import find_images
@@ -105,7 +106,8 @@ def onnx_runner(content: bytes) -> Runner:
 
 def sizes_to_try(segmenter: Segmenter) -> tuple[tuple[int, int], ...]:
     """Return three sizes (H, W): the evaluation size, one with odd sides, one of another shape."""
-    height, width = segmenter.evaluation_size or USUAL
+    size = segmenter.evaluation_size
+    height, width = USUAL if size is None else input_size(size, USUAL)
     return (height, width), (height * 3 // 4 | 1, width * 3 // 4 | 1), (height // 2 | 1, width)
 
 

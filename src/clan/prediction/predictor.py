@@ -17,6 +17,7 @@ from torch import Tensor
 from clan.core.errors import DataError
 from clan.data.classes import ClassSet
 from clan.data.images import pixels_of, read_image
+from clan.data.sizes import input_size
 from clan.data.views import resize_image
 from clan.losses.alignment import alignment_map
 from clan.models.segmenter import Segmenter
@@ -137,11 +138,12 @@ class Predictor:
 
     def _disagreement(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the alignment map of the image as it is shown once, float32 (H, W)."""
-        shown = pixels if self.protocol.size is None else resize_image(pixels, self.protocol.size)
+        own = pixels.shape[0], pixels.shape[1]
+        shown = resize_image(pixels, input_size(self.protocol.size, own))
         with evaluating(self.segmenter):
             first, second = self.segmenter(_tensor(shown).to(self.device))
             m = alignment_map(first.softmax(dim=1), second.softmax(dim=1))
-            full = F.interpolate(m, size=pixels.shape[:2], mode="bilinear")
+            full = F.interpolate(m, size=own, mode="bilinear")
         return np.asarray(full[0, 0].cpu().numpy(), np.float32)
 
 
