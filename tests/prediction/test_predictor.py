@@ -134,7 +134,8 @@ def test_files_folders_and_patterns_keep_their_structure(tmp_path: Path) -> None
     stems = ["north/deep/three", "north/two", "one", "single", "x1/four", "x2/five", "[odd]*"]
     assert sorted(written) == sorted(out / f"{stem}_label.png" for stem in stems)
     found = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
-    assert found == {f"{s}_{k}" for s in stems for k in ("label.png", "overlay.jpg")}
+    pairs = {f"{s}_{k}" for s in stems for k in ("label.png", "overlay.jpg")}
+    assert found == pairs | {"classes.json"}
     assert calls == [(i, 7) for i in range(1, 8)]
 
 

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clan.core.errors import ConfigError, DataError, RunError, nearest
+from clan.core.errors import DataError, RunError
 from clan.data import listing
-from clan.data.classes import ClassSet
-from clan.data.images import SUFFIXES, read_image, write_label
-from clan.prediction.pictures import legend, overlay, present, write_picture
+from clan.data.images import SUFFIXES, read_image
+from clan.prediction.outputs import Outputs, beside, write_classes, write_outputs
 from clan.prediction.predictor import Predictor, load
-from clan.scoring.submission import check_folder, label_id_file, label_id_palette, label_id_table
-
-FORMATS = ("overlay", "cityscapes")
-"""What `predict_files` writes: palette labels and overlays, or PNGs of official label ids."""
+from clan.prediction.tiles import check_tile
+from clan.scoring.submission import check_folder, label_id_file
 
 
 @dataclass(frozen=True)
 class _Job:
     image: Path
+    target: Path
+    """The results' path without ``_label.png`` and the like; in the style of Cityscapes, whole."""
     label: Path
-    overlay: Path | None
-    """None: the label alone, as official Cityscapes ids."""
 
 
 def predict(
@@ -41,6 +38,12 @@ def predict(
     device: str = "auto",
     alpha: float = 0.5,
     style: str = "overlay",
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    probabilities: str | None = None,
+    uncertainty: bool = False,
+    summary: bool = False,
+    tile: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Segment images into a folder: for each a label PNG and a picture of it.
@@ -54,7 +57,15 @@ def predict(
         alpha: weight of the colours over the image, 0..1.
         style: ``overlay``: palette labels and overlays; ``cityscapes``: PNGs of official label
             ids, as the Cityscapes server takes them.
-        progress: called after each image with (done, total).
+        flip: average the probabilities of each image and its mirror image.
+        scales: average them over these factors of the input size.
+        probabilities: ``npz``: also write them as one float16 array (C, H, W) per image; ``png``:
+            as a 16-bit PNG per class, 65535 = 1.
+        uncertainty: also write the entropy and, of two classifiers, their disagreement as grey
+            PNGs, 255 = 1.
+        summary: also write a JSON file per image: shares of classes, mean confidence.
+        tile: see large pictures window by window at their own resolution, this many pixels a side.
+        progress: called after each image with (done, total); with ``tile``, after each window.
 
     Returns:
         The labels written, in the order of the images.
@@ -69,12 +80,16 @@ def predict(
     """
     asked = [images] if isinstance(images, str | Path) else images
     return predict_files(
-        load(model, device),
+        load(model, device, flip=flip, scales=scales),
         asked,
         Path(out),
         overwrite=overwrite,
         alpha=alpha,
         style=style,
+        probabilities=probabilities,
+        uncertainty=uncertainty,
+        summary=summary,
+        tile=tile,
         progress=progress,
     )
 
@@ -85,16 +100,15 @@ def predict_files(
     out: Path,
     *,
     overwrite: bool = False,
-    alpha: float = 0.5,
-    style: str = "overlay",
     progress: Callable[[int, int], None] | None = None,
+    **outputs: Any,
 ) -> list[Path]:
     """Predict many images and write, for each, a label and a picture of it.
 
     ``<stem>_label.png`` is a palette PNG whose indices are the classes, at the image's own size;
     ``<stem>_overlay.jpg`` shows the colours over the image, with a legend underneath. Sub-folders
-    of a given folder (or below the fixed part of a pattern) are kept. An image that cannot be read
-    does not stop the others.
+    of a given folder (or below the fixed part of a pattern) are kept. ``classes.json`` says what
+    the indices mean. An image that cannot be read does not stop the others.
 
     In the ``cityscapes`` style it is one PNG of official label ids per image instead,
     ``<city>_<sequence>_<frame>_labelIds.png`` in ``out`` itself: what the server and its evaluation
@@ -105,9 +119,8 @@ def predict_files(
         images: files, folders (searched recursively) and glob patterns (``**`` = any depth).
         out: folder for the results, created where needed.
         overwrite: write into a folder that holds something already.
-        alpha: weight of the colours in the overlay, 0..1.
-        style: ``overlay`` or ``cityscapes``.
-        progress: called after each image with (done, total).
+        progress: called after each image with (done, total); with ``tile``, after each window.
+        outputs: fields of `clan.prediction.outputs.Outputs`: what is written.
 
     Returns:
         The labels written, in the order of the images.
@@ -117,17 +130,36 @@ def predict_files(
             those of Cityscapes in its style (nothing is written then), or images that could not
             be read (all others are done); it lists them.
         RunError: ``out`` is a file, or holds something and ``overwrite`` is not set.
-        ConfigError: an unknown style, or classes that Cityscapes does not have in its style.
+        ConfigError: an unknown style, outputs that exclude each other, or classes that Cityscapes
+            does not have in its style.
     """
-    if style not in FORMATS:
-        raise ConfigError(f"unknown format {style!r}{nearest(style, FORMATS)}")
-    if style == "cityscapes":
-        label_id_table(predictor.classes)  # classes that have no id are refused before work begins
+    wanted = Outputs(**outputs)
+    wanted.check(predictor.classes)
+    if wanted.tile is not None:
+        check_tile(wanted.tile)
     check_folder(out, overwrite)
-    jobs = _jobs(images, out, style)
-    failures: list[str] = []
-    written: list[Path] = []
-    # one image is read ahead and one is written behind while the network works on a third
+    jobs = _jobs(images, out, wanted.style)
+    if wanted.style != "cityscapes":
+        write_classes(out, predictor.classes)
+    run = _one_by_one if wanted.tile is not None else _overlapped
+    failures = run(predictor, jobs, wanted, progress)
+    if failures:
+        raise DataError(
+            f"{len(failures)} of {len(jobs)} images could not be read; the other "
+            f"{len(jobs) - len(failures)} are in {out}:\n"
+            + "\n".join(f"  {failure}" for failure in failures.values())
+        )
+    return [job.label for job in jobs]
+
+
+Progress = Callable[[int, int], None] | None
+
+
+def _overlapped(
+    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress
+) -> dict[Path, str]:
+    """Do the jobs: one image is read ahead and one is written behind the network's work."""
+    failures: dict[Path, str] = {}
     with ThreadPoolExecutor(max_workers=2) as pool:
         reading = pool.submit(_try_read, jobs[0].image)
         writing: Future[None] | None = None
@@ -136,23 +168,35 @@ def predict_files(
             if done < len(jobs):
                 reading = pool.submit(_try_read, jobs[done].image)
             if isinstance(pixels, DataError):
-                failures.append(str(pixels))
+                failures[job.image] = str(pixels)
             else:
-                label = predictor.predict(pixels)
+                found = predictor.predict(pixels)
                 if writing is not None:
                     writing.result()
-                writing = pool.submit(_write, job, pixels, label, predictor.classes, alpha)
-                written.append(job.label)
+                writing = pool.submit(write_outputs, job.target, found, wanted, job.image)
             if progress is not None:
                 progress(done, len(jobs))
         if writing is not None:
             writing.result()
-    if failures:
-        raise DataError(
-            f"{len(failures)} of {len(jobs)} images could not be read; the other {len(written)} "
-            f"are in {out}:\n" + "\n".join(f"  {failure}" for failure in failures)
-        )
-    return written
+    return failures
+
+
+def _one_by_one(
+    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress
+) -> dict[Path, str]:
+    """Do the jobs with one picture in memory at a time, window by window."""
+    assert wanted.tile is not None
+    failures: dict[Path, str] = {}
+    for job in jobs:
+        pixels = _try_read(job.image)
+        if isinstance(pixels, DataError):
+            failures[job.image] = str(pixels)
+            continue
+        found = predictor.predict_tiled(pixels, wanted.tile, progress)
+        write_outputs(job.target, found, wanted, job.image)
+        # before the next picture is read
+        del pixels, found
+    return failures
 
 
 def find_images(
@@ -201,17 +245,14 @@ def _jobs(images: Sequence[str | Path], out: Path, style: str) -> list[_Job]:
     jobs: dict[Path, _Job] = {}
     clashes = []
     for file, relative in find_images(images, exclude=out):
-        picture: Path | None = None
         if style == "cityscapes":
-            label = out / label_id_file(file)
+            target = label = out / label_id_file(file)
         else:
             target = out / relative.parent / relative.stem
-            label, picture = (
-                target.with_name(f"{target.name}_{kind}") for kind in ("label.png", "overlay.jpg")
-            )
+            label = beside(target, "label.png")
         if label in jobs:
             clashes.append(f"  {jobs[label].image} and {file} -> {label}")
-        jobs.setdefault(label, _Job(file, label, picture))
+        jobs.setdefault(label, _Job(file, target, label))
     if clashes:
         raise DataError(
             "these images would write the same result; predict them into different folders:\n"
@@ -238,20 +279,3 @@ def _try_read(path: Path) -> NDArray[np.uint8] | DataError:
         return read_image(path)
     except DataError as error:
         return error
-
-
-def _write(
-    job: _Job, pixels: NDArray[np.uint8], label: NDArray[np.uint8], classes: ClassSet, alpha: float
-) -> None:
-    try:
-        os.makedirs(job.label.parent, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {job.label.parent}: {error.strerror}") from error
-    if job.overlay is None:
-        write_label(job.label, label_id_table(classes)[label], label_id_palette())
-        return
-    write_label(job.label, label, classes.palette())
-    width = pixels.shape[1]
-    font_size = min(32, max(11, width // 50))
-    key = legend(classes, width, present([label], classes), font_size=font_size)
-    write_picture(job.overlay, np.concatenate([overlay(pixels, label, classes, alpha), key]))

@@ -113,6 +113,11 @@ class Prediction(np.ndarray[Any, np.dtype[np.uint8]]):
         return self._disagree()
 
     @property
+    def two_classifiers(self) -> bool:
+        """Whether there is a disagreement."""
+        return self._disagree is not None
+
+    @property
     def shares(self) -> dict[str, float]:
         """How much of the image each class covers, 0..1, in the class set's order."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))

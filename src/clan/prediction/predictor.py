@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard, cast, overload
@@ -22,6 +22,7 @@ from clan.data.views import resize_image
 from clan.losses.alignment import alignment_map
 from clan.models.segmenter import Segmenter
 from clan.prediction.prediction import Prediction
+from clan.prediction.tiles import check_tile, tiled_labels
 from clan.scoring.inference import evaluating, joint_logits, pick_device, upsampled_argmax
 from clan.scoring.protocol import Protocol, choose_protocol
 from clan.weights.model_files import load_segmenter
@@ -107,6 +108,34 @@ class Predictor:
             # logits of many images would fill the memory: they are computed again when asked for
             return [self._prediction(pixels_from(each), keep=False) for each in image]
         return self._prediction(pixels_from(cast(ImageLike, image)), keep=True)
+
+    def predict_tiled(
+        self,
+        image: ImageLike,
+        tile: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Prediction:
+        """Return the labels of a large picture, seen window by window at its own resolution.
+
+        The evaluation size plays no part: objects should be about as large in pixels as they were
+        in training. Memory does not grow with the number of classes times the picture's pixels,
+        unless probabilities are asked for: these run the network on the whole.
+
+        Args:
+            image: as for `predict`.
+            tile: side of the windows in pixels, a multiple of 32 from 128 on.
+            progress: called after each window with (done, total).
+
+        Raises:
+            DataError: as `predict`.
+            ConfigError: another tile.
+        """
+        pixels = pixels_from(image)
+        own = self.protocol.model_copy(update={"size": None})
+        labels = tiled_labels(
+            lambda part: self.logits(part, own), pixels, check_tile(tile), progress
+        )
+        return Prediction.of(labels, pixels, self.classes, partial(self.logits, pixels, own))
 
     def probabilities(self, image: ImageLike) -> NDArray[np.float32]:
         """Return the ensemble prediction p, float32 (C, H, W), which sums to 1 over classes."""
