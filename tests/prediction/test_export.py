@@ -30,6 +30,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "efficientnet_lite0": {"encoder": "efficientnet_lite0", "decoder": "fusion", **RATES},
     "vgg16": {"encoder": "vgg16", "width": 4, "decoder": "fcn8s"},
     **{kind: {"encoder": f"hf:{kind}", "hf": TINY[kind], **RATES} for kind in TINY},
+    "dinov2": {"encoder": "hf:dinov2", "hf": TINY["dinov2"], "decoder": "upsample"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_weights_sum_to_one_at_every_pixel(length: int, tile: int) -> None:
     assert torch.allclose(total, torch.ones(length))
     assert found[0].start == 0
     assert found[-1].stop == length
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert (before.done, before.stop) == (after.start, after.fresh)
 
 

@@ -84,8 +84,9 @@ def predict_video(
     part = out.with_name(f"{out.stem}.part{out.suffix}")
     try:
         with _opened(source, device) as read, av.open(str(part), "w") as written:
-            frames = _convert(predictor, read, written, CODECS.get(out.suffix.lower()), layout,
-                              alpha, progress)
+            frames = _convert(
+                predictor, read, written, CODECS.get(out.suffix.lower()), layout, alpha, progress
+            )
         part.replace(out)
     except av.error.FFmpegError as error:
         raise RunError(f"cannot write {out}: {error.strerror}") from error
@@ -147,8 +148,11 @@ def _convert(
                 pixels = frame.to_ndarray(format="rgb24")
                 shown = _shown(predictor, pixels, layout, alpha)
                 if stream is None:
-                    key = legend(predictor.classes, shown.shape[1],
-                                 font_size=min(32, max(11, shown.shape[1] // 50)))
+                    key = legend(
+                        predictor.classes,
+                        shown.shape[1],
+                        font_size=min(32, max(11, shown.shape[1] // 50)),
+                    )
                     stream = _stream(written, codec, rate, picture, shown, key)
                 assert key is not None
                 _write(written, stream, frame, np.concatenate([shown, key]))
