@@ -81,7 +81,7 @@ def predict(
     from clan.scoring.protocol import parse_scales
 
     predictor = load(model, device, flip=flip, scales=parse_scales(scales))
-    outputs = {
+    outputs: dict[str, Any] = {
         "style": style,
         "alpha": alpha,
         "probabilities": probabilities,

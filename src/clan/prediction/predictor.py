@@ -89,8 +89,9 @@ class Predictor:
         """What the values of a predicted label mean."""
         return self.segmenter.classes
 
+    # an array or tensor is one image or several by its dimensions, which types do not tell
     @overload
-    def predict(self, image: ImageLike) -> Prediction: ...
+    def predict(self, image: ImageLike) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
     def predict(self, image: ImagesLike) -> list[Prediction]: ...
     def predict(self, image: ImageLike | ImagesLike) -> Prediction | list[Prediction]:
@@ -194,20 +195,21 @@ def pixels_from(image: ImageLike) -> NDArray[np.uint8]:
             image = image.transpose(1, 2, 0)
     if not isinstance(image, np.ndarray):
         raise DataError(f"an image must be a file, a Pillow image or {wanted}; found {type(image)}")
-    found = f"{image.dtype} {image.shape}"
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+    array: NDArray[Any] = image
+    found = f"{array.dtype} {array.shape}"
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise DataError(f"an image array must be {wanted}; found {found}")
-    if np.issubdtype(image.dtype, np.floating):
-        least, most = float(image.min()), float(image.max())
+    if np.issubdtype(array.dtype, np.floating):
+        least, most = float(array.min()), float(array.max())
         if not (least >= 0 and most <= 1):
             raise DataError(
                 f"an image array must be {wanted}; found {found} of {least:.3g}..{most:.3g}, and "
                 "floats are taken in 0..1: scale them, and undo any normalisation"
             )
-        image = np.rint(image * 255).astype(np.uint8)
-    if image.dtype != np.uint8:
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
         raise DataError(f"an image array must be {wanted} or floats in 0..1; found {found}")
-    return np.ascontiguousarray(image)
+    return np.ascontiguousarray(array)
 
 
 def _is_batch(image: ImageLike | ImagesLike) -> TypeGuard[ImagesLike]:
