@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from clan.prediction.evaluate import evaluate
     from clan.prediction.export import export
     from clan.prediction.files import predict
+    from clan.prediction.hub import from_hub, push_to_hub
     from clan.prediction.predictor import load
     from clan.reporting import report
     from clan.runs.sinks.contract import Sink
@@ -63,12 +64,14 @@ _HOMES = {
     "convert": "clan.weights.convert",
     "evaluate": "clan.prediction.evaluate",
     "export": "clan.prediction.export",
+    "from_hub": "clan.prediction.hub",
     "load": "clan.prediction.predictor",
     "load_config": "clan.config.tree",
     "make_town": "clan.town",
     "open_dataset": "clan.data.datasets",
     "predict": "clan.prediction.files",
     "preset_names": "clan.config.files",
+    "push_to_hub": "clan.prediction.hub",
     "register_decoder": "clan.models.decoders.table",
     "register_encoder": "clan.models.encoders.table",
     "register_method": "clan.methods.registry",
@@ -102,12 +105,14 @@ __all__ = [
     "convert",
     "evaluate",
     "export",
+    "from_hub",
     "load",
     "load_config",
     "make_town",
     "open_dataset",
     "predict",
     "preset_names",
+    "push_to_hub",
     "register_decoder",
     "register_encoder",
     "register_method",

@@ -14,7 +14,6 @@ from clan.core.errors import ClanError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Adapt a segmentation network from labelled renderings to unlabelled photographs.",
