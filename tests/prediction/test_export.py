@@ -93,6 +93,22 @@ def test_a_torch_program_is_read_without_the_package(tmp_path: Path) -> None:
     assert torch.equal(labels, expected.argmax(1).to(torch.uint8))
 
 
+def test_the_protocol_that_it_is_scored_by_is_inside(tmp_path: Path) -> None:
+    segmenter = network(**SMALL)
+    segmenter.evaluation_protocol = "reference"
+    export(segmenter, tmp_path / "net.pt2", format="torch")
+    extra = {"clan.json": ""}
+    program = torch.export.load(tmp_path / "net.pt2", extra_files=extra).module()
+    about = json.loads(extra["clan.json"])
+    assert about["align_corners"]
+    assert about["evaluation_size"] == [64, 96]
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    with torch.no_grad():
+        logits, labels = program(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    assert logits.shape[-2:] == (2, 3)
+    assert np.array_equal(labels[0], Predictor(segmenter, "cpu").predict(pixels))
+
+
 def test_photographs_at_three_sizes_have_equal_labels(tmp_path: Path, shared_data: Path) -> None:
     pytest.importorskip("onnxruntime")
     photos = sorted((shared_data / "camvid" / "images" / "val").glob("*.jpg"))[:3]

@@ -82,13 +82,13 @@ def test_probabilities_entropy_and_confidence_are_one_distribution() -> None:
 
 
 @pytest.mark.parametrize("size", [(7, 9), (40, 33), (20, 9)])
-def test_bands_of_rows_are_those_of_the_whole(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("align", [False, True])
+def test_bands_of_rows_are_those_of_the_whole(size: tuple[int, int], align: bool) -> None:
     logits = torch.randn(1, 3, 20, 9)
-    whole = F.interpolate(logits, size=size, mode="bilinear")
+    whole = F.interpolate(logits, size=size, mode="bilinear", align_corners=align)
     for top, rows in ((0, 3), (3, 4)):
-        assert torch.allclose(
-            upsampled_rows(logits, size, top, rows), whole[:, :, top : top + rows], atol=1e-6
-        )
+        band = upsampled_rows(logits, size, top, rows, align)
+        assert torch.allclose(band, whole[:, :, top : top + rows], atol=1e-5)
 
 
 def test_the_disagreement_is_the_alignment_map() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clan.core.errors import ConfigError, RunError, nearest
@@ -20,6 +21,7 @@ from clan.core.files import write_whole
 from clan.models.segmenter import Segmenter
 from clan.prediction.export_check import Agreement, Runner, compare, onnx_runner, sizes_to_try
 from clan.scoring.inference import evaluating
+from clan.scoring.protocol import protocol_of
 from clan.weights.model_files import load_segmenter
 
 if TYPE_CHECKING:
@@ -38,12 +40,21 @@ class Plain(nn.Module):
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
-        self.segmenter = segmenter
+        self.segmenter, self.protocol = segmenter, protocol_of(segmenter)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (N, 3, H, W) uint8 RGB to logits (N, C, H, W) float32 and labels (N, H, W) uint8."""
-        logits = self.segmenter.ensemble(self.segmenter(image))
-        return logits, logits.argmax(dim=1).to(torch.uint8)
+        """Map (N, 3, H, W) uint8 RGB to logits (N, C, h, w) float32 and labels (N, H, W) uint8.
+
+        The logits are at the images' size; by a direct protocol at the classifiers' own.
+        """
+        segmenter, size = self.segmenter, image.shape[-2:]
+        if not self.protocol.direct:
+            logits = segmenter.ensemble(segmenter(image))
+            return logits, logits.argmax(dim=1).to(torch.uint8)
+        logits = segmenter.ensemble(segmenter.classify_coarsely(segmenter.encode(image), size))
+        corners = self.protocol.align_corners
+        full = F.interpolate(logits, size=size, mode="bilinear", align_corners=corners)
+        return logits, full.argmax(dim=1).to(torch.uint8)
 
 
 def export(
@@ -58,8 +69,9 @@ def export(
 
     The file takes plain images, ``image`` (N, 3, H, W) uint8 RGB of any number and size, and
     gives the ensemble's ``logits`` (N, C, H, W) float32 and ``labels`` (N, H, W) uint8, at the
-    images' size. Normalisation is inside. What the classes are called, their colours, and the
-    evaluation size that images have to be resized to stand in its metadata, under ``clan``.
+    images' size (of a network that is scored by the protocol ``reference``, the logits at the
+    classifiers' resolution). Normalisation is inside. What the classes are called, their colours,
+    and the evaluation size that images have to be resized to stand in its metadata, under ``clan``.
 
     It is read back, run by onnxruntime (or torch) and compared with the network at three sizes,
     odd ones among them.
@@ -98,7 +110,7 @@ def export(
     segmenter = segmenter.cpu()
     with evaluating(segmenter):
         content, run = _WRITERS[format](segmenter)
-        agreement = compare(segmenter, run, sizes_to_try(segmenter), images)
+        agreement = compare(Plain(segmenter), run, sizes_to_try(segmenter), images)
     write_whole(path, content)
     return agreement
 
@@ -106,7 +118,8 @@ def export(
 def about(segmenter: Segmenter) -> dict[str, Any]:
     """Return what an exported file says about itself: all that `clan predict` would use."""
     classes = segmenter.classes
-    size = segmenter.evaluation_size
+    protocol = protocol_of(segmenter)
+    size = protocol.size
     return {
         "task": "semantic segmentation",
         "classes": list(classes.names),
@@ -115,9 +128,10 @@ def about(segmenter: Segmenter) -> dict[str, Any]:
         "input": "image: uint8 (N, 3, H, W) RGB; normalised inside",
         "outputs": "logits: float32 (N, C, H, W), of the ensemble; labels: uint8 (N, H, W)",
         # [height, width] that images are resized to first, or their short side, their shape kept;
-        # logits go back to the image's size bilinearly, corners not aligned
+        # logits go back to the image's size bilinearly
         "evaluation_size": list(size) if isinstance(size, tuple) else size,
-        "align_corners": False,
+        "align_corners": protocol.align_corners,
+        "protocol": protocol.text(),
         "model": segmenter.options.model_dump(mode="json"),
     }
 

@@ -18,6 +18,7 @@ from clan.data.sizes import input_size
 from clan.data.views import resize_image
 from clan.models.segmenter import Segmenter
 from clan.prediction.files import find_images
+from clan.scoring.protocol import protocol_of
 
 Runner = Callable[[Tensor], tuple[Tensor, Tensor]]
 """An exported file at work: images (N, 3, H, W) uint8 to logits and labels."""
@@ -57,12 +58,12 @@ class Agreement:
 
 
 def compare(
-    segmenter: Segmenter,
+    network: Runner,
     run: Runner,
     sizes: Sequence[tuple[int, int]],
     images: Sequence[str | Path] = (),
 ) -> Agreement:
-    """Run both on the same images: the first size alone, the others two at a time.
+    """Run network and file on the same images: the first size alone, the others two at a time.
 
     Raises:
         RunError: they differ by more than rounding.
@@ -79,12 +80,12 @@ def compare(
                 for _ in range(1 if number == 0 else 2)
             ]
         )
-        expected = segmenter.ensemble(segmenter(batch))
+        expected, wanted = network(batch)
         logits, labels = run(batch)
         difference = max(difference, float((logits - expected).abs().max()))
         largest = max(largest, float(expected.abs().max()))
         pixels += labels.numel()
-        differing += int((labels != expected.argmax(dim=1)).sum())
+        differing += int((labels != wanted).sum())
     found = Agreement(tuple(sizes), len(pictures), difference, largest, pixels, differing)
     if not difference <= TOLERANCE * largest:
         raise RunError(f"the exported file does not do what the network does; {found.text()}")
@@ -106,7 +107,7 @@ def onnx_runner(content: bytes) -> Runner:
 
 def sizes_to_try(segmenter: Segmenter) -> tuple[tuple[int, int], ...]:
     """Return three sizes (H, W): the evaluation size, one with odd sides, one of another shape."""
-    size = segmenter.evaluation_size
+    size = protocol_of(segmenter).size
     height, width = USUAL if size is None else input_size(size, USUAL)
     return (height, width), (height * 3 // 4 | 1, width * 3 // 4 | 1), (height // 2 | 1, width)
 

@@ -38,6 +38,7 @@ class Prediction(np.ndarray[Any, np.dtype[np.uint8]]):
     _look: Callable[[], Tensor]
     _seen: Tensor | None
     _disagree: Callable[[], NDArray[np.float32]] | None
+    _corners: bool
 
     @classmethod
     def of(
@@ -48,6 +49,8 @@ class Prediction(np.ndarray[Any, np.dtype[np.uint8]]):
         look: Callable[[], Tensor],
         seen: Tensor | None = None,
         disagree: Callable[[], NDArray[np.float32]] | None = None,
+        *,
+        align_corners: bool = False,
     ) -> Prediction:
         """Make one.
 
@@ -59,10 +62,12 @@ class Prediction(np.ndarray[Any, np.dtype[np.uint8]]):
                 before the up-sampling to (H, W).
             seen: what ``look`` gives, where it is at hand.
             disagree: computes the alignment map; None where there is one classifier.
+            align_corners: convention of the up-sampling of logits to (H, W).
         """
         self = labels.view(cls)
         self.image, self.classes = image, classes
         self._look, self._seen, self._disagree = look, seen, disagree
+        self._corners = align_corners
         return self
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **rest: Any) -> Any:
@@ -85,7 +90,9 @@ class Prediction(np.ndarray[Any, np.dtype[np.uint8]]):
     @property
     def probabilities(self) -> NDArray[np.float32]:
         """The ensemble prediction p, float32 (C, H, W), which sums to 1 over classes."""
-        logits = F.interpolate(self._logits, size=self.shape, mode="bilinear")
+        logits = F.interpolate(
+            self._logits, size=self.shape, mode="bilinear", align_corners=self._corners
+        )
         return np.asarray(logits.softmax(dim=1)[0].cpu().numpy(), np.float32)
 
     @property
@@ -159,26 +166,31 @@ class Prediction(np.ndarray[Any, np.dtype[np.uint8]]):
         found = np.empty((height, width), np.float32)
         for top in range(0, height, BAND):
             rows = min(BAND, height - top)
-            logits = upsampled_rows(self._logits, (height, width), top, rows)
+            logits = upsampled_rows(self._logits, (height, width), top, rows, self._corners)
             found[top : top + rows] = of(logits.log_softmax(dim=1))[0].cpu().numpy()
         return found
 
 
-def upsampled_rows(logits: Tensor, size: tuple[int, int], top: int, rows: int) -> Tensor:
+def upsampled_rows(
+    logits: Tensor, size: tuple[int, int], top: int, rows: int, align_corners: bool = False
+) -> Tensor:
     """Return some rows of logits (1, C, h, w) up-sampled bilinearly to ``size`` (H, W)."""
     h, height = logits.shape[2], size[0]
     if h == height:
         wanted = logits[:, :, top : top + rows]
     else:
-        at = (torch.arange(top, top + rows, device=logits.device) + 0.5) * (h / height) - 0.5
-        at = at.clamp(0, h - 1)
+        at = torch.arange(top, top + rows, device=logits.device, dtype=torch.float32)
+        if align_corners:
+            at = at * ((h - 1) / max(1, height - 1))
+        else:
+            at = ((at + 0.5) * (h / height) - 0.5).clamp(0, h - 1)
         above = at.floor().long()
         below = (above + 1).clamp(max=h - 1)
         part = (at - above).to(logits.dtype)[:, None]
         wanted = logits[:, :, above] * (1 - part) + logits[:, :, below] * part
     if logits.shape[3] == size[1]:
         return wanted
-    return F.interpolate(wanted, size=(rows, size[1]), mode="bilinear")
+    return F.interpolate(wanted, size=(rows, size[1]), mode="bilinear", align_corners=align_corners)
 
 
 def _entropy(log_p: Tensor) -> Tensor:

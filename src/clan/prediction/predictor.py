@@ -24,12 +24,7 @@ from clan.models.segmenter import Segmenter
 from clan.prediction.prediction import Prediction
 from clan.prediction.tiles import check_tile, tiled_labels
 from clan.scoring.inference import evaluating, joint_logits, pick_device, upsampled_argmax
-<<<<<<< HEAD
-from clan.scoring.protocol import Protocol, choose_protocol
-=======
-from clan.scoring.protocol import protocol_of
-from clan.scoring.submission import check_folder, label_id_file, label_id_palette, label_id_table
->>>>>>> main
+from clan.scoring.protocol import Protocol, choose_protocol, protocol_of
 from clan.weights.model_files import load_segmenter
 
 ImageLike = str | Path | Image.Image | NDArray[Any] | Tensor
@@ -74,7 +69,7 @@ class Predictor:
     """A segmenter that takes images of any size and answers at their own size.
 
     The network sees an image, and its logits are up-sampled, by the protocol that it was scored by,
-    which its file names; in float32, as in scoring.
+    which its file names; in float32, as in scoring. Flips and scales come on top.
     """
 
     def __init__(
@@ -87,11 +82,7 @@ class Predictor:
     ) -> None:
         self.device = pick_device(device)
         self.segmenter = segmenter.to(self.device)
-<<<<<<< HEAD
-        self.protocol = choose_protocol(size=segmenter.evaluation_size, flip=flip, scales=scales)
-=======
-        self.protocol = protocol_of(segmenter)
->>>>>>> main
+        self.protocol = choose_protocol(protocol_of(segmenter), flip=flip, scales=scales)
 
     @property
     def classes(self) -> ClassSet:
@@ -114,7 +105,6 @@ class Predictor:
         Raises:
             DataError: an unreadable file or an array of another form.
         """
-<<<<<<< HEAD
         if _is_batch(image):
             # logits of many images would fill the memory: they are computed again when asked for
             return [self._prediction(pixels_from(each), keep=False) for each in image]
@@ -143,17 +133,12 @@ class Predictor:
         """
         pixels = pixels_from(image)
         own = self.protocol.model_copy(update={"size": None})
+        corners = own.align_corners
         labels = tiled_labels(
-            lambda part: self.logits(part, own), pixels, check_tile(tile), progress
+            lambda part: self.logits(part, own), pixels, check_tile(tile), progress, corners
         )
-        return Prediction.of(labels, pixels, self.classes, partial(self.logits, pixels, own))
-=======
-        pixels = _pixels(image)
-        with evaluating(self.segmenter):
-            corners = self.protocol.align_corners
-            label = upsampled_argmax(self._logits(pixels), pixels.shape[:2], corners)
-        return np.asarray(label[0].cpu().numpy(), np.uint8)
->>>>>>> main
+        look = partial(self.logits, pixels, own)
+        return Prediction.of(labels, pixels, self.classes, look, align_corners=corners)
 
     def probabilities(self, image: ImageLike) -> NDArray[np.float32]:
         """Return the ensemble prediction p, float32 (C, H, W), which sums to 1 over classes."""
@@ -167,13 +152,13 @@ class Predictor:
             protocol: how it is shown; None for this predictor's own.
         """
         with evaluating(self.segmenter):
-<<<<<<< HEAD
             image = _tensor(pixels)
             return joint_logits(self.segmenter, image, protocol or self.protocol, self.device)
 
     def _prediction(self, pixels: NDArray[np.uint8], keep: bool) -> Prediction:
         logits = self.logits(pixels)
-        labels = upsampled_argmax(logits, (pixels.shape[0], pixels.shape[1]))
+        corners = self.protocol.align_corners
+        labels = upsampled_argmax(logits, (pixels.shape[0], pixels.shape[1]), corners)
         two = len(getattr(self.segmenter, "classifiers", ())) == 2
         return Prediction.of(
             np.asarray(labels[0].cpu().numpy(), np.uint8),
@@ -182,148 +167,7 @@ class Predictor:
             partial(self.logits, pixels),
             logits if keep else None,
             partial(self._disagreement, pixels) if two else None,
-=======
-            logits = F.interpolate(
-                self._logits(pixels),
-                size=pixels.shape[:2],
-                mode="bilinear",
-                align_corners=self.protocol.align_corners,
-            )
-            return np.asarray(logits.softmax(dim=1)[0].cpu().numpy(), np.float32)
-
-    def _logits(self, pixels: NDArray[np.uint8]) -> Tensor:
-        image = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
-        return joint_logits(self.segmenter, image, self.protocol, self.device)
-
-
-@dataclass(frozen=True)
-class _Job:
-    image: Path
-    label: Path
-    overlay: Path | None
-    """None: the label alone, as official Cityscapes ids."""
-
-
-def predict(
-    model: str | Path,
-    images: str | Path | Sequence[str | Path],
-    out: str | Path,
-    *,
-    overwrite: bool = False,
-    device: str = "auto",
-    alpha: float = 0.5,
-    style: str = "overlay",
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Path]:
-    """Segment images into a folder: for each a label PNG and a picture of it.
-
-    Args:
-        model: a run folder or a ``model.safetensors``.
-        images: a file, a folder or a glob pattern, or several of them.
-        out: the folder for the results.
-        overwrite: write into a folder that holds something already.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        alpha: weight of the colours over the image, 0..1.
-        style: ``overlay``: palette labels and overlays; ``cityscapes``: PNGs of official label
-            ids, as the Cityscapes server takes them.
-        progress: called after each image with (done, total).
-
-    Returns:
-        The labels written, in the order of the images.
-
-    Raises:
-        WeightsError: no model there, or not one of ours.
-        DataError, RunError, ConfigError: as `clan.prediction.predictor.predict_files`.
-
-    Example:
-        clan.predict("runs/clan", "photos", "predictions")
-        label = clan.load("runs/clan").predict("photo.jpg")  # one image, nothing written
-    """
-    asked = [images] if isinstance(images, str | Path) else images
-    return predict_files(
-        load(model, device),
-        asked,
-        Path(out),
-        overwrite=overwrite,
-        alpha=alpha,
-        style=style,
-        progress=progress,
-    )
-
-
-def predict_files(
-    predictor: Predictor,
-    images: Sequence[str | Path],
-    out: Path,
-    *,
-    overwrite: bool = False,
-    alpha: float = 0.5,
-    style: str = "overlay",
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Path]:
-    """Predict many images and write, for each, a label and a picture of it.
-
-    ``<stem>_label.png`` is a palette PNG whose indices are the classes, at the image's own size;
-    ``<stem>_overlay.jpg`` shows the colours over the image, with a legend underneath. Sub-folders
-    of a given folder (or below the fixed part of a pattern) are kept. An image that cannot be read
-    does not stop the others.
-
-    In the ``cityscapes`` style it is one PNG of official label ids per image instead,
-    ``<city>_<sequence>_<frame>_labelIds.png`` in ``out`` itself: what the server and its evaluation
-    script take.
-
-    Args:
-        predictor: the model.
-        images: files, folders (searched recursively) and glob patterns (``**`` = any depth).
-        out: folder for the results, created where needed.
-        overwrite: write into a folder that holds something already.
-        alpha: weight of the colours in the overlay, 0..1.
-        style: ``overlay`` or ``cityscapes``.
-        progress: called after each image with (done, total).
-
-    Returns:
-        The labels written, in the order of the images.
-
-    Raises:
-        DataError: nothing found, results that would have one name, images that are not named as
-            those of Cityscapes in its style (nothing is written then), or images that could not
-            be read (all others are done); it lists them.
-        RunError: ``out`` is a file, or holds something and ``overwrite`` is not set.
-        ConfigError: an unknown style, or classes that Cityscapes does not have in its style.
-    """
-    if style not in FORMATS:
-        raise ConfigError(f"unknown format {style!r}{nearest(style, FORMATS)}")
-    if style == "cityscapes":
-        label_id_table(predictor.classes)  # classes that have no id are refused before work begins
-    check_folder(out, overwrite)
-    jobs = _jobs(images, out, style)
-    failures: list[str] = []
-    written: list[Path] = []
-    # one image is read ahead and one is written behind while the network works on a third
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        reading = pool.submit(_try_read, jobs[0].image)
-        writing: Future[None] | None = None
-        for done, job in enumerate(jobs, start=1):
-            pixels = reading.result()
-            if done < len(jobs):
-                reading = pool.submit(_try_read, jobs[done].image)
-            if isinstance(pixels, DataError):
-                failures.append(str(pixels))
-            else:
-                label = predictor.predict(pixels)
-                if writing is not None:
-                    writing.result()
-                writing = pool.submit(_write, job, pixels, label, predictor.classes, alpha)
-                written.append(job.label)
-            if progress is not None:
-                progress(done, len(jobs))
-        if writing is not None:
-            writing.result()
-    if failures:
-        raise DataError(
-            f"{len(failures)} of {len(jobs)} images could not be read; the other {len(written)} "
-            f"are in {out}:\n" + "\n".join(f"  {failure}" for failure in failures)
->>>>>>> main
+            align_corners=corners,
         )
 
     def _disagreement(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -333,7 +177,9 @@ def predict_files(
         with evaluating(self.segmenter):
             first, second = self.segmenter(_tensor(shown).to(self.device))
             m = alignment_map(first.softmax(dim=1), second.softmax(dim=1))
-            full = F.interpolate(m, size=own, mode="bilinear")
+            full = F.interpolate(
+                m, size=own, mode="bilinear", align_corners=self.protocol.align_corners
+            )
         return np.asarray(full[0, 0].cpu().numpy(), np.float32)
 
 

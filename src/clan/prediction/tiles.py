@@ -81,6 +81,7 @@ def tiled_labels(
     image: NDArray[np.uint8],
     tile: int,
     progress: Callable[[int, int], None] | None = None,
+    align_corners: bool = False,
 ) -> NDArray[np.uint8]:
     """Return the labels (H, W) uint8 of a picture of any size.
 
@@ -92,6 +93,7 @@ def tiled_labels(
         image: uint8 (H, W, 3).
         tile: side of the windows.
         progress: called after each window with (done, total).
+        align_corners: convention of the up-sampling of logits to their window's size.
     """
     height, width = image.shape[:2]
     label = np.empty((height, width), np.uint8)
@@ -99,7 +101,7 @@ def tiled_labels(
     below: Tensor | None = None
     for number, row in enumerate(rows):
         above, below = below, None
-        for at, column, p in _strip(look, image, row, columns):
+        for at, column, p in _strip(look, image, row, columns, align_corners):
             # p is complete but for the windows above and below
             if above is not None:
                 p[:, : row.fresh - row.start] += above[:, :, column]
@@ -114,7 +116,11 @@ def tiled_labels(
 
 
 def _strip(
-    look: Look, image: NDArray[np.uint8], row: Window, columns: list[Window]
+    look: Look,
+    image: NDArray[np.uint8],
+    row: Window,
+    columns: list[Window],
+    align_corners: bool,
 ) -> Iterator[tuple[int, slice, Tensor]]:
     """Yield a row of windows from left to right: the columns that are complete, (C, rows, n)."""
     down = _ramp(row)
@@ -123,7 +129,9 @@ def _strip(
         part = image[row.read : row.stop, column.read : column.stop]
         logits = look(np.ascontiguousarray(part))
         if logits.shape[-2:] != part.shape[:2]:
-            logits = F.interpolate(logits, size=part.shape[:2], mode="bilinear")
+            logits = F.interpolate(
+                logits, size=part.shape[:2], mode="bilinear", align_corners=align_corners
+            )
         p = logits[0, :, row.start - row.read :, column.start - column.read :].softmax(dim=0)
         p = p * down.to(p)[:, None] * _ramp(column).to(p)
         if left is not None:
