@@ -13,7 +13,7 @@ from clan.cli.common import progress, tell
 from clan.core.errors import ConfigError, counted
 
 if TYPE_CHECKING:
-    from clan.analysis.images import Watch
+    from clan.core.progress import Watch
     from clan.prediction.predictor import Predictor
 
 

@@ -110,7 +110,7 @@ def export(
     segmenter = segmenter.cpu()
     with evaluating(segmenter):
         content, run = _WRITERS[format](segmenter)
-        agreement = compare(Plain(segmenter), run, sizes_to_try(segmenter), images)
+        agreement = compare(segmenter, run, sizes_to_try(segmenter), images)
     write_whole(path, content)
     return agreement
 

@@ -18,6 +18,7 @@ from clan.data.sizes import input_size
 from clan.data.views import resize_image
 from clan.models.segmenter import Segmenter
 from clan.prediction.files import find_images
+from clan.scoring.inference import joint_logits, upsampled_argmax
 from clan.scoring.protocol import protocol_of
 
 Runner = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -58,7 +59,7 @@ class Agreement:
 
 
 def compare(
-    network: Runner,
+    segmenter: Segmenter,
     run: Runner,
     sizes: Sequence[tuple[int, int]],
     images: Sequence[str | Path] = (),
@@ -71,6 +72,7 @@ def compare(
     """
     pictures = [read_image(file) for file, _ in find_images(images)[:3]] if images else []
     source = cycle(pictures) if pictures else None
+    protocol = protocol_of(segmenter).model_copy(update={"size": None})
     difference = largest = 0.0
     pixels = differing = 0
     for number, size in enumerate(sizes):
@@ -80,7 +82,9 @@ def compare(
                 for _ in range(1 if number == 0 else 2)
             ]
         )
-        expected, wanted = network(batch)
+        # as `clan predict` does it, in another way than the file's
+        expected = joint_logits(segmenter, batch, protocol, torch.device("cpu"))
+        wanted = upsampled_argmax(expected, size, protocol.align_corners)
         logits, labels = run(batch)
         difference = max(difference, float((logits - expected).abs().max()))
         largest = max(largest, float(expected.abs().max()))

@@ -59,7 +59,7 @@ def predict_video(
         layout: ``over``: colours over the frames; ``beside``: frame and overlay side by side.
         alpha: weight of the colours, 0..1.
         overwrite: replace a file that is there.
-        progress: called after each frame with (done, total); total is 0 where it is not known.
+        progress: called after each frame with (done, total); total grows where it is not known.
 
     Returns:
         The number of frames.
@@ -155,7 +155,7 @@ def _convert(
                     _write(written, stream, frame, np.concatenate([shown, key]))
                     done += 1
                     if progress is not None:
-                        progress(done, picture.frames or 0)
+                        progress(done, max(done, picture.frames or 0))
             if stream is not None:
                 # a file's head names all its streams: sound waits for the first frame
                 _copy(written, sounds, waiting)
