@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from clan.core.options import Options
 from clan.data.loading import Batch
 from clan.losses.segmentation import CrossEntropy, LossOptions, loss_options
+from clan.methods.finite import refuse_not_finite
 from clan.methods.label_loss import LabelLoss
 from clan.methods.stages import Reading, Stage, StageDomains
 from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics, share_statistics
@@ -123,6 +124,8 @@ class Method(nn.Module, ABC):
     Options: ClassVar[type[MethodOptions]]
     uses_target: ClassVar[bool] = True
     least_classifiers: ClassVar[int] = 1
+    least_side: ClassVar[int] = 1
+    """Height and width that the images of a batch need at least."""
     needs_batch_norm: ClassVar[bool] = False
     family: ClassVar[str] = ""
     """The kind of method, as the paper's Table 1 prints it: AT (adversarial), ST (self-training);
@@ -196,7 +199,12 @@ class Method(nn.Module, ABC):
             set_learning_rate(optimizer, factor)
 
     def finish_update(self) -> dict[str, Tensor]:
-        """Step every optimizer and return what was noted, averaged over the micro-batches."""
+        """Step every optimizer and return what was noted, averaged over the micro-batches.
+
+        Raises:
+            NotFinite: a gradient is NaN or infinite; no network has stepped.
+        """
+        refuse_not_finite(self.optimizers, self._sums)
         for optimizer in self.optimizers.values():
             optimizer.step()
         return self.noted()
@@ -208,6 +216,7 @@ class Method(nn.Module, ABC):
         without one (None, not zero) is left as it is, also by momentum and decay.
         """
         self.share_gradients(player)
+        refuse_not_finite({player: self.optimizers[player]}, self._sums)
         self.optimizers[player].step()
         self.optimizers[player].zero_grad(set_to_none=True)
 
