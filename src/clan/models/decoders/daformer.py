@@ -75,7 +75,7 @@ class DAFormer(Decoder):
 
 def _resized(tokens: Tensor, own: torch.Size, size: torch.Size) -> Tensor:
     """Reshape tokens (N, h * w, C) to a map and resize it to (N, C, H, W)."""
-    grid = tokens.transpose(1, 2).reshape(len(tokens), -1, *own)
+    grid = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *own)
     return F.interpolate(grid, size=size, mode="bilinear", align_corners=False)
 
 
