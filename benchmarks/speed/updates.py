@@ -11,7 +11,9 @@ PLACE = ("training.accelerator=cpu", "data.batch_size=1")
 CASES = {
     "reference": ("reference", "32-true", ()),
     "paper": ("paper", "32-true", ()),
+    "paper, checkpointing": ("paper", "32-true", ("training.checkpointing=encoder",)),
     "modern, bf16": ("modern", "bf16-mixed", ()),
+    "modern, bf16, checkpointing": ("modern", "bf16-mixed", ("training.checkpointing=encoder",)),
 }
 """Name -> variant of presets, precision, changes."""
 GOALS = {"paper": 1.20, "modern, bf16": 1.35}

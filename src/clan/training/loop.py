@@ -30,6 +30,7 @@ from clan.scoring.protocol import choose_protocol
 from clan.scoring.score import score
 from clan.training.display import Display
 from clan.training.domains import Domains
+from clan.training.network import prepare_network
 from clan.training.processes import on_rank_zero
 from clan.training.resuming import (
     read_checkpoint,
@@ -64,6 +65,7 @@ class Trainer:
         self.loaded = start_from(segmenter, weights, config.weights_for)
         if self.loaded is not None:
             display.message(f"weights: {self.loaded}")
+        prepare_network(segmenter, config.training)
         self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
         self.method.setup(fabric)
         images = config.data.batch_size * (2 if self.method.uses_target else 1)
