@@ -56,7 +56,7 @@ def launch(options: TrainingOptions) -> Fabric:
 def computes_bf16(device: torch.device) -> bool:
     """Tell whether a device multiplies bfloat16 itself; a CPU by AVX512-BF16, AMX, or Arm's own."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return True
     if platform.machine().lower() in ("arm64", "aarch64"):
