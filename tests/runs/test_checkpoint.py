@@ -163,3 +163,27 @@ def test_broken_tensors_are_named() -> None:
     fine = {"a": torch.ones(2), "b": torch.ones(2, dtype=torch.int64)}
     assert broken_tensor(fine) is None
     assert broken_tensor({**fine, "c": torch.tensor([1.0, float("inf")])}) == "c"
+
+
+def test_a_flipped_bit_changes_nothing_in_silence(tmp_path: Path) -> None:
+    weights = {f"w{i}": torch.randn(64) for i in range(4)}
+    content = {"step": 3, "method": weights, "config": {"a": 1}}
+    path = checkpoint_path(tmp_path, 3)
+    save_checkpoint(path, content, keep=1)
+    whole, spoilt = path.read_bytes(), bytearray(path.read_bytes())
+    refused = 0
+    for place in range(0, len(whole), 5):
+        spoilt[place] ^= 1 << (place % 8)
+        path.write_bytes(spoilt)
+        spoilt[place] = whole[place]
+        try:
+            loaded = load_checkpoint(path)
+        except WeightsError:
+            refused += 1
+            continue
+        # padding, dates: nothing that is read
+        assert loaded["step"] == 3
+        assert loaded["config"] == {"a": 1}
+        for name, value in weights.items():
+            assert torch.equal(loaded["method"][name], value)
+    assert refused > 200
