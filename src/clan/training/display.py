@@ -20,8 +20,14 @@ class Display(Protocol):
     def begin(self, title: str, step: int, steps: int) -> None:
         """Open the progress bar at ``step`` of ``steps``."""
 
-    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
-        """Show where the training is."""
+    def advance(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        images_per_second: float,
+        waiting: float = 0.0,
+    ) -> None:
+        """Show where the training is, and the share of the time that it waited for images."""
 
     def __enter__(self) -> Display: ...
 
@@ -42,7 +48,13 @@ class Silent:
     def begin(self, title: str, step: int, steps: int) -> None:
         """Show nothing."""
 
-    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
+    def advance(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        images_per_second: float,
+        waiting: float = 0.0,
+    ) -> None:
         """Show nothing."""
 
     def __enter__(self) -> Silent:
@@ -59,6 +71,10 @@ class Silent:
 
 DETAILS = ("d_accuracy_", "d_logit_", "alignment_q")
 """Scalars that a line has no room for; the run's metrics have them."""
+
+
+SHOWN_WAITING = 0.05
+"""Share of the time spent waiting for images from which the line has room for it."""
 
 
 class Bar:
@@ -94,14 +110,21 @@ class Bar:
         self._title, self._steps, self._tenth = title, steps, 10 * step // steps
         self._task = self._progress.add_task(title, total=steps, completed=step, shown="")
 
-    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
+    def advance(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        images_per_second: float,
+        waiting: float = 0.0,
+    ) -> None:
         """Move the bar and show the newest losses."""
         losses = "  ".join(
             f"{name.removeprefix('loss_')} {value:.3g}"
             for name, value in scalars.items()
             if not name.startswith(DETAILS)
         )
-        shown = f"{images_per_second:.1f} img/s  {losses}"
+        waits = f"waits {100 * waiting:.0f} %  " if waiting >= SHOWN_WAITING else ""
+        shown = f"{images_per_second:.1f} img/s  {waits}{losses}"
         self._progress.update(self._task, completed=step, shown=shown)
         tenth = 10 * step // self._steps
         if not self.console.is_terminal and tenth > self._tenth:

@@ -39,6 +39,7 @@ from clan.training.resuming import (
 )
 from clan.training.stages import RunDomains, StageBatches, warn_untrained_labeller
 from clan.training.stopping import StopRequest
+from clan.training.waiting import Waiting
 from clan.weights.model_files import save_model
 from clan.weights.start import start_from
 
@@ -71,6 +72,7 @@ class Trainer:
         self.method.setup(fabric)
         images = config.data.batch_size * (2 if self.method.uses_target else 1)
         self.means = Means(run, fabric, images)
+        self.waiting = Waiting(config.data.workers)
         self.journal = Journal(run, fabric, Sinks(config, display.message))
         self.step = 0
         # how many stages have been entered; the next one may still have to be prepared
@@ -197,7 +199,7 @@ class Trainer:
         steps, folder = range(self.step, stop), self.run.stages / stage.name
         batches = self.batches.of(steps, self.method.reading(stage), folder)
         try:
-            yield from batches
+            yield from self.waiting.watched(batches)
         except RuntimeError:
             # workers that Ctrl-C has ended; the caller finds that the last step is not reached
             if not self.stop.asked:
@@ -210,9 +212,13 @@ class Trainer:
             f"lr_{name}": float(optimizer.param_groups[0]["lr"])
             for name, optimizer in self.method.optimizers.items()
         }
+        timing["waiting"] = self.waiting.share(timing["seconds"])
         record = {**means, **rates, **timing}
         on_rank_zero(self.fabric, lambda: self.journal.write(self.step, record))
-        self.display.advance(self.step, means, timing["images_per_second"])
+        speed, waiting = timing["images_per_second"], timing["waiting"]
+        self.display.advance(self.step, means, speed, waiting)
+        if warning := self.waiting.warning(waiting):
+            self.display.message(f"warning: {self.config.name}: {warning}")
         for verdict in self.journal.news:
             self.display.message(f"warning: {verdict}")
 
