@@ -55,7 +55,6 @@ def test_waiting_for_images_is_shown_where_there_is_some() -> None:
         bar.begin("tan", 0, 2)
         bar.advance(1, {"loss_seg": 1.25}, 12.34, 0.04)
         bar.advance(2, {"loss_seg": 1.25}, 12.34, 0.43)
-    assert file.getvalue().splitlines() == [
-        "tan 1/2  12.3 img/s  seg 1.25",
-        "tan 2/2  12.3 img/s  waits 43 %  seg 1.25",
-    ]
+    first, second = file.getvalue().splitlines()
+    assert first.endswith("12.3 img/s  seg 1.25")
+    assert second.endswith("12.3 img/s  waits 43 %  seg 1.25")
