@@ -19,6 +19,7 @@ from torch import nn
 from clan.config.files import is_description
 from clan.config.tree import Config, DataOptions
 from clan.core.errors import ConfigError, RunError
+from clan.core.files import user_path
 from clan.data.classes import ClassSet, class_set
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.description import read_description
@@ -137,7 +138,7 @@ def _classes(data: DataOptions) -> ClassSet:
     if source in BUILTIN_DATASETS:
         path = Path(str(files("clan"))) / "data" / "builtin" / f"{source}.yaml"
     elif is_description(source):
-        path = Path(source).expanduser()
+        path = user_path(source)
     else:
         raise ConfigError(
             f"data.source {source!r} is a folder, which does not tell its classes: give "
