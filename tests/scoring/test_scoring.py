@@ -15,12 +15,12 @@ import torch.nn.functional as F
 import yaml
 from lightning.fabric import Fabric
 from PIL import Image
-from rich.console import Console
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from typer.testing import CliRunner
 
 from clan.cli import app
+from clan.core.console import Console
 from clan.core.errors import ConfigError, DataError, RunError
 from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS, IGNORE, ClassSet
 from clan.data.datasets import Dataset, open_dataset

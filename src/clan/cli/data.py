@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from clan.cli.common import CANNOT, Overrides, progress
+from clan.core.console import Console
 
 data_app = typer.Typer(no_args_is_help=True, help="Make the built-in data set; check your own.")
 

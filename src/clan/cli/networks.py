@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
 
 from clan.cli.common import tell
 
@@ -64,4 +63,5 @@ def convert(
     from clan.weights.convert import convert as convert_weights
 
     report = convert_weights(file, out, layout=layout, to=to, classes=classes, partial=partial)
-    Console().print("\n".join(report.lines(every)), markup=False, highlight=False, soft_wrap=True)
+    for line in report.lines(every):
+        tell(line)

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from clan.config.errors import explain
@@ -24,6 +31,7 @@ from clan.config.renamed import renew
 from clan.core.errors import ConfigError
 from clan.core.files import user_path
 from clan.core.options import Options
+from clan.core.text import hidden_in
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.python import PYTHON
 from clan.data.views import ViewOptions
@@ -187,6 +195,13 @@ class Config(Options):
     """Optimizers and schedules."""
     training: TrainingOptions
     """How long, on what, and what is written when."""
+
+    @field_validator("name")
+    @classmethod
+    def _visible(cls, name: str) -> str:
+        if sign := hidden_in(name):
+            raise ValueError(f"a name is shown and names files: it holds the character {sign}")
+        return name
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Config:

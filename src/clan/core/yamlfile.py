@@ -49,7 +49,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         alias = self.check_event(yaml.AliasEvent)
-        start = self.peek_event().start_mark
+        start = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         self._keys.append(_key(parent, index))
         if len(self._keys) > MOST_DEPTH:
             raise self._problem(f"lists and mappings lie more than {MOST_DEPTH} deep", start)

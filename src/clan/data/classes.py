@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clan.core.errors import DataError, nearest
 from clan.core.files import user_path
+from clan.core.text import hidden_in
 from clan.core.yamlfile import read_mapping
 
 IGNORE = 255
@@ -42,6 +43,9 @@ class ClassSet:
 
     def __post_init__(self) -> None:
         where = f"class set {self.name!r}"
+        for name in (self.name, *self.names, *self.subsets):
+            if sign := hidden_in(name):
+                raise DataError(f"{where}: the name {name!r} holds the control character {sign}")
         if len(self.names) > _MAX_CLASSES:
             raise DataError(f"{where}: {len(self.names)} classes, at most {_MAX_CLASSES} fit")
         if len(self.colors) != len(self.names):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
+from clan.core.console import Console
 from clan.core.errors import DataError, RunError
 from clan.core.files import write_whole
 from clan.reporting.gather import System, compare_scored, read_runs, shown_domain, systems_of

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from clan.core.console import Console
 from clan.runs.folder import RunFolder
 from clan.studies.jobs import Job, was_stopped
 
@@ -56,7 +56,7 @@ class JobBars:
 
     def message(self, text: str) -> None:
         """Print one line above the bars."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.say(text)
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None:
         """Say how much there is to do."""

@@ -7,8 +7,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from clan.core.console import Console
 
 
 class Display(Protocol):
@@ -87,7 +88,7 @@ class Bar:
         """Print one line above the bar."""
         # a terminal that was closed must not keep the training from writing its checkpoint
         with suppress(OSError):
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.console.say(text)
 
     def begin(self, title: str, step: int, steps: int) -> None:
         """Open the bar at ``step`` of ``steps``."""

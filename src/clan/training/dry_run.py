@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import torch
 from lightning.fabric import Fabric
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import nn
 
 from clan.config.files import is_description
 from clan.config.tree import Config, DataOptions
+from clan.core.console import Console
 from clan.core.errors import ConfigError, RunError
 from clan.core.files import user_path
 from clan.data.classes import ClassSet, class_set
@@ -234,7 +234,7 @@ def print_dry_run(result: DryRun, config: Config, console: Console) -> None:
     """Print what a dry run told."""
 
     def tell(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.say(text)
 
     model, steps = config.model, config.training.steps
     tell(f"{config.name}: {config.description or config.method.name}")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from clan.config.tree import load_config
+from clan.core.console import Console
 from clan.core.errors import RunError
 from clan.core.files import user_path, write_whole
 from clan.core.yamlfile import read_mapping
@@ -222,12 +222,12 @@ def _conclude(study: Study, console: Console) -> None:
     table = study.table()
     write_table(study.root, table)
     if table.scored:
-        console.print(f"mIoU in percent over {table.scored}", markup=False, highlight=False)
+        console.say(f"mIoU in percent over {table.scored}")
     console.print(rich_table(table))
     if any(line.measured for line in table.records):
         for name in FIGURES:
             save_figure(draw_study(table), study.root / name)
-        console.print(f"figure: {study.root / FIGURES[0]}", markup=False, highlight=False)
+        console.say(f"figure: {study.root / FIGURES[0]}")
 
 
 def _fixed(arguments: Sequence[str]) -> list[str]:
