@@ -71,7 +71,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that ended with an error: its exit code, and its last error, or the last line of its log."""
+    """A job that ended with an error: its exit code, and the error or last line in its log."""
 
     job: Job
     code: int
