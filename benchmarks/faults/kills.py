@@ -205,8 +205,12 @@ class Disturbed:
             raise Wrong(f"{name}: {self.log.read_text()}")
         self.writes = sum(json.loads(noted.read_text()).values())
 
-    def disturb(self, way: str) -> None:
-        """Begin or go on with a training and disturb it once; at its end compare it."""
+    def disturb(self, way: str) -> bool:
+        """Begin or go on with a training and disturb it once; at its end compare it.
+
+        Returns:
+            Whether the disturbance came in time, before the training's end, and not too early.
+        """
         began = (self.out / "config.yaml").is_file()
         if self.out.exists() and not began:
             # killed before there was a run: whoever sits before it deletes the folder
@@ -220,14 +224,19 @@ class Disturbed:
         elif wait(process, self.draw.uniform(0, self.seconds)):
             self._signal(process, way)
         if process.exitcode == -signal.SIGKILL:
-            self.hits["SIGKILL, pre-empted" if way == "pre-emption" else f"SIGKILL, {way}"] += 1
-        elif process.exitcode == STOPPED or (process.exitcode or 0) < 0:
-            # before the training listens, a signal ends the process as it ends any other
-            self.hits[way if process.exitcode == STOPPED else f"{way}, before the training"] += 1
-        elif process.exitcode:
+            kind = "pre-emption, killed after 10 s" if way == "pre-emption" else f"SIGKILL, {way}"
+            self.hits[kind] += 1
+            return True
+        if process.exitcode == STOPPED:
+            self.hits[way] += 1
+            return True
+        # before the training listens, a signal ends the process as it ends any other
+        if (process.exitcode or 0) < 0:
+            return False
+        if process.exitcode:
             raise Wrong(f"{self.name}, {way}: exit code {process.exitcode}: {self.tail()}")
-        else:
-            self.compare()
+        self.compare()
+        return False
 
     def _signal(self, process: BaseProcess, way: str) -> None:
         pid = process.pid or 0
@@ -273,9 +282,7 @@ def disturb(
     left = Counter(counts)
     while ways := sorted(way for way in left if left[way] > 0):
         way = draw.choice(ways)
-        before = sum(trial.hits.values())
-        trial.disturb(way)
-        left[way] -= sum(trial.hits.values()) - before
+        left[way] -= trial.disturb(way)
     trial.finish()
     return {"method": system, "hits": dict(trial.hits), "equal": trial.runs, "runs": trial.runs}
 
