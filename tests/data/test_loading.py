@@ -193,7 +193,7 @@ def uneven(tmp_path: Path) -> Dataset:
 @pytest.mark.parametrize(
     ("view", "way"),
     [
-        (ViewOptions(), "set size or crop"),
+        (ViewOptions(), "set crop, or size"),
         (ViewOptions(size=(20, 20), scale=(0.5, 2)), "set crop"),
     ],
 )

@@ -172,7 +172,7 @@ def test_impossible_seeds(arguments: tuple[int, int, int, int]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": (0, 5)}, "at least 1"),
+        ({"size": (0, 5)}, r"expected \[height, width\]"),
         ({"crop": (5, -1)}, "at least 1"),
         ({"scale": (1.5, 0.5)}, "least <= largest"),
         ({"scale": (0, 0.5)}, "0 < least"),

@@ -341,7 +341,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         (lambda d: d.update(confusion=[[1, 2], [3]]), r"expected non-negative"),
         (lambda d: d.update(confusion=[[0.5] * 3] * 3), "float64"),
         (lambda d: d["confusion"][0].__setitem__(0, -1), "non-negative"),
-        (lambda d: d.update(size=128), "not an evaluation"),
+        (lambda d: d.update(size=[128]), "not an evaluation"),
         (lambda d: d["classes"].pop("names"), "class set"),
     ],
 )

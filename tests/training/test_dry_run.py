@@ -137,7 +137,7 @@ def test_classes_come_from_the_description_alone():
 
 
 def test_what_only_data_can_tell_is_asked_for():
-    with pytest.raises(ConfigError, match=r"data\.source_view has neither size nor crop"):
+    with pytest.raises(ConfigError, match=r"data\.source_view has neither a crop nor a size"):
         dry_run(load_config("town/clan", ["data.source_view.crop=null"]))
     with pytest.raises(ConfigError, match="is a folder, which does not tell its classes"):
         dry_run(load_config("town/clan", ["data.source=photos"]))

@@ -16,6 +16,7 @@ from clan.core.errors import ConfigError, DataError
 from clan.data.classes import IGNORE
 from clan.data.datasets import Dataset
 from clan.data.loading import evaluation_loader
+from clan.data.sizes import Size
 from clan.data.views import random_order
 from clan.models.segmenter import Segmenter
 from clan.scoring.inference import evaluating
@@ -37,13 +38,13 @@ class Sample:
 
     Attributes:
         dataset: the drawn images alone.
-        size: (H, W) that the network sees, None for each image's own.
+        size: (H, W) or short side that the network sees, None for each image's own.
         of: how many images the split has.
         stream: of this domain's random numbers.
     """
 
     dataset: Dataset
-    size: tuple[int, int] | None
+    size: Size | None
     of: int
     stream: int
 
@@ -95,9 +96,7 @@ def draw_target(config: Config, dataset: Dataset, images: int, seed: int) -> Sam
     return draw(dataset, size, images, seed, TARGET_DRAW)
 
 
-def draw(
-    dataset: Dataset, size: tuple[int, int] | None, images: int, seed: int, stream: int
-) -> Sample:
+def draw(dataset: Dataset, size: Size | None, images: int, seed: int, stream: int) -> Sample:
     """Draw ``images`` of a data set at random, all where it has fewer; the same for a seed."""
     if images < 1:
         raise ConfigError(f"an analysis needs at least one image per domain, not {images}")

@@ -34,6 +34,7 @@ from clan.core.options import Options
 from clan.core.text import hidden_in
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.python import PYTHON
+from clan.data.sizes import InputSize
 from clan.data.views import ViewOptions
 from clan.methods import MethodOptions, find_method, method_names
 from clan.models.encoders.table import encoder_spec
@@ -97,7 +98,6 @@ def _none(value: Any) -> Any:
 
 Domain = Annotated[DomainOptions, BeforeValidator(domain_tree)]
 OptionalDomain = Annotated[DomainOptions | None, BeforeValidator(domain_tree)]
-Pixels = Annotated[int, Field(ge=1)]
 
 
 class DataOptions(Options):
@@ -118,8 +118,9 @@ class DataOptions(Options):
     """Size, crop and augmentation of source images in training."""
     target_view: ViewOptions = ViewOptions()
     """Size, crop and augmentation of target images in training."""
-    evaluation_size: tuple[Pixels, Pixels] | None = None
-    """(H, W) that the network sees images at in scoring and prediction; not given: their own."""
+    evaluation_size: InputSize | None = None
+    """(H, W) that the network sees images at in scoring and prediction, or one number: their short
+    side, their shape kept (portraits beside landscapes); not given: their own size."""
     evaluation_protocol: Literal["own", "paper", "reference"] = "own"
     """How logits reach the labels' size in scoring: own: from the input's size; paper: likewise,
     corners aligned; reference: in one step from the classifiers' size (published code)."""

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 from clan.core.errors import ClanError, DataError
 from clan.data.datasets import Dataset
 from clan.data.sampling import ClassDraw, LabelCounts, sample_index
+from clan.data.sizes import Size, input_size
 from clan.data.views import (
     RareCrops,
     ViewOptions,
@@ -129,7 +130,7 @@ class _Steps(TorchDataset[Batch | ClanError]):
             index, rare = self._choose(step, slot)
             image, label = self._read(index)
             rng = random_generator(self.seed, step, slot, self.stream)
-            size = self.view.size or image.shape[:2]
+            size = input_size(self.view.size, (image.shape[0], image.shape[1]))
             image, label = augment(image, label, self.view, rng, scale, rare)
             if self.view.strong:
                 camera = camera_generator(self.seed, step, slot, self.stream)
@@ -164,7 +165,8 @@ class _Steps(TorchDataset[Batch | ClanError]):
         for picture, name in zip(pictures, names, strict=True):
             if picture.shape != pictures[0].shape:
                 first, other = pictures[0].shape[:2], picture.shape[:2]
-                way = "crop" if self.view.scale[0] != self.view.scale[1] else "size or crop"
+                scaled = self.view.scale[0] != self.view.scale[1]
+                way = "crop" if scaled else "crop, or size as [height, width],"
                 raise DataError(
                     f"data set {self.dataset.name!r}: {names[0]} is {first[0]}x{first[1]} (height "
                     f"x width) and {name} is {other[0]}x{other[1]}, but the images of a batch need "
@@ -245,7 +247,7 @@ def class_counts(dataset: Dataset, indices: Sequence[int], workers: int = 0) -> 
 class _Whole(TorchDataset[Batch | ClanError]):
     """Whole images with full-size labels, indexed by item."""
 
-    def __init__(self, dataset: Dataset, size: tuple[int, int] | None) -> None:
+    def __init__(self, dataset: Dataset, size: Size | None) -> None:
         self.dataset, self.size = dataset, size
 
     def __getitem__(self, index: int) -> Batch | ClanError:
@@ -253,8 +255,7 @@ class _Whole(TorchDataset[Batch | ClanError]):
             image, label = self.dataset.read(index)
         except ClanError as error:
             return error
-        if self.size is not None:
-            image = resize_image(image, self.size)
+        image = resize_image(image, input_size(self.size, (image.shape[0], image.shape[1])))
         batch = Batch(
             image=_channels_first([image]),
             name=[self.dataset.items[index].name],
@@ -268,12 +269,12 @@ class _Whole(TorchDataset[Batch | ClanError]):
 def evaluation_loader(
     dataset: Dataset,
     *,
-    size: tuple[int, int] | None,
+    size: Size | None,
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
 ) -> DataLoader[Batch]:
-    """Return batches of one image, resized to ``size`` (H, W), and its label as stored.
+    """Return batches of one image, resized to ``size``, and its label as stored.
 
     Rank r of W has items r, r + W, r + 2W, ...: over all ranks each item comes exactly once, so
     ranks may differ by one in length. `size` None leaves images as they are.

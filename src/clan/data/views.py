@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from clan.core.errors import DataError
 from clan.core.options import Options
 from clan.data.classes import IGNORE
+from clan.data.sizes import InputSize, input_size
 
 PADDING = (124, 116, 104)
 """RGB of the area where a crop is larger than its image: the ImageNet mean."""
@@ -28,8 +29,9 @@ _AUGMENTATION, _ORDER, _IMAGE_SCALE, _CLASS, _STRONG = range(5)
 class ViewOptions(Options):
     """How training sees the images of a domain."""
 
-    size: tuple[int, int] | None = None
-    """(H, W) that the whole image is resized to first; not given: as stored."""
+    size: InputSize | None = None
+    """(H, W) that the whole image is resized to first, or one number: its short side, its shape
+    kept; not given: as stored."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Least and largest random factor on that size, drawn uniformly."""
     crop: tuple[int, int] | None = None
@@ -51,7 +53,7 @@ class ViewOptions(Options):
     """Of the source: beta of Fourier style (FDA). Low frequencies, up to beta times the shorter
     side, take the amplitudes of a target image; 0 takes its mean colour only; not given: off."""
 
-    @field_validator("size", "crop")
+    @field_validator("crop")
     @classmethod
     def _positive(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
         """Refuse an empty image."""
@@ -63,8 +65,8 @@ class ViewOptions(Options):
         """Return in words how the crop cuts something off whole images; empty if it never does."""
         if self.crop is None:
             return ""
-        if self.size is None:
-            return f"crops images of any size to {list(self.crop)}"
+        if self.size is None or isinstance(self.size, int):
+            return f"crops images of any size or shape to {list(self.crop)}"
         largest = [round(self.scale[1] * edge) for edge in self.size]
         if all(edge <= kept for edge, kept in zip(largest, self.crop, strict=True)):
             return ""
@@ -195,7 +197,7 @@ def augment(
     an option uses it or not, so that, for example, switching the jitter on moves no crop.
     """
     scale, top, left, mirror, *colors = rng.random(7)
-    height, width = view.size or (image.shape[0], image.shape[1])
+    height, width = input_size(view.size, (image.shape[0], image.shape[1]))
     factor = view.scale[0] + scale * (view.scale[1] - view.scale[0])
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     image = resize_image(image, scaled_size(size, image_scale))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clan.data.classes import ClassSet
+from clan.data.sizes import Size
 from clan.models.batchnorm import freeze_affine
 from clan.models.decoders.contract import Classifier
 from clan.models.decoders.table import check_fit, decoder_spec
@@ -35,8 +36,8 @@ class Segmenter(nn.Module):
     Attributes:
         options: the architecture.
         classes: what the channels of the logits mean.
-        evaluation_size: (H, W) that images are resized to for scoring and prediction, or None
-            for their own size.
+        evaluation_size: (H, W) that images are resized to for scoring and prediction, or their
+            short side, their shape kept; None for their own size.
     """
 
     mean: Tensor
@@ -46,7 +47,7 @@ class Segmenter(nn.Module):
         self,
         options: ModelOptions,
         classes: ClassSet,
-        evaluation_size: tuple[int, int] | None = None,
+        evaluation_size: Size | None = None,
     ) -> None:
         super().__init__()
         self.options = options

@@ -15,6 +15,7 @@ from PIL import Image
 
 from clan.data.classes import ClassSet
 from clan.data.datasets import Dataset
+from clan.data.sizes import input_size
 from clan.data.views import resize_image
 from clan.losses.alignment import alignment_map
 from clan.prediction.pictures import spread
@@ -124,7 +125,7 @@ def inspect(predictor: Predictor, image: Array) -> tuple[Array, NDArray[np.float
         most, 0..1; None with one classifier.
     """
     network = predictor.segmenter
-    size = network.evaluation_size or (image.shape[0], image.shape[1])
+    size = input_size(network.evaluation_size, (image.shape[0], image.shape[1]))
     pixels = torch.from_numpy(resize_image(image, size)).permute(2, 0, 1)[None].contiguous()
     with evaluating(network):
         logits = network(pixels.to(predictor.device))

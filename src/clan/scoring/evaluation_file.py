@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clan.core.errors import ClanError, RunError
 from clan.core.files import write_whole
+from clan.data.sizes import Size, read_size
 from clan.scoring.metrics import Scores
 from clan.scoring.protocol import Protocol
 
@@ -29,7 +30,7 @@ class Evaluation:
             = unknown.
         dataset: name of the data set.
         split: its split.
-        size: (H, W) that the network saw, None for each image's own.
+        size: (H, W) that the network saw, or the short side; None for each image's own.
         ensemble: how the classifiers were joined.
         path: the file it was read from, None if it was not.
     """
@@ -41,7 +42,7 @@ class Evaluation:
     checkpoint: str
     dataset: str
     split: str
-    size: tuple[int, int] | None
+    size: Size | None
     ensemble: str
     path: Path | None = None
 
@@ -81,7 +82,6 @@ def read_evaluation(path: str | Path) -> Evaluation:
     except ValueError as error:
         raise RunError(f"{path} is not valid JSON ({error}); evaluate the run again") from error
     try:
-        size = data["size"]
         return Evaluation(
             scores=Scores.from_dict(data),
             name=str(data["name"]),
@@ -90,7 +90,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
             checkpoint=str(data["checkpoint"]),
             dataset=str(data["dataset"]),
             split=str(data["split"]),
-            size=None if size is None else (int(size[0]), int(size[1])),
+            size=read_size(data["size"]),
             ensemble=str(data["ensemble"]),
             path=path,
         )

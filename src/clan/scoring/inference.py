@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clan.core.errors import ConfigError, RunError, nearest
 from clan.data.datasets import Dataset, Item
 from clan.data.loading import evaluation_loader
+from clan.data.sizes import input_size
 from clan.data.views import resize_image
 from clan.models.segmenter import Segmenter
 from clan.scoring.protocol import Protocol
@@ -93,7 +94,7 @@ def joint_logits(
     Returns:
         (1, C, h, w) float32 on ``device``.
     """
-    height, width = protocol.size or (image.shape[-2], image.shape[-1])
+    height, width = input_size(protocol.size, (image.shape[-2], image.shape[-1]))
     views = []
     for scale in protocol.scales:
         size = max(1, round(height * scale)), max(1, round(width * scale))

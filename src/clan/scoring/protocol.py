@@ -13,13 +13,15 @@ from pydantic import Field, model_validator
 
 from clan.core.errors import ConfigError, nearest
 from clan.core.options import Options
+from clan.data.sizes import InputSize, Size, size_text
 
 
 class Protocol(Options):
     """From an image to a label map of full resolution."""
 
-    size: tuple[int, int] | None = None
-    """(H, W) that whole images are resized to for the network; not given: their own size."""
+    size: InputSize | None = None
+    """(H, W) that whole images are resized to for the network, or the short side, their shape kept;
+    not given: their own size."""
     align_corners: bool = False
     """Convention of the bilinear up-sampling of the logits to the label's full resolution."""
     direct: bool = False
@@ -35,8 +37,6 @@ class Protocol(Options):
             raise ValueError(f"scales {list(self.scales)}: expected factors from 0.1 to 10")
         if len(set(self.scales)) != len(self.scales):
             raise ValueError(f"scales {list(self.scales)}: a factor is listed twice")
-        if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"size {list(self.size)}: expected height and width in pixels")
         return self
 
     @property
@@ -51,8 +51,8 @@ class Protocol(Options):
         return next((name for name, known in PROTOCOLS.items() if known == plain), "own")
 
     def size_text(self) -> str:
-        """Return the input size: ``512x1024`` or ``as stored``."""
-        return "as stored" if self.size is None else f"{self.size[0]}x{self.size[1]}"
+        """Return the input size: ``512x1024``, ``short side 512`` or ``as stored``."""
+        return size_text(self.size)
 
     def text(self) -> str:
         """Return all but the input size: name, up-sampling, flip and multi-scale testing."""
@@ -77,7 +77,7 @@ the input's, to 1024x2048 in one step."""
 def choose_protocol(
     name: str = "own",
     *,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     align_corners: bool | None = None,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clan.core.errors import ConfigError, DataError, RunError
 from clan.data.datasets import Dataset, Item
+from clan.data.sizes import Size
 from clan.models.segmenter import Segmenter
 from clan.scoring.confusion import Confusion
 from clan.scoring.inference import predict_split
@@ -28,7 +29,7 @@ def score(
     segmenter: Segmenter,
     dataset: Dataset,
     *,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     fabric: Fabric | None = None,
     workers: int = 0,
     align_corners: bool = False,
@@ -45,7 +46,8 @@ def score(
     Args:
         segmenter: on its device, plain or set up by Fabric; its modes are left as found.
         dataset: a split with labels, of the segmenter's class set.
-        size: (H, W) that the network sees, None for each image's own size.
+        size: (H, W) that the network sees, or the short side, each image's shape kept; None for
+            its own size.
         fabric: shares the images among its processes, sums their counts (so that all processes
             return the same scores) and gives the precision; None: this process, full precision.
         workers: processes that read images.

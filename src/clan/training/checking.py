@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from clan.config.tree import Config, is_configuration, load_config
+from clan.config.tree import Config, DataOptions, is_configuration, load_config
 from clan.core.errors import DataError
-from clan.data.check import CheckReport, check_dataset
+from clan.data.check import CheckReport, Problem, check_dataset
 from clan.data.classes import class_set
 from clan.data.datasets import Dataset, open_dataset
 from clan.data.description import read_description
 from clan.data.images import SUFFIXES, UNREADABLE
 from clan.data.python import MapStyle
+from clan.data.sizes import stretched
 from clan.training.domains import open_one
 
 VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
@@ -105,8 +106,39 @@ def check(
     workers = workers or os.cpu_count() or 1
     named = {"source": source, "target": target, "validation": validation}
     given = {name: entries for name, entries in named.items() if entries is not None}
-    splits = _splits(data, overrides, given)
-    return Checks(tuple(_checked(title, opened, workers, progress) for title, opened in splits))
+    if not isinstance(data, Config):
+        if _is_data_set(Path(data)):
+            opened = _splits(Path(data))
+            return Checks(tuple(_checked(*split, workers, progress) for split in opened))
+        data = load_config(data, overrides)
+    found = (_checked(*domain, workers, progress) for domain in _domains(data, given))
+    return Checks(tuple(_shaped(each, data.data) for each in found))
+
+
+def _is_data_set(path: Path) -> bool:
+    """Tell a data set from a configuration; DataError for what is neither."""
+    if path.is_dir():
+        return True
+    if problem := _no_data(path):
+        raise DataError(problem)
+    return path.suffix in (".yaml", ".yml") and not is_configuration(path)
+
+
+def _shaped(found: SplitCheck, data: DataOptions) -> SplitCheck:
+    """Add what the sizes of a configuration do to the shapes of the images."""
+    if found.report is None:
+        return found
+    sizes = {
+        "source": {"data.source_view.size": data.source_view.size},
+        "target": {"data.target_view.size": data.target_view.size},
+        "validation": {"data.evaluation_size": data.evaluation_size},
+    }
+    if data.validation is None:
+        sizes["target"]["data.evaluation_size"] = data.evaluation_size
+    said = {key: stretched(size, found.report.sizes) for key, size in sizes[found.title].items()}
+    notes = tuple(Problem("", f"{key}: {text}") for key, text in said.items() if text)
+    report = replace(found.report, notes=(*found.report.notes, *notes))
+    return replace(found, report=report)
 
 
 def _checked(
@@ -124,22 +156,14 @@ def _tell(progress: Watch, title: str, total: int, done: int) -> None:
     progress(title, done, total)
 
 
-def _splits(
-    data: str | Path | Config, overrides: Sequence[str], given: Mapping[str, MapStyle]
-) -> Iterator[tuple[str, Callable[[], Dataset]]]:
+def _splits(data: Path) -> Iterator[tuple[str, Callable[[], Dataset]]]:
     """Yield (title, how to open it) of each split that has to be read."""
-    if isinstance(data, Config):
-        yield from _domains(data, given)
-    elif Path(data).is_dir():
+    if data.is_dir():
         yield str(data), partial(open_dataset, str(data), labels=False)
-    elif problem := _no_data(Path(data)):
-        raise DataError(problem)
-    elif Path(data).suffix in (".yaml", ".yml") and not is_configuration(Path(data)):
-        for split in read_description(Path(data)).splits:
-            opened = partial(open_dataset, str(data), split=split, unpaired="report")
-            yield f"{data}, split {split}", opened
-    else:
-        yield from _domains(load_config(data, overrides), given)
+        return
+    for split in read_description(data).splits:
+        opened = partial(open_dataset, str(data), split=split, unpaired="report")
+        yield f"{data}, split {split}", opened
 
 
 def _no_data(path: Path) -> str:

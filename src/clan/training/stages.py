@@ -21,6 +21,7 @@ from clan.data.images import write_label
 from clan.data.label_maps import LabelMap
 from clan.data.loading import Batch, class_counts, evaluation_loader, training_loader
 from clan.data.sampling import ClassDraw
+from clan.data.sizes import Size
 from clan.data.views import RareCrops, resize_label
 from clan.losses.fourier import fourier_style
 from clan.methods import METHODS, Reading, Stage
@@ -39,7 +40,7 @@ class RunDomains:
     Args:
         domains: of the run.
         folder: of the stage, within the run's; shared by the processes.
-        size: (H, W) that images are resized to, None for their own: as in evaluation.
+        size: that images are resized to, None for their own: as in evaluation.
         fabric: gives device, rank and processes.
         workers: processes that read.
         watch: called with each image; it may raise to end the pass.
@@ -50,7 +51,7 @@ class RunDomains:
         domains: Domains,
         folder: Path,
         *,
-        size: tuple[int, int] | None,
+        size: Size | None,
         fabric: Fabric,
         workers: int = 0,
         watch: Callable[[], None] = lambda: None,

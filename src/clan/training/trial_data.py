@@ -12,6 +12,7 @@ from torch import Tensor
 from clan.config.tree import Config
 from clan.core.errors import ConfigError
 from clan.data.loading import Batch
+from clan.data.sizes import input_size
 from clan.data.views import ViewOptions, scaled_size
 from clan.methods import METHODS, Reading
 
@@ -73,7 +74,8 @@ class TrialData:
         """Let a label go."""
 
     def _pass(self, domain: str, labelled: bool) -> Iterator[Batch]:
-        size = self._whole or self.shapes[domain][1:]
+        _, height, width = self.shapes[domain]
+        size = input_size(self._whole, (height, width))
         for index in range(PASSED):
             batch = self._batch((1, *size), ViewOptions(), labelled)
             batch["index"] += index
@@ -87,7 +89,7 @@ class TrialData:
             index=torch.arange(images) % PASSED,
         )
         of_label = (size[0], size[1])
-        if view.image_scales and view.size is not None:
+        if view.image_scales and isinstance(view.size, tuple):
             of_label = batch["size"] = view.size
         if labelled:
             batch["label"] = torch.randint(0, self._classes, (images, *of_label), dtype=torch.uint8)
@@ -99,9 +101,10 @@ def _size(domain: str, view: ViewOptions) -> tuple[int, int]:
     """Return (H, W) of the largest images that a view makes."""
     if view.crop is not None:
         return view.crop
-    if view.size is None:
+    if not isinstance(view.size, tuple):
         raise ConfigError(
-            f"data.{domain}_view has neither size nor crop: images come as stored, and a dry run "
+            f"data.{domain}_view has neither a crop nor a size [H, W]: the data tell how large "
+            "images come, and a dry run "
             f"looks at none. Say how large they are, as in data.{domain}_view.size=[512,1024]"
         )
     alone = max((factor for factor, _ in view.image_scales), default=1.0)

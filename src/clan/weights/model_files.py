@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from clan.core.errors import WeightsError
 from clan.core.files import write_whole
 from clan.data.classes import ClassSet
+from clan.data.sizes import read_size
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.weights.layouts import COUNTER
 from clan.weights.tensor_files import first_line, read_tensors
@@ -160,15 +160,14 @@ def load_segmenter(path: str | Path) -> Segmenter:
             f"start from it (weights={path})"
         )
     try:
-        size = about["evaluation_size"]
         segmenter = Segmenter(
             ModelOptions(**about["model"]),
             ClassSet.from_dict(about["classes"]),
-            None if size is None else (int(size[0]), int(size[1])),
+            read_size(about["evaluation_size"]),
         )
         tensors = read_tensors(path)
         segmenter.load_state_dict({k: t for k, t in tensors.items() if not k.startswith(LEFT)})
-    except (KeyError, TypeError, ValidationError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"{path} does not fit the architecture that it names: {first_line(error)}"
         ) from error

@@ -19,6 +19,7 @@ from typing import Any
 from clan.config.tree import Config, load_config
 from clan.core.errors import RunError
 from clan.core.files import write_whole
+from clan.data.sizes import input_size
 from clan.methods import METHODS
 from clan.runs.folder import RunFolder
 from clan.studies.bench.task import System
@@ -206,11 +207,18 @@ def _sizes(config: Config) -> list[str]:
     views = {"source": config.data.source_view}
     if uses_target:
         views["target"] = config.data.target_view
-    open_ended = [name for name, view in views.items() if view.size is None and view.crop is None]
+    open_ended = [
+        name
+        for name, view in views.items()
+        if not isinstance(view.size, tuple) and view.crop is None
+    ]
     if not open_ended:
         return []
     domains = open_domains(config.data)
-    sizes = {name: getattr(domains, name).image_size(0) for name in open_ended}
+    sizes = {
+        name: input_size(views[name].size, getattr(domains, name).image_size(0))
+        for name in open_ended
+    }
     return [f"data.{name}_view.size=[{h},{w}]" for name, (h, w) in sizes.items()]
 
 

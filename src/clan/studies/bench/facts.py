@@ -15,6 +15,7 @@ import numpy as np
 from clan.config.tree import Config, differences
 from clan.core.errors import DataError
 from clan.data.check import check_dataset
+from clan.data.sizes import size_text
 from clan.runs.environment import machine, named
 from clan.runs.folder import RunFolder
 from clan.scoring.evaluation_file import read_evaluation
@@ -72,8 +73,7 @@ def settings(runs: Runs) -> str:
     """Return what the systems have in common, as the first one has it."""
     config = next(iter(_firsts(runs).values()))
     view, rule = config.data.source_view, config.optim.segmenter
-    size = view.crop or view.size
-    shown = "as stored" if size is None else f"{size[0]}x{size[1]}"
+    shown = size_text(view.crop or view.size)
     return (
         f"Settings of {config.name}: {config.model.encoder}, output stride "
         f"{config.model.output_stride}, {config.model.classifiers} classifiers; training images "
