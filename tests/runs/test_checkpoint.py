@@ -163,3 +163,52 @@ def test_broken_tensors_are_named() -> None:
     fine = {"a": torch.ones(2), "b": torch.ones(2, dtype=torch.int64)}
     assert broken_tensor(fine) is None
     assert broken_tensor({**fine, "c": torch.tensor([1.0, float("inf")])}) == "c"
+
+
+GOOD: dict[str, object] = {
+    "step": 4,
+    "entered": 0,
+    "method": {"w": torch.zeros(2)},
+    "optimizers": {"segmenter": {"state": {}, "param_groups": []}},
+    "waiting": {"names": ["loss"], "rows": torch.zeros(1, 1), "seconds": 0.5},
+    "config": {},
+    "classes": {"names": ["a", "b"]},
+    "versions": {"clan": "0"},
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", "4"),
+        ("step", 4.0),
+        ("step", -1),
+        ("step", 2**60),
+        ("step", None),
+        ("entered", [0]),
+        ("method", {"w": 3}),
+        ("method", [1]),
+        ("optimizers", {"segmenter": []}),
+        ("optimizers", {"segmenter": {"state": {"x": 1}, "param_groups": []}}),
+        ("waiting", None),
+        ("waiting", {"names": ["loss"], "rows": torch.zeros(1, 2), "seconds": 0.5}),
+        ("waiting", {"names": "loss", "rows": torch.zeros(1, 1), "seconds": 0.5}),
+        ("config", 5),
+        ("classes", {"names": 5}),
+        ("given", {"source": {"images": "many"}}),
+        ("versions", None),
+    ],
+)
+def test_entries_of_a_wrong_type_are_named(tmp_path: Path, key: str, value: object) -> None:
+    path = checkpoint_path(tmp_path, 4)
+    torch.save({"format": FORMAT, **GOOD}, path)
+    assert load_checkpoint(path)["step"] == 4
+    torch.save({"format": FORMAT, **GOOD, key: value}, path)
+    with pytest.raises(WeightsError, match=rf"step_00000004\.pt is no checkpoint: {key}"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_under_another_step_s_name_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": FORMAT, **GOOD}, checkpoint_path(tmp_path, 6))
+    with pytest.raises(WeightsError, match="of step 4, of another name"):
+        load_checkpoint(checkpoint_path(tmp_path, 6))

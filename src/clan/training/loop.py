@@ -31,6 +31,7 @@ from clan.scoring.score import score
 from clan.training.display import Display
 from clan.training.domains import Domains
 from clan.training.processes import on_rank_zero
+from clan.training.restoring import restore
 from clan.training.resuming import (
     read_checkpoint,
     refuse_other_classes,
@@ -291,17 +292,9 @@ class Trainer:
     def _restore(self, content: dict[str, Any]) -> None:
         refuse_other_classes(self.run, content, self.domains.classes.names)
         refuse_other_data(self.run, content, self.given)
-        try:
-            self.method.load_state_dict(content["method"])
-            for name, optimizer in self.method.optimizers.items():
-                optimizer.load_state_dict(content["optimizers"][name])
-            self.means.load_state(content["waiting"])
-            self.step, self.entered = int(content["step"]), int(content["entered"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise RunError(
-                f"the checkpoints of {self.run.path} do not fit its configuration ({error}); was "
-                "config.yaml changed?"
-            ) from error
+        restore(self.method, content, self.run, self.config.training.steps)
+        self.means.load_state(content["waiting"])
+        self.step, self.entered = content["step"], content["entered"]
         self.display.message(f"resumed {self.run.path} after step {self.step}")
 
     def _must_stop(self) -> bool:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from clan.core.errors import WeightsError
+from clan.core.errors import ClanError, WeightsError
 from clan.core.files import write_whole
+from clan.core.jsonfile import parse_json
 from clan.data.classes import ClassSet
 from clan.data.sizes import read_size
 from clan.models.segmenter import ModelOptions, Segmenter
@@ -26,6 +28,20 @@ LEFT = "left."
 """Before the keys of tensors that a converted file carries without its network reading them."""
 WRAPPED = "module."
 """Before every key of a network saved inside torch's DataParallel."""
+
+
+class _About(BaseModel):
+    """The metadata of a model file; networks and class sets check their own parts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int
+    model: dict[str, Any] = {}
+    classes: dict[str, Any] = {}
+    origin: dict[str, Any] = {}
+
+
+_ABOUT = TypeAdapter(_About)
 
 
 @dataclass(frozen=True)
@@ -167,7 +183,7 @@ def load_segmenter(path: str | Path) -> Segmenter:
         )
         tensors = read_tensors(path)
         segmenter.load_state_dict({k: t for k, t in tensors.items() if not k.startswith(LEFT)})
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ClanError) as error:
         raise WeightsError(
             f"{path} does not fit the architecture that it names: {first_line(error)}"
         ) from error
@@ -190,12 +206,12 @@ def read_about(path: Path) -> dict[str, Any] | None:
         raise WeightsError(f"{path} is not a safetensors file: {first_line(error)}") from error
     if text is None:
         return None
-    about: dict[str, Any] = json.loads(text)
-    if about.get("format") != MODEL_FORMAT:
+    about = parse_json(text, _ABOUT, f"{path}: what it says of itself", WeightsError)
+    if about.format != MODEL_FORMAT:
         raise WeightsError(
-            f"{path} has model format {about.get('format')}; this version reads {MODEL_FORMAT}"
+            f"{path} has model format {about.format}; this version reads {MODEL_FORMAT}"
         )
-    return about
+    return about.model_dump(exclude_unset=True)
 
 
 def _summary(keys: tuple[str, ...]) -> str:

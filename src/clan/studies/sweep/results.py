@@ -12,6 +12,7 @@ from typing import Any, Literal
 from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.core.files import write_whole
+from clan.core.jsonfile import ANYTHING, read_json
 from clan.core.text import csv_line
 from clan.runs.folder import RunFolder
 from clan.runs.health import end_mean, examine
@@ -178,12 +179,12 @@ def read_table(root: Path) -> Table:
     if not path.is_file():
         raise RunError(f"no study at {root}: it has no {FILE}, which `clan sweep` writes")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, ANYTHING, RunError, "a study's table")
         records = tuple(
             Record(**{**line, "measured": _measured(line["measured"])}) for line in data["records"]
         )
         return Table(**{**data, "keys": tuple(data["keys"]), "records": records})
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is not a study's table: {error}") from error
 
 
