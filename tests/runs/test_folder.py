@@ -105,7 +105,7 @@ def test_a_cut_last_line_is_left_out_and_a_broken_one_is_named(tmp_path: Path) -
     run.metrics_file.write_text('{"step": 1}\n{"ste')
     assert list(run.read_metrics()) == [{"step": 1}]
     run.metrics_file.write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
-    with pytest.raises(RunError, match=r"metrics.jsonl, line 2 is not JSON"):
+    with pytest.raises(RunError, match=r"metrics.jsonl, line 2 is no line .*JSON"):
         list(run.read_metrics())
 
 

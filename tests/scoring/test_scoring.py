@@ -360,7 +360,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no evaluation at"):
         read_evaluation(tmp_path)
     (tmp_path / "evaluation.json").write_text("{")
-    with pytest.raises(RunError, match="not valid JSON"):
+    with pytest.raises(RunError, match="is not an evaluation: Invalid JSON"):
         read_evaluation(tmp_path)
     (tmp_path / "evaluation.json").write_text("[]")
     with pytest.raises(RunError, match="not an evaluation"):
