@@ -215,3 +215,14 @@ def test_a_result_that_cannot_be_written_stops_with_its_name(tmp_path: Path) -> 
     (out / "sub").write_text("in the way")
     with pytest.raises(RunError, match=r"out/sub"):
         predict_files(Predictor(Painter()), [tmp_path / "in"], out, overwrite=True)
+
+
+def test_a_name_too_long_for_its_results_leaves_the_others(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("a", "x" * 245, "z" * 200):
+        Image.new("RGB", (8, 8)).save(images / f"{name}.png")
+    with pytest.raises(DataError, match="1 of 3 images were left out; the other 2") as error:
+        predict_files(Predictor(Painter()), [images], tmp_path / "out")  # type: ignore[arg-type]
+    assert f"{'x' * 245}.png: its name is too long" in str(error.value)
+    assert len(list((tmp_path / "out").glob("*_label.png"))) == 2

@@ -97,6 +97,10 @@ class Predictor:
         return joint_logits(self.segmenter, image, protocol, self.device)
 
 
+LONGEST_NAME = 255
+"""Bytes of a file's name that common file systems take."""
+
+
 @dataclass(frozen=True)
 class _Job:
     image: Path
@@ -197,14 +201,15 @@ def predict_files(
     if style == "cityscapes":
         label_id_table(predictor.classes)  # classes that have no id are refused before work begins
     check_folder(out, overwrite)
-    jobs = _jobs(images, out, style)
-    failures: list[str] = []
+    jobs, failures = _nameable(_jobs(images, out, style))
+    total = len(jobs) + len(failures)
     written: list[Path] = []
     # one image is read ahead and one is written behind while the network works on a third
     with ThreadPoolExecutor(max_workers=2) as pool:
-        reading = pool.submit(_try_read, jobs[0].image)
+        reading = pool.submit(_try_read, jobs[0].image) if jobs else None
         writing: Future[None] | None = None
         for done, job in enumerate(jobs, start=1):
+            assert reading is not None, "there is a job"
             pixels = reading.result()
             if done < len(jobs):
                 reading = pool.submit(_try_read, jobs[done].image)
@@ -222,7 +227,7 @@ def predict_files(
             writing.result()
     if failures:
         raise DataError(
-            f"{len(failures)} of {len(jobs)} images could not be read; the other {len(written)} "
+            f"{len(failures)} of {total} images were left out; the other {len(written)} "
             f"are in {out}:\n" + "\n".join(f"  {failure}" for failure in failures)
         )
     return written
@@ -291,6 +296,19 @@ def _jobs(images: Sequence[str | Path], out: Path, style: str) -> list[_Job]:
             + "\n".join(clashes)
         )
     return list(jobs.values())
+
+
+def _nameable(jobs: Sequence[_Job]) -> tuple[list[_Job], list[str]]:
+    """Return the jobs whose results can be named, and what stands against the others."""
+    good, failures = [], []
+    for job in jobs:
+        names = [path.name for path in (job.label, job.overlay) if path is not None]
+        # beside its file, one is written under a name five bytes longer
+        if max(len(os.fsencode(name)) for name in names) + len(".part") > LONGEST_NAME:
+            failures.append(f"{job.image}: its name is too long to name results after; shorten it")
+        else:
+            good.append(job)
+    return good, failures
 
 
 def _is_image(path: Path, exclude: Path | None) -> bool:
