@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterator
 from importlib.resources import files
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,24 @@ def test_ours_compare_one_factor_at_a_time(task: str) -> None:
                 views = {"cda": "data.target_view.scale", "fda": "data.source_view.fourier"}
                 own = {views[system]} if variant == "modern" and system in views else set()
                 assert others <= {"name", "description"} | free | own
+
+
+@pytest.mark.parametrize("task", ["gta5-cityscapes", "synthia-cityscapes"])
+@pytest.mark.parametrize("network", ["mitb5", "dinov2b"])
+def test_transformers_are_compared_one_factor_at_a_time(task: str, network: str) -> None:
+    """Source only and oracle have the network, views and schedule of the systems that adapt."""
+    folder = f"{task}/transformer/{network}"
+    first = _config(f"{folder}/source_only")
+    for system in ("dacs", "daformer", "mic", "oracle"):
+        keys = {k for k, _, _ in differences(first, _config(f"{folder}/{system}"))}
+        own = {"name", "description"}
+        if system == "oracle":
+            own |= {"data.source.dataset", "data.source.root", "data.source_view.size"}
+        assert {key for key in keys if not key.startswith("method.")} <= own
+    steps = ("dacs", "daformer", "mic")
+    for less, more in pairwise(steps):
+        a, b = (_config(f"{folder}/{name}").method.model_dump() for name in (less, more))
+        assert {key for key in a if a[key] != b[key]} == {"name"}
 
 
 @pytest.mark.parametrize("name", [n for n in preset_names() if n.endswith("/cda")])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from clan.methods.gradients import GradientNorm, share
+from clan.methods.gradients import LARGE, TOGETHER, GradientNorm, share
 from tests.methods.helpers import batch, build
 from tests.methods.test_methods import START, step
 
@@ -69,3 +69,19 @@ def test_discriminator_and_map_are_noted_per_domain_and_quantile():
     assert {"d_logit_source", "d_logit_target"} <= scalars.keys()
     q10, q50, q90 = (scalars[f"alignment_q{q}"] for q in (10, 50, 90))
     assert 0 <= q10 <= q50 <= q90 <= 1
+
+
+def test_many_small_and_large_gradients_are_all_measured(monkeypatch: pytest.MonkeyPatch):
+    taken = []
+    whole = torch._foreach_norm
+    monkeypatch.setattr(torch, "_foreach_norm", lambda ts: taken.append(len(ts)) or whole(ts))
+    parameters = [torch.ones(n, requires_grad=True) for n in (3, LARGE, 4)]
+    parameters += [torch.ones(2, requires_grad=True) for _ in range(TOGETHER + 1)]
+    network = nn.Module()
+    network.all = nn.ParameterList(parameters)
+    with GradientNorm(network) as norm:
+        sum(2 * p.sum() for p in network.all).backward()
+    numbers = sum(p.numel() for p in parameters)
+    assert norm.value == pytest.approx(2 * numbers**0.5, rel=1e-6)
+    assert sum(taken) == len(parameters)
+    assert len(taken) in (2, 3)  # in whichever order they came

@@ -15,6 +15,7 @@ from clan.config.tree import load_config
 from clan.core.errors import ConfigError
 from clan.data.classes import CITYSCAPES
 from clan.models.segmenter import ModelOptions, Segmenter
+from clan.optim import repeated
 from clan.optim.groups import build_optimizer, segmenter_groups
 from clan.optim.options import SegmenterOptimizerOptions
 from clan.optim.repeated import RepeatedSGD, published_repeats
@@ -130,3 +131,34 @@ def test_published_repeats_belong_to_sgd_and_resnets():
     listed = "optim={segmenter: {step_repeats: published}}"
     with pytest.raises(ConfigError, match="mobilenet_v2 is listed once"):
         load_config("town/source_only", [listed, "model={encoder: mobilenet_v2}"])
+
+
+def test_tensors_updated_together_take_the_steps_of_each_by_itself(monkeypatch):
+    """As on a GPU, whose tensors are not at hand here; one gets its first gradient later."""
+    torch.manual_seed(0)
+    apart = [nn.Parameter(torch.randn(4)) for _ in range(3)]
+    together = [nn.Parameter(p.detach().clone()) for p in apart]
+    group = {"step_repeats": 3, "lr": 0.1}
+    optimizers = [RepeatedSGD([{**group, "params": ps}], **RULE) for ps in (apart, together)]
+    sizes = []
+    for update in range(3):
+        for index, (one, other) in enumerate(zip(apart, together, strict=True)):
+            if index < 2 or update:
+                one.grad, other.grad = (torch.full((4,), float(index + update)) for _ in range(2))
+        optimizers[0].step()
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                repeated, "_portions", lambda ps: sizes.append(len(ps)) or [ps][: len(ps)]
+            )
+            optimizers[1].step()
+    assert sizes == [0, 2, 2, 1, 3, 0]
+    assert all(torch.equal(one, other) for one, other in zip(apart, together, strict=True))
+
+
+def test_the_common_sgd_is_fused():
+    """One launch a group on a GPU; on a CPU the same numbers as the plain loop."""
+    optimizer = build_optimizer(
+        segmenter_groups(resnet101(), SegmenterOptimizerOptions()), SegmenterOptimizerOptions()
+    )
+    assert type(optimizer) is torch.optim.SGD
+    assert all(group["fused"] for group in optimizer.param_groups)

@@ -226,6 +226,11 @@ class Config(Options):
                 "optim.segmenter.step_repeats=published is how the published codes list a ResNet; "
                 f"{self.model.encoder} is listed once"
             )
+        if self.optim.segmenter.layer_decay != 1 and not encoder.layered:
+            raise ValueError(
+                "optim.segmenter.layer_decay gives each layer of a transformer its own rate; "
+                f"{self.model.encoder} tells none apart: leave it out, or choose an encoder hf:NAME"
+            )
         if self.method.whole_target and (cut := self.data.target_view.cuts()):
             raise ValueError(
                 f"method {self.method.name} compares class distributions of whole target images, "

@@ -168,7 +168,9 @@ def _turned(x: Tensor, angle: Tensor) -> Tensor:
 
 
 def _grey(x: Tensor) -> Tensor:
-    return (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    # made on the device: a tensor of a Python list is copied there, and waits for it
+    weights = torch.stack([x.new_full((1, 1), weight) for weight in GREY])
+    return (x * weights).sum(dim=1, keepdim=True)
 
 
 def _blur(x: Tensor, chance: float, draw: Draw = any_draw) -> Tensor:

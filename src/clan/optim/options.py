@@ -48,6 +48,12 @@ class SegmenterOptimizerOptions(OptimizerOptions):
     """L2 penalty (sgd, adam) or decoupled decay (adamw)."""
     head_multiplier: float = Field(10.0, gt=0)
     """Learning rate of the classifiers relative to the encoder's (DeepLab: 10)."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Learning rate of each block of a transformer relative to the next deeper one: the last block
+    has the encoder's rate, the embeddings before the first the lowest; 1: all alike."""
+    norm_decay: bool = True
+    """Whether weight decay holds for the encoder's norms and position embeddings; the published
+    code of DAFormer leaves them out."""
     step_repeats: Literal["once", "published"] = "once"
     """How many steps an update takes with each encoder tensor. published: as the published codes
     do with ResNets: one with conv1, three with a block's convolutions, four with a shortcut's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from clan.config.tree import Config, TrainingOptions
@@ -28,7 +29,9 @@ def launch(options: TrainingOptions) -> Fabric:
             devices=options.devices,
             num_nodes=options.nodes,
             precision=options.precision,
-            strategy="ddp" if many else "auto",
+            # gradients lie in the buckets that are sent: no copy of them, and less memory. Not a
+            # static graph: an update keeps gradients back (no_sync) before it shares their sum
+            strategy=DDPStrategy(gradient_as_bucket_view=True) if many else "auto",
         )
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise ConfigError(

@@ -21,8 +21,8 @@ class DecoderOptions(Options):
     decoder: str = "deeplab"
     """What makes logits of the encoder's maps: deeplab (DeepLab-v2's pyramid on the deepest map),
     fusion (a light one that joins a map of stride 4, for thin classes), daformer
-    (DAFormer's, on maps of strides 4, 8, 16 and 32), fcn8s (on vgg16), or a name given to
-    `clan.register_decoder`."""
+    (DAFormer's, on maps of strides 4, 8, 16 and 32), upsample (a plain one on the deepest map, for
+    vision transformers), fcn8s (on vgg16), or a name given to `clan.register_decoder`."""
     aspp_rates: tuple[Annotated[int, Field(ge=1, le=512)], ...] = Field(
         (6, 12, 18, 24), min_length=1, max_length=16
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clan.core.errors import ConfigError, unknown
-from clan.models.decoders import daformer, deeplab, fcn8s, fusion
+from clan.models.decoders import daformer, deeplab, fcn8s, fusion, upsample
 from clan.models.decoders.contract import DecoderSpec
 from clan.models.encoders.contract import FeatureMap
 
@@ -14,6 +14,7 @@ DECODERS: dict[str, DecoderSpec] = {
     "fcn8s": fcn8s.SPEC,
     "fusion": fusion.SPEC,
     "daformer": daformer.SPEC,
+    "upsample": upsample.SPEC,
 }
 """Every decoder by name."""
 

@@ -64,6 +64,13 @@ class Encoder(nn.Module, ABC):
         """The shapes of the maps that `forward` returns."""
         return tuple(map(FeatureMap, self.channels, self.strides))
 
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
+        """Return all parameters by layer, from the image to the maps: all of them in one.
+
+        An encoder whose spec says ``layered`` tells more than one apart.
+        """
+        return [list(self.parameters())]
+
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to maps (N, channels[i], ~H/s, ~W/s), s = strides[i].
@@ -113,6 +120,8 @@ class EncoderSpec:
     complete: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     """Given the network's options as written, returns those that its name leads to, in full; what
     is returned stands in their place and completes to itself."""
+    layered: bool = False
+    """Whether `Encoder.parameters_by_layer` tells layers apart, each with a learning rate."""
     published_repeats: bool = False
     """Whether the published codes train such an encoder, with an optimizer that repeats steps."""
 

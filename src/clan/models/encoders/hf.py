@@ -53,7 +53,7 @@ BATCH_NORM = frozenset(
     }
 )
 """Model types that have batch norm."""
-LAST_ALONE = ("deeplab",)
+LAST_ALONE = ("deeplab", "upsample")
 """Decoders that read the deepest map alone: norms of the others would never get a gradient."""
 
 
@@ -96,6 +96,20 @@ class HFEncoder(Encoder):
             # a gradient that never comes would keep several processes waiting for it
             parameter.requires_grad_(name not in self.facts.unread)
 
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
+        """Return the parameters before the first block, then those of each block.
+
+        A block is an entry of the innermost lists of modules. What lies behind it, up to the next
+        block, belongs to it.
+        """
+        blocks = _blocks(self.network)
+        parts: list[list[nn.Parameter]] = [[] for _ in range(len(blocks) + 1)]
+        at = 0
+        for name, parameter in self.network.named_parameters():
+            at = next((i for i, block in enumerate(blocks, 1) if name.startswith(block)), at)
+            parts[at].append(parameter)
+        return parts
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to maps (N, channels[i], ceil(H/s), ceil(W/s)).
 
@@ -118,6 +132,23 @@ class HFEncoder(Encoder):
         ]
 
 
+def _blocks(network: nn.Module) -> list[str]:
+    """Return what the names of each block's parameters begin with, the first block first."""
+    lists = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.ModuleList)
+    }
+    innermost = {
+        name: module
+        for name, module in lists.items()
+        if not any(isinstance(each, nn.ModuleList) for part in module for each in part.modules())
+    }
+    return [
+        f"{name}.{index}." for name, module in innermost.items() for index in range(len(module))
+    ]
+
+
 def family(name: str) -> EncoderSpec:
     """Return how the encoder ``hf:name`` is built; its name is looked up when options are read."""
 
@@ -134,6 +165,7 @@ def family(name: str) -> EncoderSpec:
         maps=_maps_of,
         batch_norm=name in BATCH_NORM,
         complete=completed,
+        layered=True,
     )
 
 
