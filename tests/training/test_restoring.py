@@ -64,7 +64,7 @@ def other_tensor(content: dict[str, Any]) -> None:
         (huge_step, "step 1000000000, and the training has 7"),
         (other_shape, r"exp_avg is \(3, 3\), expected"),
         (infinite, "exp_avg_sq is not finite"),
-        (text_for_a_number, "options lr are others"),
+        (text_for_a_number, "segmenter: lr should be a number"),
         (list_for_a_state, "do not fit its configuration"),
         (no_group, "do not fit its configuration"),
         (other_tensor, "do not fit its configuration"),

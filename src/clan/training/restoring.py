@@ -42,9 +42,10 @@ def restore(method: Method, content: Mapping[str, Any], run: RunFolder, steps: i
 def _load(name: str, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     groups = optimizer.state_dict()["param_groups"]
     for own, found in zip(groups, state["param_groups"], strict=True):
-        other = [key for key in own if not _alike(own[key], found.get(key))]
-        if own.keys() != found.keys() or other:
-            raise ValueError(f"optimizer {name}: options {', '.join(other or found)} are others")
+        # versions and devices differ in the others, such as `fused`
+        numbers = {key for key, value in own.items() if _is_number(value)}
+        if other := [key for key in found if key in numbers and not _is_number(found[key])]:
+            raise ValueError(f"optimizer {name}: {', '.join(other)} should be a number")
     optimizer.load_state_dict(dict(state))
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -52,9 +53,8 @@ def _load(name: str, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
                 _check(f"optimizer {name}: {key}", value, parameter)
 
 
-def _alike(own: Any, found: Any) -> bool:
-    number = isinstance(own, int | float) and not isinstance(own, bool)
-    return isinstance(found, int | float) if number else type(own) is type(found)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check(what: str, value: Any, parameter: Tensor) -> None:
