@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clan.config.tree import Config
 from clan.core.errors import RunError
-from clan.data.loading import Batch
+from clan.data.loading import Batch, killed_worker
 from clan.data.views import random_generator
 from clan.methods import METHODS, Method, Progress, Stage
 from clan.models.segmenter import Segmenter
@@ -30,7 +30,7 @@ from clan.scoring.protocol import choose_protocol
 from clan.scoring.score import score
 from clan.training.display import Display
 from clan.training.domains import Domains
-from clan.training.processes import on_rank_zero
+from clan.training.processes import lost_process, on_rank_zero
 from clan.training.restoring import restore
 from clan.training.resuming import (
     read_checkpoint,
@@ -87,6 +87,8 @@ class Trainer:
                 self._fit()
         except RuntimeError as error:
             # Ctrl-C reaches the loader's workers too, and torch says so in the middle of a step
+            if not self.stop.asked and (said := killed_worker(error) or lost_process(error)):
+                raise RunError(f"{said}. Then go on with: {self.run.resume_command}") from error
             if not self.stop.asked:
                 raise
             raise Interrupted(
