@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from clan.losses.alignment import alignment_map
 from clan.losses.pseudo_labels import (
@@ -16,6 +19,7 @@ from clan.losses.pseudo_labels import (
 )
 from clan.methods import METHODS, Progress, Stage
 from clan.methods.clan_st import SHARES_DECAY
+from clan.models.batchnorm import POLICY
 from clan.optim.options import OptimOptions
 from tests.methods.helpers import PLAIN, batch, build, parameters
 from tests.methods.test_cbst import Two
@@ -26,9 +30,9 @@ Options = METHODS["clan_st"].Options
 PLAIN_VIEW = {"mix": False, "strong_jitter": 0.0, "strong_blur": 0.0}
 
 
-def begun(stage=ROUND, **options):
+def begun(stage=ROUND, optim=PLAIN, **options):
     """Return a method in a round, its teacher's thresholds chosen."""
-    method = build("clan_st", **options)
+    method = build("clan_st", optim, **options)
     method.segmenter.eval()
     with torch.no_grad():
         method.begin_stage(stage, Two())
@@ -270,19 +274,40 @@ def test_pasted_pixels_are_learnt_with_the_sources_labels():
     assert step(unmixed)["loss_target"] == 0
 
 
-@pytest.mark.parametrize("mode", ["target", "both"])
+@pytest.mark.parametrize("mode", ["frozen", "source", "target", "both"])
 @pytest.mark.parametrize("kept", [False, True])
-def test_statistics_are_of_plain_target_images(mode, kept):
+@pytest.mark.parametrize("turns", [0, 3])
+def test_each_turn_remembers_one_plain_pass_of_the_target(mode, kept, turns):
     """Strong views normalise by their own batch, and leave no trace."""
-    options = {"batch_norm": mode, "keep_adversary": kept}
-    strong, plain = begun(**options), begun(**options, **PLAIN_VIEW)
-    for method in (strong, plain):
-        step(method)
-    statistics = [
-        {k: v for k, v in m.segmenter.named_buffers() if "running" in k} for m in (strong, plain)
-    ]
-    assert statistics[0]
-    assert all(torch.equal(statistics[0][k], statistics[1][k]) for k in statistics[0])
+    # a rate so small that the batches' statistics stay what they are
+    still = OptimOptions(
+        segmenter=PLAIN.segmenter.model_copy(update={"lr": 1e-12}),
+        discriminator=PLAIN.discriminator,
+    )
+    method = begun(optim=still, batch_norm=mode, keep_adversary=kept, turns=turns)
+    first = next(m for m in method.segmenter.modules() if isinstance(m, nn.BatchNorm2d))
+    passes = {"source": [], "target": []}
+    with torch.no_grad(), capture(first) as inputs:
+        for domain, seed in (("source", 1), ("target", 2)):
+            method.segmenter(batch(seed)["image"])
+            passes[domain] = inputs[-1].mean(dim=(0, 2, 3))
+    assert (passes["source"] - passes["target"]).abs().max() > 1e-3
+    expected = first.running_mean.clone()
+    for _ in range(max(1, turns)):
+        for domain in ("source", "target"):
+            if POLICY[mode][domain].remembered:
+                expected = expected.lerp(passes[domain], 0.1)
+    step(method)
+    torch.testing.assert_close(first.running_mean, expected, rtol=1e-4, atol=1e-7)
+
+
+@contextmanager
+def capture(layer):
+    """Collect the inputs of a layer."""
+    inputs = []
+    hook = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    yield inputs
+    hook.remove()
 
 
 @pytest.mark.parametrize("kept", [False, True])

@@ -26,7 +26,7 @@ class Painter(nn.Module):
     def __init__(self, evaluation_size: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.classes = TRIO
-        self.evaluation_size = evaluation_size
+        self.evaluation_size, self.evaluation_protocol = evaluation_size, "own"
         self.seen: list[tuple[int, ...]] = []
 
     def forward(self, image: Tensor) -> tuple[Tensor]:

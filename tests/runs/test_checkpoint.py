@@ -214,3 +214,27 @@ def test_a_checkpoint_under_another_step_s_name_is_refused(tmp_path: Path) -> No
     torch.save({"format": FORMAT, **GOOD}, checkpoint_path(tmp_path, 6))
     with pytest.raises(WeightsError, match="of step 4, of another name"):
         load_checkpoint(checkpoint_path(tmp_path, 6))
+
+
+def test_a_flipped_bit_changes_nothing_in_silence(tmp_path: Path) -> None:
+    weights = {f"w{i}": torch.randn(64) for i in range(4)}
+    content = {**GOOD, "step": 3, "method": weights, "config": {"a": 1}}
+    path = checkpoint_path(tmp_path, 3)
+    save_checkpoint(path, content, keep=1)
+    whole, spoilt = path.read_bytes(), bytearray(path.read_bytes())
+    refused = 0
+    for place in range(0, len(whole), 5):
+        spoilt[place] ^= 1 << (place % 8)
+        path.write_bytes(spoilt)
+        spoilt[place] = whole[place]
+        try:
+            loaded = load_checkpoint(path)
+        except WeightsError:
+            refused += 1
+            continue
+        # padding, dates: nothing that is read
+        assert loaded["step"] == 3
+        assert loaded["config"] == {"a": 1}
+        for name, value in weights.items():
+            assert torch.equal(loaded["method"][name], value)
+    assert refused > 200

@@ -5,13 +5,11 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric import Fabric
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
@@ -24,9 +22,7 @@ from clan.prediction.predictor import load
 from clan.runs.checkpoint import load_checkpoint, save_checkpoint
 from clan.runs.folder import RunFolder
 from clan.training.display import Silent
-from clan.training.domains import open_domains
-from clan.training.loop import Interrupted, Trainer
-from clan.training.processes import OtherProcess, refuse_uneven
+from clan.training.processes import refuse_uneven
 from clan.training.train import train
 from tests.systems import (
     SETTINGS,
@@ -578,25 +574,6 @@ def test_metrics_that_cannot_be_written(
         quiet(street, out, "source_only")
 
 
-# --- several processes ------------------------------------------------------------------------
-
-PLAIN = ("method.batch_norm=frozen", "optim.segmenter.name=sgd", "optim.segmenter.lr=1e-2")
-
-
-SHARED = (
-    "source_only",
-    "tan",
-    "clan",
-    "mcd",
-    "fcns_wild",
-    "cycada_feature",
-    "cross_city",
-    "cbst",
-    "cda",
-    "clan_st",
-)
-
-
 def test_self_training_goes_on_from_a_finished_training(street: Path, tmp_path: Path) -> None:
     """Classifiers too: without them the first round would be labelled by chance."""
     before = quiet(street, tmp_path / "clan", "clan", "training.steps=4")
@@ -620,102 +597,6 @@ def test_self_training_goes_on_from_a_finished_training(street: Path, tmp_path: 
     config = tiny(street, "cda", "method.source_steps=0", "training.steps=1")
     train(config, tmp_path / "cda", display=pretrained)
     assert not any("learnt nothing" in text for text in pretrained.messages)
-
-
-# a pass before the first step, when all processes have the very same network, and labels for all
-# pixels: means over the labelled ones of each process are then those over all
-AT_ONCE = {
-    "cbst": (
-        "method.source_steps=0",
-        "method.rounds=1",
-        "method.portion=1",
-        "method.portion_max=1",
-    ),
-    "cda": ("method.source_steps=0", "method.superpixel_portion=1"),
-    # random views are drawn by each process
-    "clan_st": (
-        "method.clan_steps=0",
-        "method.rounds=1",
-        "method.thresholds=fixed",
-        "method.threshold=0.001",
-        "method.rare_temperature=0",
-        "method.mix=false",
-        "method.strong_jitter=0",
-        "method.strong_blur=0",
-        "method.keep_shares=1",
-        "method.turns=2",
-    ),
-}
-
-
-def _train_shared(fabric: Fabric, street: str, out: str) -> None:
-    torch.set_num_threads(1)
-    for system in SHARED:
-        changes = (*PLAIN, "training.steps=3", *AT_ONCE.get(system, ()))
-        _fit(fabric, tiny(Path(street), system, *changes), Path(out) / system)
-    # asked on one process only, both stop at the next log step
-    if fabric.global_rank == 1:
-        at_step(1, lambda: os.kill(os.getpid(), signal.SIGINT))
-    stopped = _fit(
-        fabric, tiny(Path(street), "clan", *PLAIN, "training.steps=5"), Path(out, "stop")
-    )
-    Path(out, f"stopped{fabric.global_rank}").write_text(type(stopped).__name__)
-    # the first process cannot write: the second one must not wait for it
-    if fabric.global_rank == 0:
-        clan.training.loop.save_checkpoint = _refuse  # type: ignore[assignment]
-    failed = _fit(fabric, tiny(Path(street), "tan", *PLAIN), Path(out, "full"))
-    Path(out, f"failed{fabric.global_rank}").write_text(f"{type(failed).__name__}: {failed}")
-
-
-def _refuse(*_: object) -> None:
-    raise RunError("no space")
-
-
-def _fit(fabric: Fabric, config: clan.Config, out: Path) -> ClanError | None:
-    if fabric.global_rank == 0:
-        RunFolder.create(out, config)
-    fabric.barrier()
-    try:
-        Trainer(fabric, config, RunFolder(out), open_domains(config.data), Silent()).fit()
-    except ClanError as error:
-        return error
-    return None
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="forks processes that use torch")
-def test_two_processes_are_one(street: Path, tmp_path: Path) -> None:
-    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_fork")
-    fabric.launch(_train_shared, str(street), str(tmp_path))
-    for system in SHARED:
-        changes = (*PLAIN, "training.steps=3", *AT_ONCE.get(system, ()))
-        alone = quiet(street, tmp_path / "alone" / system, system, *changes)
-        shared = RunFolder(tmp_path / system)
-        for name, value in tensors(alone).items():
-            torch.testing.assert_close(tensors(shared)[name], value, rtol=1e-4, atol=1e-6, msg=name)
-        assert [r["step"] for r in records(shared)] == [r["step"] for r in records(alone)]
-        for mine, theirs in zip(records(alone), records(shared), strict=True):
-            # norms and quantiles of shares do not average to those of the whole
-            own = ("adv_share", "alignment_q")
-            shared_alike = {k for k in mine if not k.startswith(own)}
-            for key in shared_alike - {"iou", "miou"}:
-                assert theirs[key] == pytest.approx(mine[key], rel=1e-3), key
-        assert steps_of(shared) == steps_of(alone)
-    assert (tmp_path / "stopped0").read_text() == Interrupted.__name__
-    assert (tmp_path / "stopped1").read_text() == OtherProcess.__name__
-    assert steps_of(RunFolder(tmp_path / "stop")) == ["step_00000002.pt", "step_00000003.pt"]
-    assert (tmp_path / "failed0").read_text() == "RunError: no space"
-    assert (tmp_path / "failed1").read_text() == "OtherProcess: no space"
-    # one process goes on where two stopped
-    resumed = quiet(
-        street,
-        tmp_path / "stop",
-        "clan",
-        *PLAIN,
-        "training.steps=5",
-        "training.devices=1",
-        resume=True,
-    )
-    assert [r["step"] for r in records(resumed)] == [3, 5, 5]
 
 
 def test_a_batch_must_divide(street: Path, tmp_path: Path) -> None:

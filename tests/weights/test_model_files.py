@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -11,7 +13,7 @@ from safetensors.torch import save_file
 from clan.core.errors import WeightsError
 from clan.data.classes import CITYSCAPES, ClassSet
 from clan.weights import model_files as weights
-from clan.weights.tensor_files import read_tensors
+from clan.weights.tensor_files import SHA256, read_tensors, unverified
 from tests.models.conftest import SMALL
 
 
@@ -105,3 +107,68 @@ def test_a_model_whose_tensors_do_not_fit_its_classes_is_refused(segmenter, tmp_
     weights.save_model(segmenter, tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match="does not fit the architecture that it names"):
         weights.load_segmenter(tmp_path)
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_lies(segmenter, tmp_path):
+    path, damaged = tmp_path / "model.safetensors", tmp_path / "damaged.safetensors"
+    weights.save_model(segmenter, path)
+    whole, spoilt = path.read_bytes(), bytearray(path.read_bytes())
+    header = 8 + int.from_bytes(whole[:8], "little")
+    places = [*range(8), *range(8, header, 31), *range(header, len(whole), len(whole) // 40)]
+    random = np.random.default_rng(0)
+    for place in places:
+        spoilt[place] ^= 1 << int(random.integers(8))
+        damaged.write_bytes(spoilt)
+        spoilt[place] = whole[place]
+        with pytest.raises(WeightsError, match=r"damaged\.safetensors"):
+            weights.load_segmenter(damaged)
+    assert len(places) > 150
+    damaged.write_bytes(spoilt)
+    weights.load_segmenter(damaged)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_that_are_not_finite_are_refused(suffix, tmp_path):
+    path, tensors = (
+        tmp_path / f"w.{suffix}",
+        {"a": torch.ones(3), "b": torch.tensor([1, torch.inf])},
+    )
+    (save_file if suffix == "safetensors" else torch.save)(tensors, path)
+    with pytest.raises(WeightsError, match=r"w\.\w+ holds NaN or infinite values in b"):
+        read_tensors(path)
+
+
+def test_tensors_of_another_type_are_refused(segmenter, tmp_path):
+    path = tmp_path / "model.safetensors"
+    weights.save_model(segmenter.half(), path)
+    with pytest.raises(WeightsError, match=r"is torch\.float16, expected torch\.float32"):
+        weights.load_segmenter(path)
+
+
+def test_members_of_others_archives_are_checked(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.zeros(1000)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(bytes(2000)) + 1000] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"the checksum of its member w/data/0 does not hold"):
+        read_tensors(path)
+
+
+def test_files_without_checksums_load_with_a_word(segmenter, tmp_path):
+    path = tmp_path / "model.safetensors"
+    weights.save_model(segmenter, path)
+    assert unverified(path) == ""
+    about = weights.read_about(path)
+    former = {k: v for k, v in about.items() if k != SHA256} | {"format": 1}
+    save_file(segmenter.state_dict(), path, metadata={"clan": json.dumps(former)})
+    assert weights.load_segmenter(path).classes == CITYSCAPES
+    assert "no checksum" in unverified(path)
+    torch.save({"a": torch.zeros(1)}, tmp_path / "zip.pth")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert unverified(tmp_path / "zip.pth") == ""
+    assert "no checksum" in unverified(tmp_path / "old.pth")
+    # a checksum that was cut out of a file that must have one
+    save_file(segmenter.state_dict(), path, metadata={"clan": json.dumps(former | {"format": 2})})
+    with pytest.raises(WeightsError, match="names no checksum"):
+        weights.load_segmenter(path)

@@ -120,7 +120,10 @@ def class_centres(
         features = feature_map(network, image, options.features)
         label = predicted(network, image) if truth is None else truth
         grid = features.shape[-2], features.shape[-1]
-        centres.add(features, class_counts(label, C, grid))
+        # logits cover the image, whatever grid the encoder's own map has
+        of_encoder = options.features == "encoder"
+        places = network.label_places(label, grid, image) if of_encoder else None
+        centres.add(features, class_counts(label, C, grid, places))
     return centres
 
 

@@ -190,7 +190,12 @@ def resized_label(label: Tensor, size: tuple[int, int]) -> Tensor:
     )
 
 
-def class_counts(label: Tensor, classes: int, grid: tuple[int, int]) -> Tensor:
+def class_counts(
+    label: Tensor,
+    classes: int,
+    grid: tuple[int, int],
+    places: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Return how many pixels of each class lie in each cell of a grid, (C, h, w) float32.
 
     Features weighted by it and summed are those of all labelled pixels, each pixel taking the
@@ -200,10 +205,13 @@ def class_counts(label: Tensor, classes: int, grid: tuple[int, int]) -> Tensor:
         label: (H, W) uint8, 255 = ignore.
         classes: C.
         grid: (h, w).
+        places: the row (H,) and the column (W,) of the grid in which the pixels lie; None: its
+            cells tile the label.
     """
     (H, W), (h, w) = label.shape, grid
-    row = torch.arange(H, device=label.device) * h // H
-    column = torch.arange(W, device=label.device) * w // W
+    if places is None:
+        places = torch.arange(H) * h // H, torch.arange(W) * w // W
+    row, column = (place.to(label.device) for place in places)
     cell = row[:, None] * w + column
     known = label != IGNORE
     index = label[known].long() * (h * w) + cell[known]

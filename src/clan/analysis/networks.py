@@ -63,7 +63,8 @@ def initial_network(config: Config, classes: ClassSet) -> Segmenter:
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        segmenter = Segmenter(config.model, classes, config.data.evaluation_size)
+        scored = config.data.evaluation_size, config.data.evaluation_protocol
+        segmenter = Segmenter(config.model, classes, *scored)
     start_from(segmenter, config.weights, config.weights_for)
     return segmenter.eval()
 

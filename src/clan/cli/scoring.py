@@ -34,7 +34,7 @@ def evaluate(
             help="How images are shown and logits up-sampled. own: at the model's evaluation "
             "size, corners not aligned; paper: whole images at 512x1024, logits x2, corners "
             "aligned; reference: the same in one step from the classifiers' resolution, as the "
-            "published code does.  \\[default: the run's data.evaluation_protocol; own for a file]"
+            "published code does.  \\[default: the one that the training scored by]"
         ),
     ] = None,
     align_corners: Annotated[
@@ -97,7 +97,7 @@ def evaluate(
         return
     from clan.figures.confusion import check_path, draw_confusion
     from clan.prediction.evaluate import evaluate as evaluate_model
-    from clan.prediction.evaluate import protocol_name
+    from clan.prediction.evaluate import scored_protocol
     from clan.scoring.protocol import choose_protocol, parse_scales
     from clan.scoring.rendering import score_table
 
@@ -111,7 +111,7 @@ def evaluate(
         out=out,
         device=device,
         protocol=choose_protocol(
-            protocol or protocol_name(model),
+            scored_protocol(model) if protocol is None else protocol,
             align_corners=align_corners,
             flip=flip,
             scales=parse_scales(scales),

@@ -61,11 +61,17 @@ class SlotDraw:
         return drawn.narrow(images, own * self._rank, own)
 
 
+def values_shown(label: Tensor) -> Tensor:
+    """Tell which values, 0 to 255, occur in each label (N, H, W) uint8: (N, 256) bool."""
+    shown = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
+    return shown.scatter_(1, label.flatten(1).long(), True)
+
+
 def class_mask(
     label: Tensor,
     classes: int,
     draw: Draw = any_draw,
-    together: bool = False,
+    shown: Tensor | None = None,
     ignored: bool = False,
 ) -> Tensor:
     """Choose half of the classes of each label at random, rounded up (ClassMix, Olsson 2021).
@@ -73,18 +79,16 @@ def class_mask(
     Args:
         label: (N, H, W) uint8 class indices, 255 = ignore.
         classes: C.
-        together: choose for each label among the classes of all of them (DAFormer's code).
-        ignored: the pixels without a label are a class of their own; else they are never chosen.
         draw: gives the random numbers.
+        shown: (N, 256) bool or one for all, the values to choose among (DAFormer's code: those of
+            the whole batch); None: each label's own.
+        ignored: the pixels without a label are a class of their own; else they are never chosen.
 
     Returns:
         (N, H, W) bool: the pixels of the chosen classes.
     """
     index = label.flatten(1).long()
-    present = torch.zeros(len(label), IGNORE + 1, dtype=torch.bool, device=label.device)
-    present.scatter_(1, index, True)
-    if together:
-        present = present.any(dim=0).expand_as(present)
+    present = values_shown(label) if shown is None else shown.expand(len(label), -1)
     last = present[:, IGNORE:] if ignored else present[:, :0]
     present = torch.cat([present[:, :classes], last], dim=1)
     chances = draw(*present.shape, images=0, device=label.device)

@@ -88,9 +88,9 @@ def won_shares(confidence: Tensor) -> Tensor:
     """Return the share of the pixels that each class wins, (C,) float32, of (N, C, H, W)."""
     classes = confidence.shape[1]
     winner = confidence.argmax(dim=1).flatten()
-    won = torch.zeros(classes, device=confidence.device)
-    won.scatter_add_(0, winner, torch.ones_like(winner, dtype=won.dtype))
-    return won / winner.numel()
+    won = torch.zeros(classes, dtype=torch.int64, device=confidence.device)
+    won.scatter_add_(0, winner, torch.ones_like(winner))
+    return won.float() / winner.numel()
 
 
 def keep_shares(confidence: Tensor, wanted: Tensor, found: Tensor, power: float) -> Tensor:

@@ -15,10 +15,11 @@ def class_shares(label: Tensor, classes: int) -> Tensor:
         classes: how many there are.
     """
     index = label.flatten(1).long().clamp(max=classes)
-    counts = torch.zeros(len(label), classes + 1, device=label.device)
-    counts.scatter_add_(1, index, torch.ones_like(index, dtype=counts.dtype))
+    # integers: float32 counts no further than 2^24
+    counts = torch.zeros(len(label), classes + 1, dtype=torch.int64, device=label.device)
+    counts.scatter_add_(1, index, torch.ones_like(index))
     counts = counts[:, :classes]
-    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    return counts.float() / counts.sum(dim=1, keepdim=True).clamp(min=1).float()
 
 
 def size_bounds(shares: Tensor, low: float = 0.1, high: float = 0.9) -> tuple[Tensor, Tensor]:
@@ -61,16 +62,31 @@ def size_constraint_loss(p: Tensor, lower: Tensor, upper: Tensor, presence: floa
     return ((present * violation).sum(dim=1) / present.sum(dim=1).clamp(min=1)).mean()
 
 
-def cell_shares(label: Tensor, classes: int, grid: tuple[int, int]) -> Tensor:
+def cell_shares(
+    label: Tensor,
+    classes: int,
+    grid: tuple[int, int],
+    places: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Return each class's share of each grid cell's pixels (Cross-city, Chen et al. 2017).
 
     Args:
         label: (N, H, W) uint8 or int64 class indices; ignored pixels belong to no class.
         classes: how many there are.
         grid: (h, w), cells per side.
+        places: the row (H,) int64 and the column (W,) of the grid in which the label's pixels lie;
+            None: the cells tile the label.
 
     Returns:
         (N, classes, h, w) float32 in 0..1.
     """
     index = torch.arange(classes, device=label.device).view(1, -1, 1, 1)
-    return F.adaptive_avg_pool2d((label.unsqueeze(1) == index).float(), grid)
+    of_class = (label.unsqueeze(1) == index).float()
+    if places is None:
+        return F.adaptive_avg_pool2d(of_class, grid)
+    rows, columns = (
+        F.one_hot(place.to(label.device), cells).float()
+        for place, cells in zip(places, grid, strict=True)
+    )
+    pixels = rows.sum(dim=0)[:, None] * columns.sum(dim=0)
+    return torch.einsum("nchw,hi,wj->ncij", of_class, rows, columns) / pixels.clamp(min=1)

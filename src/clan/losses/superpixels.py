@@ -45,13 +45,20 @@ def divide(image: NDArray[np.uint8], count: int) -> tuple[NDArray[np.int64], NDA
     return numbered.reshape(small.shape[:2]).astype(np.int64), small
 
 
-def describe(ids: NDArray[np.int64], image: NDArray[np.uint8], features: Floats) -> Floats:
+def describe(
+    ids: NDArray[np.int64],
+    image: NDArray[np.uint8],
+    features: Floats,
+    places: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> Floats:
     """Describe each superpixel: mean features, mean colour, and where it is.
 
     Args:
         ids: (h, w) from `divide`.
         image: (h, w, 3) uint8 of the same size.
         features: (F, a, b) of the whole image, coarser than it.
+        places: the row (h,) and the column (w,) of the features in which the pixels lie; None: the
+            features' cells tile the image.
 
     Returns:
         (S, F + 5) float32.
@@ -61,7 +68,9 @@ def describe(ids: NDArray[np.int64], image: NDArray[np.uint8], features: Floats)
     flat, pixels = ids.ravel(), np.bincount(ids.ravel(), minlength=count)
     # how many pixels of a superpixel lie in each cell of the features' grid
     a, b = features.shape[1:]
-    cell = (rows * a // height) * b + columns * b // width
+    if places is None:
+        places = np.arange(height) * a // height, np.arange(width) * b // width
+    cell = (places[0][:, None] * b + places[1]).astype(np.int64)
     shares = np.bincount(flat * (a * b) + cell.ravel(), minlength=count * a * b)
     deep = shares.reshape(count, a * b) @ features.reshape(len(features), -1).T
     planes = [*(image[..., c] / 255 for c in range(3)), rows / height, columns / width]

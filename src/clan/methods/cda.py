@@ -159,7 +159,11 @@ class CDA(LabelledTarget):
             features = deepest(self.segmenter.encode(batch["image"]))[0].float().cpu().numpy()
         picture = np.ascontiguousarray(batch["image"][0].permute(1, 2, 0).cpu().numpy())
         ids, small = superpixels.divide(picture, self.options.superpixels)
-        return ids, superpixels.describe(ids, small, features), features.mean(axis=(1, 2))
+        grid = (features.shape[1], features.shape[2])
+        places = self.segmenter.label_places(torch.from_numpy(ids), grid, batch["image"])
+        rows = None if places is None else (places[0].numpy(), places[1].numpy())
+        described = superpixels.describe(ids, small, features, rows)
+        return ids, described, features.mean(axis=(1, 2))
 
     def _of_all(self, parts: list[NDArray[Any]]) -> NDArray[np.float32]:
         """Join arrays (n, F) of this process's images, then of all processes'."""

@@ -244,8 +244,8 @@ class CLANST(CLAN):
         else:
             mixed = self._mix(parts, taught, draw)
             for part, labels, view in zip(parts, taught, mixed, strict=True):
-                self._source_backward(part, progress)
-                self.learn_target(part, labels, view, share=part.last)
+                shown = self._source_backward(part, progress)
+                self.learn_target(part, labels, view, shown, share=part.last)
         scalars = self.finish_update()
         self._follow()
         return scalars
@@ -256,22 +256,27 @@ class CLANST(CLAN):
         """Step G by one domain and the other, `turns` times; the log has the last turn."""
         for left in reversed(range(self.options.turns)):
             self.clear_notes()
-            for part in parts:
-                self._source_backward(part, progress, adversary=left == 0)
+            shown = [self._source_backward(p, progress, adversary=left == 0) for p in parts]
             self.step_alone("segmenter")
             mixed = self._mix(parts, taught, draw)
-            for part, labels, view in zip(parts, taught, mixed, strict=True):
-                self.learn_target(part, labels, view, share=False)
+            for part, labels, view, seen in zip(parts, taught, mixed, shown, strict=True):
+                self.learn_target(part, labels, view, seen, share=False)
             self.step_alone("segmenter")
 
     def _source_backward(
         self, part: MicroBatch, progress: Progress, adversary: bool = True
-    ) -> None:
-        """Backward of the source's loss, and of the adversary's if it stays."""
+    ) -> bool:
+        """Backward of the source's loss, and of the adversary's if it stays.
+
+        Returns:
+            Whether G was shown the plain target images, as the adversary needs it.
+        """
         p_s = self.learn_source(part.source, progress)
-        if self.options.keep_adversary and adversary:
-            p_t, weight = self.fool_discriminator(part.target, progress, last=False)
-            self.learn_domains(p_s, p_t, weight, part.last)
+        if not (self.options.keep_adversary and adversary):
+            return False
+        p_t, weight = self.fool_discriminator(part.target, progress, last=False)
+        self.learn_domains(p_s, p_t, weight, part.last)
+        return True
 
     def _mix(
         self, parts: Sequence[MicroBatch], taught: Sequence[Taught], draw: Draw
@@ -291,15 +296,18 @@ class CLANST(CLAN):
         count = len(parts)
         return [Mixed(*pair) for pair in zip(image.chunk(count), label.chunk(count), strict=True)]
 
-    def learn_target(self, part: MicroBatch, taught: Taught, mixed: Mixed, share: bool) -> None:
+    def learn_target(
+        self, part: MicroBatch, taught: Taught, mixed: Mixed, shown: bool, share: bool
+    ) -> None:
         """Backward of the loss on strong views of the target, labelled by the teacher.
 
-        Gradients are shared with other processes here, or later by `step_alone`.
+        The plain images pass batch norm once before, if they have not (``shown``). Gradients are
+        shared with other processes here, or later by `step_alone`.
         """
         options = self.options
         remembered = POLICY[options.batch_norm]["target"].remembered
         with self.unsynchronised("segmenter", not share):
-            if remembered and not options.keep_adversary:
+            if remembered and not shown:
                 # evaluation normalises by statistics of plain target images, not of mixed ones
                 with torch.no_grad():
                     self.forward_batch("target", part.target)

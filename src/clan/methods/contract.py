@@ -18,7 +18,7 @@ from clan.data.loading import Batch
 from clan.losses.segmentation import CrossEntropy, LossOptions, loss_options
 from clan.methods.label_loss import LabelLoss
 from clan.methods.stages import Reading, Stage, StageDomains
-from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics
+from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics, share_statistics
 from clan.models.segmenter import Features, Segmenter
 from clan.optim.groups import build_optimizer, segmenter_groups
 from clan.optim.options import OptimizerOptions, OptimOptions
@@ -135,8 +135,9 @@ class Method(nn.Module, ABC):
         """Wrap networks and optimizers for the device, precision and processes in use."""
         self.fabric = fabric
         self.label_loss.setup(fabric, self.optim.accumulate)
-        if fabric.world_size > 1 and fabric.device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(self.segmenter)  # type: ignore[no-untyped-call]
+        if fabric.world_size > 1:
+            # of G and of whatever is normalised beside it, such as a teacher
+            share_statistics(self, fabric.device)
         groups = segmenter_groups(self.segmenter, self.optim.segmenter)
         self.add_player("segmenter", self.segmenter, groups, self.optim.segmenter)
 

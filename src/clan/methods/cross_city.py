@@ -59,7 +59,7 @@ class CrossCity(FeatureAdversary):
         self.backward(loss)
         self.note(loss_seg=loss)
         f_s = deepest(features).detach()
-        return Judged(f_s, self._shares(batch["label"], f_s))
+        return Judged(f_s, self._shares(batch["label"], f_s, batch["image"]))
 
     def learn_target(self, batch: Batch, progress: Progress) -> Judged:
         """Backward of both adversarial losses; the cells' classes are those predicted."""
@@ -67,7 +67,7 @@ class CrossCity(FeatureAdversary):
         with torch.no_grad():
             logits = self.segmenter.ensemble(self.classify_batch(features, batch))
         f_t = deepest(features)
-        shares = self._shares(logits.argmax(dim=1), f_t)
+        shares = self._shares(logits.argmax(dim=1), f_t, batch["image"])
         d_t = self.judge(f_t)
         overall = adversarial_loss(d_t[:, :1], SOURCE)
         by_class = self.class_loss(d_t, SOURCE, shares)
@@ -85,6 +85,7 @@ class CrossCity(FeatureAdversary):
         """Return sum_c mean_n[S_c(n) * BCE(D_c(n), label)] of logits (N, 1 + C, h, w)."""
         return shares.shape[1] * adversarial_loss(logits[:, 1:], label, shares)
 
-    def _shares(self, label: Tensor, features: Tensor) -> Tensor:
-        size = features.shape[-2:]
-        return cell_shares(label, len(self.segmenter.classes), (size[0], size[1]))
+    def _shares(self, label: Tensor, features: Tensor, image: Tensor) -> Tensor:
+        grid = (features.shape[-2], features.shape[-1])
+        places = self.segmenter.label_places(label, grid, image)
+        return cell_shares(label, len(self.segmenter.classes), grid, places)

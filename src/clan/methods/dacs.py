@@ -18,7 +18,15 @@ from pydantic import Field
 from torch import Tensor
 
 from clan.data.loading import Batch
-from clan.losses.mixing import Draw, SlotDraw, at_size, class_mask, paste, strong_view
+from clan.losses.mixing import (
+    Draw,
+    SlotDraw,
+    at_size,
+    class_mask,
+    paste,
+    strong_view,
+    values_shown,
+)
 from clan.losses.pseudo_labels import class_diversity
 from clan.losses.segmentation import weighted_loss
 from clan.methods.contract import Method, MethodOptions, MicroBatch, Progress
@@ -174,12 +182,17 @@ class DACS(Method):
             pasted[1],
             len(self.segmenter.classes),
             draw,
-            together=options.mix_classes == "batch",
+            shown=self._shown(pasted[1]) if options.mix_classes == "batch" else None,
             ignored=options.mix_ignored,
         )
         image, label = paste(mask, pasted, (plain, taught.label))
         weight = torch.where(mask, 1.0, taught.weight)
         return View("target", self.strong(image, draw), label, weight, options.lambda_target)
+
+    def _shown(self, label: Tensor) -> Tensor:
+        """Tell which values the labels (N, H, W) of all processes show, (1, 256) bool."""
+        shown = values_shown(label).any(dim=0, keepdim=True)
+        return cast(Tensor, self.fabric.all_reduce(shown.int(), reduce_op="sum")) > 0
 
     def strong(self, image: Tensor, draw: Draw) -> Tensor:
         """Change the colours of some images and blur some."""

@@ -12,7 +12,7 @@ The network, its rates and its warm-up are the configuration's; source images ar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from pydantic import Field
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from clan.data.loading import Batch
 from clan.losses.shares import cell_shares
-from clan.methods.contract import MicroBatch
+from clan.methods.contract import MicroBatch, Progress
 from clan.methods.dacs import DACS, TeacherOptions
 from clan.methods.stages import Reading, Stage
 from clan.models.encoders.contract import Encoder
@@ -77,6 +77,8 @@ class DAFormer(DACS):
             self.start = build_encoder(segmenter.options)
             self.start.load_state_dict(segmenter.encoder.state_dict())
             self.start.requires_grad_(False).eval()
+        self._labels: Tensor | None = None
+        self._cells: Tensor | None = None
         names = segmenter.classes.names
         self.register_buffer(
             "things", torch.tensor([name in options.things for name in names]), persistent=False
@@ -93,6 +95,11 @@ class DAFormer(DACS):
         """Draw source images by their classes."""
         return Reading(rare_temperature=self.options.rare_temperature)
 
+    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Learn as DACS does, held by the features of all of the update's things."""
+        self._labels, self._cells = source["label"], None
+        return super().step(source, target, progress)
+
     def learn_source(self, part: MicroBatch) -> None:
         """Backward of the source's loss and of the feature distance, which share the features."""
         if self.start is None:
@@ -106,7 +113,11 @@ class DAFormer(DACS):
         self.note(loss_seg=loss, feature_distance=distance, **self.taught)
 
     def feature_distance(self, batch: Batch, features: Tensor) -> Tensor:
-        """Return the mean L2 distance to the first encoder's features over the cells of things.
+        """Return the distance to the first encoder's features on things.
+
+        It is the sum of the L2 distances over this part's cells of things, divided by their number
+        in the whole update over the number of its parts, so that the parts' mean is the mean over
+        all cells: see `clan.methods.label_loss`.
 
         Args:
             batch: images with labels.
@@ -119,8 +130,18 @@ class DAFormer(DACS):
         with torch.no_grad(), self.fabric.autocast():
             first = self.start(self.segmenter.normalised(batch["image"]))[-1]
         apart = (features.float() - first.float()).norm(dim=1)
-        shares = cell_shares(batch["label"], len(self.segmenter.classes), tuple(apart.shape[-2:]))
+        if self._cells is None:
+            assert self._labels is not None, "a step has begun"
+            own = self._thing_cells(self._labels, apart, batch["image"]).sum()
+            self._cells = cast(Tensor, self.fabric.all_reduce(own, reduce_op="sum")).clamp(min=1)
+        cells = self._thing_cells(batch["label"], apart, batch["image"])
+        total: Tensor = (apart * cells).sum() * (self.label_loss.parts / self._cells)
+        return total
+
+    def _thing_cells(self, label: Tensor, features: Tensor, image: Tensor) -> Tensor:
+        """Tell which cells of features (..., h, w) show a thing in labels (N, H, W): (N, h, w)."""
+        grid = (features.shape[-2], features.shape[-1])
+        places = self.segmenter.label_places(label, grid, image)
+        shares = cell_shares(label, len(self.segmenter.classes), grid, places)
         shown = (shares >= self.options.distance_ratio) & self.things.view(1, -1, 1, 1)
-        cells = shown.any(dim=1)
-        mean: Tensor = (apart * cells).sum() / cells.sum().clamp(min=1)
-        return mean
+        return shown.any(dim=1)

@@ -38,6 +38,8 @@ class Segmenter(nn.Module):
         classes: what the channels of the logits mean.
         evaluation_size: (H, W) that images are resized to for scoring and prediction, or their
             short side, their shape kept; None for their own size.
+        evaluation_protocol: name of the protocol that it is scored by, and so predicts by:
+            ``own``, ``paper`` or ``reference`` (`clan.scoring.protocol`).
     """
 
     mean: Tensor
@@ -48,11 +50,13 @@ class Segmenter(nn.Module):
         options: ModelOptions,
         classes: ClassSet,
         evaluation_size: Size | None = None,
+        evaluation_protocol: str = "own",
     ) -> None:
         super().__init__()
         self.options = options
         self.classes = classes
         self.evaluation_size = evaluation_size
+        self.evaluation_protocol = evaluation_protocol
         self.encoder = build_encoder(options)
         maps = self.encoder.maps
         check_fit(options.decoder, options.encoder, maps, encoder_spec(options.encoder).padding)
@@ -77,6 +81,25 @@ class Segmenter(nn.Module):
         """Map images (N, 3, H, W) uint8 RGB to the encoder's maps, which `classify` reads."""
         features: Features = self.encoder(self.normalised(image))
         return features
+
+    def label_places(
+        self, label: Tensor, grid: tuple[int, int], image: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return in which row and column of E's deepest map the pixels of a label lie.
+
+        Args:
+            label: (..., H, W).
+            grid: (h, w) of the map.
+            image: (..., H', W'), what E read.
+
+        Returns:
+            (H,) and (W,) int64; None where the map's cells tile the image.
+        """
+        if self.encoder.grid_start is None:
+            return None
+        sizes = zip(label.shape[-2:], grid, image.shape[-2:], strict=True)
+        rows, columns = (self.encoder.cells_of(*sides) for sides in sizes)
+        return rows, columns
 
     def normalised(self, image: Tensor) -> Tensor:
         """Return images (N, 3, H, W) of 0..255 RGB as the encoder takes them, float32."""

@@ -11,7 +11,7 @@ from clan.data.datasets import Dataset, open_dataset
 from clan.models.segmenter import Segmenter
 from clan.scoring.evaluation_file import Evaluation, write_evaluation
 from clan.scoring.inference import pick_device
-from clan.scoring.protocol import Protocol, choose_protocol
+from clan.scoring.protocol import Protocol, protocol_of
 from clan.scoring.score import predict_only, score
 from clan.scoring.submission import Submission, label_id_file
 from clan.training.domains import open_domain
@@ -39,9 +39,8 @@ def evaluate(
         split: of that; None for ``val``, or for the run's own.
         out: also write the evaluation to this file, fit for `compare`.
         device: ``auto``, ``cpu`` or ``cuda``.
-        protocol: how images are shown and logits up-sampled; None: as the run's configuration
-            says, and for a file at the model's evaluation size, corners not aligned. Its own
-            ``size`` None stands for the model's, too.
+        protocol: how images are shown and logits up-sampled; None: as the training scored it, which
+            the model says. Its own ``size`` None stands for the model's, too.
         submit: also write the predictions to this new folder, as the Cityscapes server takes
             them. The split then needs no labels: without them nothing is counted.
         progress: called after each image with (done, total).
@@ -56,11 +55,11 @@ def evaluate(
         found = clan.evaluate("runs/clan", dataset="mydata.yaml", split="test")
         print(found.scores.miou())  # 0..1
     """
-    segmenter = load_segmenter(model).to(pick_device(device))
     path = Path(model)
     config = _config(path)
+    segmenter = _load(path, config).to(pick_device(device))
     data = _open(segmenter, config, model, dataset, root, split)
-    protocol = protocol or choose_protocol(protocol_name(model))
+    protocol = protocol or protocol_of(segmenter)
     if protocol.size is None:
         protocol = protocol.model_copy(update={"size": segmenter.evaluation_size})
     submission = None if submit is None else _submission(Path(submit), data, segmenter)
@@ -92,14 +91,21 @@ def evaluate(
     return evaluation
 
 
-def protocol_name(model: str | Path) -> str:
-    """Return the protocol that a run is scored by: its configuration's, ``own`` for a file alone.
+def scored_protocol(model: str | Path) -> Protocol:
+    """Return the protocol that a run, or a model file, is scored by.
 
     Raises:
-        ClanError: the run's configuration is malformed.
+        ClanError: no such model, or the run's configuration is malformed.
     """
-    config = _config(Path(model))
-    return "own" if config is None else config.data.evaluation_protocol
+    return protocol_of(_load(Path(model), _config(Path(model))))
+
+
+def _load(model: Path, config: Config | None) -> Segmenter:
+    """Load a network; files of former versions do not name its protocol, but their run does."""
+    segmenter = load_segmenter(model)
+    if config is not None:
+        segmenter.evaluation_protocol = config.data.evaluation_protocol
+    return segmenter
 
 
 def _config(model: Path) -> Config | None:

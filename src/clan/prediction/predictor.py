@@ -23,7 +23,7 @@ from clan.data.images import SUFFIXES, pixels_of, read_image, write_label
 from clan.models.segmenter import Segmenter
 from clan.prediction.pictures import legend, overlay, present, write_picture
 from clan.scoring.inference import evaluating, joint_logits, pick_device, upsampled_argmax
-from clan.scoring.protocol import Protocol
+from clan.scoring.protocol import protocol_of
 from clan.scoring.submission import check_folder, label_id_file, label_id_palette, label_id_table
 from clan.weights.model_files import load_segmenter
 
@@ -57,13 +57,14 @@ def load(path: str | Path, device: str = "auto") -> Predictor:
 class Predictor:
     """A segmenter that takes images of any size and answers at their own size.
 
-    The network sees an image at the segmenter's evaluation size (its own, if there is none) and
-    the logits are up-sampled bilinearly, as in scoring.
+    The network sees an image, and its logits are up-sampled, by the protocol that it was scored by,
+    which its file names; in float32, as in scoring.
     """
 
     def __init__(self, segmenter: Segmenter, device: str = "auto") -> None:
         self.device = pick_device(device)
         self.segmenter = segmenter.to(self.device)
+        self.protocol = protocol_of(segmenter)
 
     @property
     def classes(self) -> ClassSet:
@@ -81,20 +82,25 @@ class Predictor:
         """
         pixels = _pixels(image)
         with evaluating(self.segmenter):
-            label = upsampled_argmax(self._logits(pixels), pixels.shape[:2])
+            corners = self.protocol.align_corners
+            label = upsampled_argmax(self._logits(pixels), pixels.shape[:2], corners)
         return np.asarray(label[0].cpu().numpy(), np.uint8)
 
     def probabilities(self, image: ImageLike) -> NDArray[np.float32]:
         """Return the ensemble prediction p, float32 (C, H, W), which sums to 1 over classes."""
         pixels = _pixels(image)
         with evaluating(self.segmenter):
-            logits = F.interpolate(self._logits(pixels), size=pixels.shape[:2], mode="bilinear")
+            logits = F.interpolate(
+                self._logits(pixels),
+                size=pixels.shape[:2],
+                mode="bilinear",
+                align_corners=self.protocol.align_corners,
+            )
             return np.asarray(logits.softmax(dim=1)[0].cpu().numpy(), np.float32)
 
     def _logits(self, pixels: NDArray[np.uint8]) -> Tensor:
         image = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
-        protocol = Protocol(size=self.segmenter.evaluation_size)
-        return joint_logits(self.segmenter, image, protocol, self.device)
+        return joint_logits(self.segmenter, image, self.protocol, self.device)
 
 
 LONGEST_NAME = 255

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from clan.core.archives import damaged_member
 from clan.core.errors import RunError, WeightsError
 from clan.core.files import writing
 from clan.core.jsonfile import first_problem
@@ -73,9 +74,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        WeightsError: not a checkpoint of this package, or damaged.
+        WeightsError: not a checkpoint of this package, or damaged: each of its members has the
+            checksum that the archive names.
     """
     try:
+        if (damage := damaged_member(path)) is not None:
+            raise WeightsError(f"{path} cannot be read as a checkpoint: {damage}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     # whatever a damaged pickle makes torch's reader do
     except (

@@ -7,13 +7,17 @@ protocol it was made by, and runs of different protocols are not compared.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
 from clan.core.errors import ConfigError, nearest
 from clan.core.options import Options
 from clan.data.sizes import InputSize, Size, size_text
+
+if TYPE_CHECKING:
+    # for its type alone: reading a configuration needs no torch
+    from clan.models.segmenter import Segmenter
 
 
 class Protocol(Options):
@@ -74,8 +78,17 @@ PROTOCOLS: Mapping[str, Protocol] = {
 the input's, to 1024x2048 in one step."""
 
 
+def protocol_of(segmenter: Segmenter) -> Protocol:
+    """Return the protocol that a network is scored by; its file says so.
+
+    Raises:
+        ConfigError: a name that this version does not know.
+    """
+    return choose_protocol(segmenter.evaluation_protocol, size=segmenter.evaluation_size)
+
+
 def choose_protocol(
-    name: str = "own",
+    name: str | Protocol = "own",
     *,
     size: Size | None = None,
     align_corners: bool | None = None,
@@ -85,7 +98,7 @@ def choose_protocol(
     """Return a named protocol with changes.
 
     Args:
-        name: ``own``, ``paper`` or ``reference``.
+        name: ``own``, ``paper`` or ``reference``, or a protocol to change.
         size: input size of ``own``, and in place of a named protocol's; usually the model's
             evaluation size.
         align_corners: in place of the named protocol's; None keeps it.
@@ -95,9 +108,12 @@ def choose_protocol(
     Raises:
         ConfigError: an unknown name, or values out of range.
     """
-    if name != "own" and name not in PROTOCOLS:
+    if isinstance(name, Protocol):
+        known = name
+    elif name != "own" and name not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {name!r}{nearest(name, ('own', *PROTOCOLS))}")
-    known = PROTOCOLS.get(name) or Protocol(size=size)
+    else:
+        known = PROTOCOLS.get(name) or Protocol(size=size)
     changes: dict[str, Any] = {} if align_corners is None else {"align_corners": align_corners}
     if size is not None:
         changes["size"] = size

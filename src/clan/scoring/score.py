@@ -49,7 +49,7 @@ def score(
         size: (H, W) that the network sees, or the short side, each image's shape kept; None for
             its own size.
         fabric: shares the images among its processes, sums their counts (so that all processes
-            return the same scores) and gives the precision; None: this process, full precision.
+            return the same scores); None: this process. The precision is float32.
         workers: processes that read images.
         align_corners: convention of the last up-sampling; the published codes align corners.
         protocol: in place of ``size`` and ``align_corners``; flip and multi-scale testing too.

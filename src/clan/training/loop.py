@@ -60,7 +60,8 @@ class Trainer:
         self.batches = StageBatches(config, domains, fabric)
         content = read_checkpoint(run, fabric, display)
         torch.manual_seed(config.seed)
-        segmenter = Segmenter(config.model, domains.classes, config.data.evaluation_size)
+        scored = config.data.evaluation_size, config.data.evaluation_protocol
+        segmenter = Segmenter(config.model, domains.classes, *scored)
         weights = config.weights if content is None else None
         self.loaded = start_from(segmenter, weights, config.weights_for)
         if self.loaded is not None:

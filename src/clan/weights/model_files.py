@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, TypeAdapter
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from clan.core.errors import ClanError, WeightsError
 from clan.core.files import write_whole
-from clan.core.jsonfile import parse_json
+from clan.core.jsonfile import first_problem
 from clan.data.classes import ClassSet
 from clan.data.sizes import read_size
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.weights.layouts import COUNTER
-from clan.weights.tensor_files import first_line, read_tensors
+from clan.weights.tensor_files import SHA256, digest, first_line, read_metadata, read_tensors
 
-MODEL_FORMAT = 1
+MODEL_FORMAT = 2
+UNCHECKED_FORMAT = 1
+"""Of former versions: without a checksum."""
 LEFT = "left."
 """Before the keys of tensors that a converted file carries without its network reading them."""
 WRAPPED = "module."
@@ -39,9 +40,6 @@ class _About(BaseModel):
     model: dict[str, Any] = {}
     classes: dict[str, Any] = {}
     origin: dict[str, Any] = {}
-
-
-_ABOUT = TypeAdapter(_About)
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,8 @@ def save_model(
 ) -> None:
     """Write the network as one safetensors file that says what it is; whole or not at all.
 
-    Its metadata hold the architecture, the class set with colours, the normalisation and the
-    evaluation size, so that `load_segmenter` needs nothing else.
+    Its metadata hold the architecture, the class set with colours, the normalisation, how it is
+    scored and a checksum of all, so that `load_segmenter` needs nothing else.
 
     Args:
         segmenter: the network.
@@ -134,6 +132,7 @@ def save_model(
         "model": segmenter.options.model_dump(mode="json"),
         "classes": segmenter.classes.to_dict(),
         "evaluation_size": segmenter.evaluation_size,
+        "evaluation_protocol": segmenter.evaluation_protocol,
         **({} if origin is None else {"origin": origin}),
     }
     write_tensors(segmenter.state_dict(), path, about, left or {})
@@ -148,7 +147,9 @@ def write_tensors(
         k: v.detach().contiguous(memory_format=torch.contiguous_format).cpu()
         for k, v in (*tensors.items(), *((LEFT + k, v) for k, v in left.items()))
     }
-    text = json.dumps({"format": MODEL_FORMAT, **about})
+    # as JSON gives it back
+    said = json.loads(json.dumps({"format": MODEL_FORMAT, **about}))
+    text = json.dumps({**said, SHA256: digest(content, said)})
     write_whole(path, save(content, metadata={"clan": text}), WeightsError)
 
 
@@ -175,19 +176,30 @@ def load_segmenter(path: str | Path) -> Segmenter:
             f"{path} holds an encoder without classifiers: it cannot segment, but a training can "
             f"start from it (weights={path})"
         )
+    # the checksum first: nothing is built from what is damaged
+    tensors = {k: t for k, t in read_tensors(path).items() if not k.startswith(LEFT)}
     try:
         segmenter = Segmenter(
             ModelOptions(**about["model"]),
             ClassSet.from_dict(about["classes"]),
             read_size(about["evaluation_size"]),
+            # files of former versions do not say
+            str(about.get("evaluation_protocol", "own")),
         )
-        tensors = read_tensors(path)
-        segmenter.load_state_dict({k: t for k, t in tensors.items() if not k.startswith(LEFT)})
+        _refuse_other_types(segmenter.state_dict(), tensors)
+        segmenter.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ClanError) as error:
         raise WeightsError(
             f"{path} does not fit the architecture that it names: {first_line(error)}"
         ) from error
     return segmenter.eval()
+
+
+def _refuse_other_types(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of another type than the network's: torch would convert them in silence."""
+    for name in own.keys() & tensors.keys():
+        if own[name].dtype != tensors[name].dtype:
+            raise ValueError(f"{name} is {tensors[name].dtype}, expected {own[name].dtype}")
 
 
 def model_file(path: Path) -> Path:
@@ -199,19 +211,21 @@ def read_about(path: Path) -> dict[str, Any] | None:
     """Return what a model file says about itself; None if it is no safetensors file of ours."""
     if path.suffix != ".safetensors":
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("clan")
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file: {first_line(error)}") from error
-    if text is None:
+    about = read_metadata(path)
+    if about is None:
         return None
-    about = parse_json(text, _ABOUT, f"{path}: what it says of itself", WeightsError)
-    if about.format != MODEL_FORMAT:
+    found = about.get("format")
+    if found not in (UNCHECKED_FORMAT, MODEL_FORMAT):
         raise WeightsError(
-            f"{path} has model format {about.format}; this version reads {MODEL_FORMAT}"
+            f"{path} has model format {found}; this version reads {UNCHECKED_FORMAT} and "
+            f"{MODEL_FORMAT}"
         )
-    return about.model_dump(exclude_unset=True)
+    if found == MODEL_FORMAT and SHA256 not in about:
+        raise WeightsError(f"{path} is damaged: it names no checksum. Copy it again")
+    try:
+        return _About.model_validate(about).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise WeightsError(f"{path}: what it says of itself: {first_problem(error)}") from error
 
 
 def _summary(keys: tuple[str, ...]) -> str:

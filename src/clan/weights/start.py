@@ -23,7 +23,7 @@ from clan.weights.model_files import (
     read_about,
     unwrapped,
 )
-from clan.weights.tensor_files import first_line, read_tensors
+from clan.weights.tensor_files import first_line, read_tensors, unverified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +88,8 @@ def load_network_weights(segmenter: Segmenter, source: str | Path) -> LoadReport
             f"{path} is of another network: {', '.join(differing)}. Configure the same one, or "
             "take its encoder alone by weights_for=encoder."
         )
-    return load_matching(segmenter, loaded.state_dict(), str(path))
+    report = load_matching(segmenter, loaded.state_dict(), str(path))
+    return replace(report, note=unverified(path))
 
 
 def load_encoder_weights(segmenter: Segmenter, source: str | Path) -> LoadReport:
@@ -118,7 +119,8 @@ def load_encoder_weights(segmenter: Segmenter, source: str | Path) -> LoadReport
             f"{options.input} input: set model.input={trained_with['input']}"
         )
     report = _half_loaded(load_matching(segmenter.encoder, tensors, str(path)), options)
-    notes = [_other_strides(trained_with, options)]
+    # what is downloaded is checked by the sum that this package names
+    notes = [_other_strides(trained_with, options), "" if imagenet else unverified(path)]
     if "classes" in (read_about(path) or {}):
         notes.append("its classifiers are not taken (weights_for: encoder)")
     return replace(report, note=", ".join(filter(None, notes)))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -58,11 +59,28 @@ class Encoder(nn.Module, ABC):
     strides: tuple[int, ...]
     channels_last_on_cpu: ClassVar[bool] = False
     """Whether it may run in the memory layout "channels last" on the CPU too; on a GPU it does."""
+    grid_start: ClassVar[int | None] = None
+    """Pixels before the image at which the deepest map's first cell begins, each cell a stride wide
+    and high; None: the cells tile the image."""
 
     @property
     def maps(self) -> tuple[FeatureMap, ...]:
         """The shapes of the maps that `forward` returns."""
         return tuple(map(FeatureMap, self.channels, self.strides))
+
+    def cells_of(self, pixels: int, cells: int, side: int) -> Tensor:
+        """Return the row of the deepest map in which each row of a picture lies, (pixels,) int64.
+
+        Args:
+            pixels: rows of the picture, such as a label; columns likewise.
+            cells: rows of the map.
+            side: rows of the image that the encoder read; the picture may be of another size.
+        """
+        rows = torch.arange(pixels)
+        if self.grid_start is None:
+            return rows * cells // pixels
+        place = (rows + 0.5) * (side / pixels) + self.grid_start
+        return (place / self.strides[-1]).long().clamp(max=cells - 1)
 
     def parameters_by_layer(self) -> list[list[nn.Parameter]]:
         """Return all parameters by layer, from the image to the maps: all of them in one.

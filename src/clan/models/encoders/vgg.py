@@ -14,6 +14,9 @@ LAYERS = (1, 1, 0, 2, 2, 0, 4, 4, 4, 0, 8, 8, 8, 0, 8, 8, 8, 0)
 PADDING = 100
 POOL3, POOL4 = 16, 23
 STRIDES = (8, 16, 32)
+# fc6 reads 7x7 cells of pool5 and so is centred three cells, 96 pixels, into a map that begins 99
+# pixels before the image (FCN8s makes up for it by where it crops)
+FC7_START = PADDING - 1 - 96
 
 
 class VGG16(Encoder):
@@ -29,6 +32,8 @@ class VGG16(Encoder):
         width: channels of the first convolution; 64 is the published network, whose fc6 and fc7
             have 4096.
     """
+
+    grid_start = FC7_START
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
