@@ -193,6 +193,7 @@ class Disturbed:
         self.out.parent.mkdir()
         self.hits: Counter[str] = Counter()
         self.runs = 0
+        self.said = 0
         noted = folder / "writes.json"
         process = run(
             ["train", *self.config, "--out", str(self.whole.path)], self.log, counting(noted)
@@ -217,6 +218,7 @@ class Disturbed:
             shutil.rmtree(self.out)
         todo = ["resume", str(self.out)]
         arguments = todo if began else ["train", *self.config, "--out", str(self.out)]
+        self.said = self.log.stat().st_size
         number = self.draw.randrange(1, self.writes + 1) if way == "a write" else 0
         process = run(arguments, self.log, kill_in_write(number) if number else lambda: None)
         if number:
@@ -227,11 +229,13 @@ class Disturbed:
             kind = "pre-emption, killed after 10 s" if way == "pre-emption" else f"SIGKILL, {way}"
             self.hits[kind] += 1
             return True
-        if process.exitcode == STOPPED:
+        said = self.tail()
+        if process.exitcode == STOPPED and "stopped" in said:
             self.hits[way] += 1
             return True
         # before the training listens, a signal ends the process as it ends any other
-        if (process.exitcode or 0) < 0:
+        early = way == "SIGINT" and ("KeyboardInterrupt" in said or "Aborted" in said)
+        if early or process.exitcode == STOPPED or (process.exitcode or 0) < 0:
             return False
         if process.exitcode:
             raise Wrong(f"{self.name}, {way}: exit code {process.exitcode}: {self.tail()}")
@@ -265,8 +269,8 @@ class Disturbed:
         shutil.rmtree(self.out)
 
     def tail(self) -> str:
-        """Return the end of the log."""
-        return self.log.read_text()[-2000:]
+        """Return the end of what the last process said."""
+        return self.log.read_bytes()[self.said :].decode(errors="replace")[-2000:]
 
 
 def disturb(

@@ -69,6 +69,9 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
+    except KeyboardInterrupt:
+        # before a training could say how to go on
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if _asked.debug:
             traceback.print_exc()
