@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import Progress
-
 from clan.comparison import render
 from clan.comparison.compare import compare
 from clan.config.tree import Config, load_config
 from clan.core.console import Console
 from clan.core.errors import ConfigError, nearest
 from clan.core.files import write_whole
+from clan.core.progress import watching
 from clan.prediction.pictures import comparison_sheet, spread, write_picture
 from clan.prediction.predictor import load
 from clan.reporting import report
@@ -104,8 +103,14 @@ def make_data(kind: str, out: Path, images: Images, console: Console) -> Path:
             f"taller than wide; did you mean {width}x{height}?"
         )
     total = images.source + images.target + images.val
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("drawing", total=total)
+    with watching(console) as watch:
+        drawn = 0
+
+        def draw(count: int) -> None:
+            nonlocal drawn
+            drawn += count
+            watch("drawing", drawn, total)
+
         path = make_town(
             out,
             source=images.source,
@@ -113,7 +118,7 @@ def make_data(kind: str, out: Path, images: Images, console: Console) -> Path:
             val=images.val,
             size=(int(height), int(width)),
             seed=images.seed,
-            progress=lambda count: bar.update(task, advance=count),
+            progress=draw,
         )
     parts = f"{images.source} source, {images.target} target and {images.val} validation images"
     _tell(console, f"{path}: {parts}")

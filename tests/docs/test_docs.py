@@ -214,11 +214,14 @@ def test_python_snippets_compile_and_use_public_names(page: Path) -> None:
                 assert node.value.id != "clan" or node.attr in clan.__all__, node.attr
 
 
-def test_yaml_snippets_are_valid(page: Path) -> None:
+def test_yaml_snippets_are_valid(page: Path, tmp_path: Path) -> None:
     for snippet in _fences(page, "yaml"):
         tree = yaml.safe_load(snippet)
         if "method" in tree:
             Config.model_validate({k: v for k, v in tree.items() if k != "extends"})
+        elif "extends" in tree:
+            (tmp_path / "adapt.yaml").write_text(snippet)
+            load_config(tmp_path / "adapt.yaml")
         elif "splits" in tree:
             description = Description.model_validate(tree)
             if isinstance(description.classes, dict):

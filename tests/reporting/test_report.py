@@ -19,6 +19,7 @@ from clan.analysis.ccd import CCDOptions, analyse_ccd
 from clan.analysis.choice import checkpoint_choices, choice_cells
 from clan.analysis.label_free import LabelFreeOptions, label_free
 from clan.comparison.compare import compare
+from clan.config.tree import load_config
 from clan.core.errors import ConfigError, RunError
 from clan.data.classes import ClassSet
 from clan.data.datasets import open_dataset
@@ -27,6 +28,7 @@ from clan.reporting import panels, report
 from clan.reporting.charts import DASHES, NEUTRAL, draw, looks
 from clan.reporting.curves import POINTS, Chart, Curve, health_charts, loss_charts, score_chart
 from clan.reporting.gather import Run, System, read_runs, systems_of
+from clan.reporting.page import _domain_names as page_names
 from clan.reporting.score_table import change
 from clan.runs.folder import RunFolder
 from clan.runs.health import examine
@@ -490,3 +492,19 @@ def test_the_lowest_seed_with_a_model_is_shown(runs: list[RunFolder], tmp_path: 
     assert [s.name for s in found] == ["clan", "source_only"]
     assert [run.seed for run in found[0].runs] == [0, 1]
     assert found[0].first.seed == 1
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "title"),
+    [
+        ("town/clan", [], ("town/source", "town/target")),
+        ("town/clan", ["data.root=/a/first town"], ("first town/source", "first town/target")),
+        ("gta5-cityscapes/paper/resnet101/clan", [], ("gta5", "cityscapes")),
+        ("town/clan", ["data.target=photos/"], ("town/source", "photos")),
+        ("town/clan", ["data.source=sim.yaml", "data.target=/b/photos"], ("sim", "photos")),
+    ],
+)
+def test_domains_are_called_after_their_data_not_after_the_layout(preset, changes, title) -> None:
+    data = load_config(preset, changes).data
+    assert data.target is not None
+    assert page_names(data, data.target) == title

@@ -27,7 +27,9 @@ def test_a_terminal_shows_a_bar_with_losses_speed_and_time() -> None:
 def test_a_log_file_gets_a_line_every_tenth() -> None:
     lines = watch(terminal=False).splitlines()
     assert lines[0].startswith("weights: /data/[red]a.pth long")
-    assert lines[1] == "tan [x] [bold]y[/bold] 4/40  12.3 img/s  seg 1.25  d_accuracy 0.5"
+    assert (
+        lines[1] == "tan [x] [bold]y[/bold] 4/40  0:00 left  12.3 img/s  seg 1.25  d_accuracy 0.5"
+    )
     assert len(lines) == 11
     assert lines[-1].startswith("tan [x] [bold]y[/bold] 40/40")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.table import Table
@@ -16,7 +16,7 @@ from clan.core.console import Console
 from clan.core.text import one_line
 
 if TYPE_CHECKING:
-    from clan.analysis.images import Watch
+    from clan.core.progress import Watch
 
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads this form on every Python it supports
@@ -73,29 +73,8 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     Console().print(table)
 
 
-@contextmanager
-def progress() -> Iterator[Watch]:
-    """Show a bar for each pass over images, on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
+def progress() -> AbstractContextManager[Watch]:
+    """Show a line for each pass over images."""
+    from clan.core.progress import watching
 
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        Remaining(compact=True),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as bar:
-        tasks: dict[str, Any] = {}
-
-        def watch(title: str, done: int, total: int) -> None:
-            if title not in tasks:
-                for old in tasks.values():
-                    bar.update(old, visible=False)
-                tasks[title] = bar.add_task(title, total=total)
-            bar.update(tasks[title], completed=done)
-
-        yield watch
+    return watching()

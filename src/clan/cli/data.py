@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 from rich.text import Text
 
-from clan.cli.common import CANNOT, Overrides, progress
+from clan.cli.common import CANNOT, Overrides, progress, tell
 from clan.core.console import Console
 
 data_app = typer.Typer(no_args_is_help=True, help="Make the built-in data set; check your own.")
@@ -61,4 +62,38 @@ def data_check(
         else:
             console.print(Text(split.title, style="bold"), split.report.render())
     if not found.ok:
+        raise typer.Exit(CANNOT)
+
+
+@data_app.command("values")
+def data_values(
+    labels: Annotated[Path, typer.Argument(help="Folder of label PNGs.")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Also write a first description to this file (.yaml)."),
+    ] = None,
+    images: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder of the images.  \\[default: looked for beside the labels]"),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes; 0 for one per core.")] = 0,
+) -> None:
+    """List the values, or colours, of label files, before any map of them exists.
+
+    How often each occurs, in how many files, and how the files seem to store classes. With `--out`
+    a description is written that has a class for each: rename them, and check it.
+
+    Example: `clan data values mysim/masks --out mysim.yaml`
+    """
+    from functools import partial
+
+    from clan.data.draft import write_draft
+    from clan.data.values import label_values
+
+    with progress() as watch:
+        found = label_values(labels, workers or os.cpu_count() or 1, partial(watch, "labels"))
+    Console().print(found.render())
+    if out is not None:
+        tell(write_draft(found, out, images))
+    if found.problems:
         raise typer.Exit(CANNOT)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from clan.cli.common import tell
+from clan.cli.common import progress, tell
 
 
 def predict(
@@ -32,7 +33,16 @@ def predict(
     """
     from clan.prediction.predictor import predict as predict_images
 
-    written = predict_images(model, images, out, overwrite=overwrite, device=device, style=style)
+    with progress() as watch:
+        written = predict_images(
+            model,
+            images,
+            out,
+            overwrite=overwrite,
+            device=device,
+            style=style,
+            progress=partial(watch, "predict"),
+        )
     tell(f"{len(written)} images segmented into {out}")
 
 

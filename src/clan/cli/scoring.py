@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -103,21 +104,24 @@ def evaluate(
 
     if confusion is not None:
         check_path(confusion)
-    evaluation = evaluate_model(
-        model,
-        dataset=dataset,
-        root=root,
-        split=split,
-        out=out,
-        device=device,
-        protocol=choose_protocol(
-            scored_protocol(model) if protocol is None else protocol,
-            align_corners=align_corners,
-            flip=flip,
-            scales=parse_scales(scales),
-        ),
-        submit=submit,
+    chosen = choose_protocol(
+        scored_protocol(model) if protocol is None else protocol,
+        align_corners=align_corners,
+        flip=flip,
+        scales=parse_scales(scales),
     )
+    with progress() as watch:
+        evaluation = evaluate_model(
+            model,
+            dataset=dataset,
+            root=root,
+            split=split,
+            out=out,
+            device=device,
+            protocol=chosen,
+            submit=submit,
+            progress=partial(watch, "evaluate"),
+        )
     if confusion is not None:
         title = f"{evaluation.name} on {evaluation.dataset} {evaluation.split}"
         draw_confusion(evaluation.scores, confusion, title)

@@ -42,6 +42,7 @@ from clan.models.options import ModelOptions
 from clan.optim.options import OptimOptions
 from clan.weights.hf import anchored_hf, is_hf
 from clan.weights.model_files import model_file
+from clan.weights.start import RUNS
 
 __all__ = [
     "Config",
@@ -186,7 +187,9 @@ class Config(Options):
     """The network."""
     weights: Annotated[str | None, BeforeValidator(_none)] = None
     """Weights to start from: a file, a run folder, imagenet (downloads), for an encoder of
-    transformers hf: and a folder or a name on its hub, or none."""
+    transformers hf: and a folder or a name on its hub, or none. In a path
+    {seed} is the run's seed, and {runs} the folder RUNS of a run RUNS/SYSTEM/seedN:
+    {runs}/source_only/seed{seed}."""
     weights_for: Literal["encoder", "network"] = "encoder"
     """What starts from them: the encoder, or with network the classifiers too, for which the file
     has to be a model of such a network and such classes (a finished run's)."""
@@ -326,7 +329,7 @@ def anchored(config: Config) -> Config:
     weights = config.weights
     if weights is not None and is_hf(weights):
         weights = anchored_hf(weights)
-    elif weights not in (None, "imagenet"):
+    elif weights not in (None, "imagenet") and not str(weights).startswith(RUNS):
         weights = str(model_file(Path(_absolute(str(weights)))))
     data = data.model_copy(update={"root": base, "classes": classes, **domains})
     return config.model_copy(update={"data": data, "weights": weights})

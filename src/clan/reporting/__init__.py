@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.progress import Progress
-
 from clan.core.console import Console
 from clan.core.errors import DataError, RunError
 from clan.core.files import write_whole
+from clan.core.progress import watching
 from clan.reporting.gather import System, compare_scored, read_runs, shown_domain, systems_of
 from clan.reporting.page import Page, render
 from clan.reporting.panels import Scene, make_scenes
@@ -93,10 +92,10 @@ def _scenes(
         labels = config.data.validation is not None
         dataset = open_domain(domain, config.data, classes, labels=labels)
         predictors = {s.name: load(s.first.folder.path, device) for s in finished}
-        with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-            task = bar.add_task("predicting", total=min(images, len(dataset)))
+        total = min(images, len(dataset))
+        with watching(console) as watch:
             return make_scenes(
-                dataset, predictors, images, lambda done: bar.update(task, completed=done)
+                dataset, predictors, images, lambda done: watch("report: predicting", done, total)
             ), ""
     except DataError as error:
         return [], f"{error}. If the data have moved, name their folder with --root."

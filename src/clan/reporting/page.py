@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from clan.comparison.table import ABSENT, Comparison
-from clan.config.tree import dump_config, flat
+from clan.config.tree import DataOptions, DomainOptions, dump_config, flat
 from clan.data.classes import IGNORE, ClassSet
+from clan.data.datasets import BUILTIN_DATASETS
 from clan.prediction.pictures import NOT_LABELLED, present
 from clan.reporting import curves
 from clan.reporting.analyses import read_analyses
@@ -106,23 +108,36 @@ def _own(name: str) -> Markup:
 
 
 def _title(systems: Sequence[System]) -> str:
-    data = systems[0].first.config.data
     # an oracle learns from the target: the others say where the domains are
     pairs = {
-        (_domain_name(run.config.data.source.dataset), _domain_name(domain.dataset))
+        _domain_names(run.config.data, domain)
         for system in systems
         for run in system.runs
         if (domain := run.config.data.target or run.config.data.validation)
     }
-    source = _domain_name(data.source.dataset)
     apart = sorted(pair for pair in pairs if pair[0] != pair[1])
     if apart:
         return f"{apart[0][0]} → {apart[0][1]}"
-    return sorted(pairs)[0][1] if pairs else source
+    data = systems[0].first.config.data
+    return sorted(pairs)[0][1] if pairs else _domain_names(data, data.source)[0]
 
 
-def _domain_name(dataset: str) -> str:
-    return dataset.rstrip("/").rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
+def _domain_names(data: DataOptions, target: DomainOptions) -> tuple[str, str]:
+    """Return what source and target are called."""
+    return _domain_name(data, data.source), _domain_name(data, target)
+
+
+def _domain_name(data: DataOptions, domain: DomainOptions) -> str:
+    """Return a domain's name: of its file, or of its folder where others' layout is all it shares.
+
+    The town lies as GTA5 and Cityscapes do, and is called town/source and town/target.
+    """
+    name = domain.dataset.rstrip("/").rpartition("/")[2]
+    folder = Path(data.root or "", domain.root or "")
+    alike = name in folder.name.lower().replace("_", "-")
+    if domain.dataset in BUILTIN_DATASETS and folder.name and not alike:
+        return "/".join(folder.parts[-2:] if folder.parent.name else folder.parts[-1:])
+    return name.removesuffix(".yaml").removesuffix(".yml")
 
 
 def _about(systems: Sequence[System]) -> str:
@@ -174,7 +189,7 @@ def _viewer_about(page: Page) -> str:
     assert domain is not None, "there are scenes of it"
     count = len(page.scenes)
     images = "1 image" if count == 1 else f"{count} images, spread evenly,"
-    text = f"{images} of {_domain_name(domain.dataset)} {domain.split}."
+    text = f"{images} of {_domain_name(first.config.data, domain)} {domain.split}."
     several = [system for system in page.systems if len(system.runs) > 1]
     if several:
         seeds = ", ".join(f"{system.name}: {system.first.seed}" for system in several)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import Protocol
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from clan.core.console import Console
+from clan.core.progress import Bars, Track
 
 
 class Display(Protocol):
@@ -63,54 +61,40 @@ DETAILS = ("d_accuracy_", "d_logit_", "alignment_q")
 
 
 class Bar:
-    """A progress bar with losses, images per second and time left.
+    """A progress bar with time left, images per second and losses.
 
     Where the output is no terminal (a log file), a line every tenth of the way stands for it.
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
-        self._progress = Progress(
-            # names are the user's: brackets in them are no markup
-            TextColumn("{task.description}", style="bold", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[shown]}", markup=False),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self._title = ""
-        self._steps = 1
-        self._tenth = 0
+        self._bars = Bars(console)
+        self._track: Track | None = None
+
+    @property
+    def console(self) -> Console:
+        """Where it is shown."""
+        return self._bars.console
 
     def message(self, text: str) -> None:
         """Print one line above the bar."""
-        # a terminal that was closed must not keep the training from writing its checkpoint
-        with suppress(OSError):
-            self.console.say(text)
+        self._bars.message(text)
 
     def begin(self, title: str, step: int, steps: int) -> None:
         """Open the bar at ``step`` of ``steps``."""
-        self._title, self._steps, self._tenth = title, steps, 10 * step // steps
-        self._task = self._progress.add_task(title, total=steps, completed=step, shown="")
+        self._track = self._bars.add(title, steps, step)
 
     def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
         """Move the bar and show the newest losses."""
-        losses = "  ".join(
+        assert self._track is not None, "the bar was not begun"
+        losses = (
             f"{name.removeprefix('loss_')} {value:.3g}"
             for name, value in scalars.items()
             if not name.startswith(DETAILS)
         )
-        shown = f"{images_per_second:.1f} img/s  {losses}"
-        self._progress.update(self._task, completed=step, shown=shown)
-        tenth = 10 * step // self._steps
-        if not self.console.is_terminal and tenth > self._tenth:
-            self.message(f"{self._title} {step}/{self._steps}  {shown}")
-        self._tenth = tenth
+        self._bars.move(self._track, step, (f"{images_per_second:.1f} img/s", *losses))
 
     def __enter__(self) -> Bar:
-        self._progress.start()
+        self._bars.__enter__()
         return self
 
     def __exit__(
@@ -119,5 +103,4 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(OSError):
-            self._progress.stop()
+        self._bars.__exit__(kind, error, trace)

@@ -40,7 +40,7 @@ from clan.training.resuming import (
 from clan.training.stages import RunDomains, StageBatches, warn_untrained_labeller
 from clan.training.stopping import StopRequest
 from clan.weights.model_files import save_model
-from clan.weights.start import start_from
+from clan.weights.start import placed, start_from
 
 STEP_STREAM, STAGE_STREAM = 2, 3
 
@@ -63,6 +63,8 @@ class Trainer:
         scored = config.data.evaluation_size, config.data.evaluation_protocol
         segmenter = Segmenter(config.model, domains.classes, *scored)
         weights = config.weights if content is None else None
+        if weights is not None:
+            weights = placed(weights, run.path.absolute().parent.parent, config.seed)
         self.loaded = start_from(segmenter, weights, config.weights_for)
         if self.loaded is not None:
             display.message(f"weights: {self.loaded}")

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from clan.models.segmenter import ModelOptions, Segmenter
 
+SEED, RUNS = "{seed}", "{runs}"
+"""In a path of weights: the run's seed, and the folder RUNS of a run RUNS/SYSTEM/seedN. By them
+each seed of a comparison starts from the run of its own seed."""
 OF_TRAINING = ("freeze_affine",)
 """Options of a network that say what learns, not what its tensors mean."""
 
@@ -39,7 +42,7 @@ def start_from(segmenter: Segmenter, weights: str | None, weights_for: str) -> L
 
     Args:
         segmenter: the network.
-        weights: as in the configuration: a file, ``imagenet``, or None.
+        weights: a file, a run folder, ``imagenet``, or None.
         weights_for: ``encoder`` or ``network``.
 
     Raises:
@@ -49,6 +52,17 @@ def start_from(segmenter: Segmenter, weights: str | None, weights_for: str) -> L
         return None
     load = load_network_weights if weights_for == "network" else load_encoder_weights
     return load(segmenter, weights)
+
+
+def placed(weights: str, runs: Path, seed: int) -> str:
+    """Return the weights of a run's configuration with ``{runs}`` and ``{seed}`` filled in.
+
+    Args:
+        weights: as in the configuration.
+        runs: the folder that holds the systems' folders.
+        seed: of the run.
+    """
+    return weights.replace(RUNS, str(runs)).replace(SEED, str(seed))
 
 
 def load_network_weights(segmenter: Segmenter, source: str | Path) -> LoadReport:
