@@ -127,6 +127,11 @@ class DataOptions(Options):
     corners aligned; reference: in one step from the classifiers' size (published code)."""
     batch_size: int = Field(1, ge=1)
     """Images per domain and update, over all processes and accumulated parts."""
+    cache: str = "none"
+    """Keeps what was decoded and resized: none, memory (of each process), or a folder. Results stay
+    the same bit by bit; reading is several times faster after the first pass."""
+    cache_gib: float = Field(50.0, gt=0)
+    """GiB that the cache holds at most; what is beyond is read from its files."""
     workers: int = Field(0, ge=0)
     """Loader processes per domain; 0 reads in the training process. The data stay the same."""
 
@@ -253,6 +258,14 @@ class Config(Options):
                 f"weights_for=network starts the classifiers too, and weights={found} has none: "
                 "give the model.safetensors of a finished run"
             )
+        for domain, view in (("source", self.data.source_view), ("target", self.data.target_view)):
+            side = view.least_side()
+            if side is not None and side < method.least_side:
+                raise ValueError(
+                    f"method {self.method.name} halves its images five times and needs "
+                    f"{method.least_side}x{method.least_side} pixels, and data.{domain}_view makes "
+                    f"some of {side}: raise its crop, size or scale"
+                )
         if self.weights is None and (option := self.method.needs_weights):
             raise ValueError(
                 f"{option} holds features near those that the training starts from, and weights="
@@ -332,7 +345,11 @@ def anchored(config: Config) -> Config:
     elif weights not in (None, "imagenet") and not str(weights).startswith(RUNS):
         weights = str(model_file(Path(_absolute(str(weights)))))
     data = data.model_copy(update={"root": base, "classes": classes, **domains})
-    return config.model_copy(update={"data": data, "weights": weights})
+    method = config.method
+    if method.models:
+        found = tuple(str(model_file(Path(_absolute(path)))) for path in method.models)
+        method = method.model_copy(update={"label_models": found})
+    return config.model_copy(update={"data": data, "weights": weights, "method": method})
 
 
 def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:

@@ -20,7 +20,8 @@ from clan.core.errors import DataError, counted
 from clan.core.text import one_line
 from clan.data import images
 from clan.data.containers import read_palette
-from clan.data.datasets import Dataset, Item
+from clan.data.datasets import Dataset
+from clan.data.items import Item
 from clan.data.loading import Loader
 from clan.data.python import PythonDataset
 
