@@ -71,7 +71,7 @@ class _Shared(TorchDataset[T | ClanError]):
         try:
             for value in part.values():
                 if isinstance(value, Tensor):
-                    value.share_memory_()
+                    value.share_memory_()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             return DataError(_no_shared_memory(part, error))
         return part
