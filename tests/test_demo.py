@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
+from clan.core.console import Console
 from clan.core.errors import ConfigError, DataError, RunError
 from clan.demo import Images, make_data, run_demo
 

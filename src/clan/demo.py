@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from clan.comparison import render
 from clan.comparison.compare import compare
 from clan.config.loading import load_config
 from clan.config.tree import Config
+from clan.core.console import Console
 from clan.core.errors import ConfigError, nearest
 from clan.core.files import write_whole
 from clan.core.progress import watching
@@ -76,7 +75,8 @@ def run_demo(
     _say(console, 5, "a page that shows all of it, in one file")
     page = out / "report.html"
     report([run.path for run in runs.values()], page, overwrite=True, console=console)
-    _tell(console, f"\nDone in {(time.perf_counter() - began) / 60:.1f} minutes.")
+    console.print()
+    _tell(console, f"Done in {(time.perf_counter() - began) / 60:.1f} minutes.")
     _tell(console, f"  report    {page}  (open it in a browser)")
     _tell(console, f"  pictures  {sheet}  and one for each image beside it")
     _tell(console, f"  table     {table}")
@@ -167,4 +167,4 @@ def _say(console: Console, number: int, text: str) -> None:
 
 def _tell(console: Console, text: str) -> None:
     """Print a line with paths: no markup, no highlighting, no breaking."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.say(text)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 from scipy.stats import spearmanr
 
 from clan.analysis.choice import (
@@ -18,6 +17,7 @@ from clan.analysis.choice import (
 )
 from clan.analysis.results import write_result
 from clan.config.loading import load_config
+from clan.core.console import Console
 from clan.core.errors import RunError
 from clan.data.classes import ClassSet
 from clan.runs.folder import RunFolder

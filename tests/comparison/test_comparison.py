@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from clan.comparison import render
 from clan.comparison.compare import Comparison, compare
 from clan.comparison.export import to_csv, to_latex
+from clan.core.console import Console
 from clan.core.errors import ConfigError, RunError
 from clan.data.classes import CITYSCAPES, ClassSet
 from clan.scoring.evaluation_file import Evaluation, write_evaluation

@@ -88,7 +88,7 @@ def test_none_and_null_take_a_domain_away(word: str) -> None:
         ),
         ("town/clan", "seed", ["'seed' is not of the form key=value"]),
         ("town/clan", "=5", ["not of the form key=value"]),
-        ("town/clan", "seed=[1", ["'seed=[1' is not YAML"]),
+        ("town/clan", "seed=[1", ["the value of 'seed=[1' is not YAML"]),
         ("town/clan", "seed.x=1", ["seed is 0, which has no keys of its own"]),
         ("town/clan", "data.target=null", ["method clan learns from a target", "data.target"]),
         ("town/clan", "model.classifiers=1", ["model.classifiers=2"]),
@@ -118,8 +118,8 @@ def test_every_problem_is_listed() -> None:
     ("text", "parts"),
     [
         ("a: [1", ["is not YAML"]),
-        ("- a\n- b", ["holds list", "key: value"]),
-        ("", ["holds NoneType"]),
+        ("- a\n- b", ["holds a list", "key: value"]),
+        ("", ["holds nothing"]),
         ("extends: none.yaml", ["x.yaml: extends: no configuration file at", "none.yaml"]),
         ("extends: town/clam", ["x.yaml: extends: unknown preset 'town/clam'", "'town/clan'"]),
         ("extends: 5", ["x.yaml: extends", "found 5"]),
@@ -136,7 +136,7 @@ def test_bad_files(tmp_path: Path, text: str, parts: list[str]) -> None:
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "is not YAML" in refused(tmp_path / "x.yaml")
+    assert "x.yaml cannot be read as a YAML file" in refused(tmp_path / "x.yaml")
 
 
 def test_long_circles_end(tmp_path: Path) -> None:
@@ -333,3 +333,38 @@ def test_configurations_and_descriptions_are_told_apart(street: Path) -> None:
     assert is_configuration(street / "clan.yaml")
     assert not is_configuration(street / "game/game.yaml")
     assert tiny(street, "clan").name == "clan"
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ("seed=0x_", ["the value of 'seed=0x_'", "'0x_' is no int"]),
+        (f"seed={'9' * 5000}", ["a number of 5000 characters"]),
+        ("name=!!int ''", ["'' is no int"]),
+        ('name="a\\0b"', ["NUL"]),
+        ("name=a\udc80b", ["0xdc80"]),
+        (f"data.root={'[' * 5000}", ["40 deep"]),
+        ("data.root=~nosuchuser/x", ["there is no user 'nosuchuser'", "./~nosuchuser"]),
+        ("data.source=~nosuchuser/x.yaml", ["no user 'nosuchuser'"]),
+        ("weights=~nosuchuser/x.pth", ["no user 'nosuchuser'"]),
+        (f"{'a.' * 5000}b=1", ["5000 dots"]),
+        ("data.workers={1: 2, 1: 3}", ["'data.workers={1: 2, 1: 3}'", "1 appears twice"]),
+    ],
+)
+def test_a_hostile_change_is_one_plain_error(change: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        anchored(load_config("town/clan", ["data.root=data", change]))
+    assert all(part in str(error.value) for part in parts), str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_a_date_is_text() -> None:
+    assert load_config("town/clan", ["name=2024-13-45"]).name == "2024-13-45"
+    assert load_config("town/clan", ["name=2024-01-02"]).name == "2024-01-02"
+
+
+def test_files_that_extend_each_other_twice_end(tmp_path: Path) -> None:
+    for level in range(24):
+        write(tmp_path / f"{level}.yaml", f"extends: [{level + 1}.yaml, {level + 1}.yaml]")
+    write(tmp_path / "24.yaml", "name: x")
+    assert "more than 100 files" in refused(tmp_path / "0.yaml")

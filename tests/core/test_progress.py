@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 import clan
+from clan.core.console import Console
 from clan.core.progress import Bars, Track, duration, shortened, watching
 from clan.studies.job_display import JobBars
 from clan.training.display import Bar

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
+from clan.core.console import Console
 from clan.core.errors import DataError
 from clan.data.check import CheckReport, ClassCount, check_dataset
 from clan.data.datasets import open_dataset

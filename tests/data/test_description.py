@@ -44,7 +44,7 @@ COLORS = "  encoding: color\n  map: {{1 2 3: sky, 0 0 0: ignore, {}}}"
             r"splits.train.images: 'images/train/\*\*.jpg': `\*\*` must stand alone",
         ),
         ("images/train", "/images/train", "patterns stay below the root"),
-        ("images/train", "*/train", r"camvid.yaml:6:20: .*begins with \* in quotes"),
+        ("images/train", "*/train", r"camvid.yaml:6:20 .*begins with \* in quotes"),
         ("images/train", "imag*/train", "must have the same number of wildcards"),
         ("name: mini-camvid", "size_mismatch: resize", "size_mismatch: .*'resize_image'"),
         ("building: [128, 0, 0]", "building: [128, 0]", "camvid.yaml: .*colour of 'building'"),
@@ -69,7 +69,7 @@ def test_missing_keys(tmp_path: Path) -> None:
 
 def test_unreadable_description(tmp_path: Path) -> None:
     (tmp_path / "d.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"d.yaml: cannot be read as a YAML file"):
+    with pytest.raises(DataError, match=r"d.yaml cannot be read as a YAML file"):
         open_dataset(str(tmp_path / "d.yaml"))
 
 

@@ -88,9 +88,9 @@ def test_class_set_file(tmp_path: Path) -> None:
         ("classes: {road: [1, 2, 3]}\nsubsets: {s: []}", "'s' is empty"),
         ("classes: {road: [1, 2, 3]}\nsubsets: {s: road}", "must be a list"),
         ("name: s\nclasses: {road: [1, 2, 3]}\nsubsets: {s: [road]}", "name of the whole"),
-        ("classes: {a: [1, 2", "c.yaml:.*not valid YAML"),
+        ("classes: {a: [1, 2", "c.yaml:1:.* is not YAML"),
         ("- a", "expected a mapping"),
-        ("", "found nothing"),
+        ("", "holds nothing"),
     ],
 )
 def test_bad_class_set_files(tmp_path: Path, text: str, message: str) -> None:

@@ -273,3 +273,14 @@ def test_pillow_limits_stay_as_they_were(tmp_path: Path) -> None:
     before = Image.MAX_IMAGE_PIXELS
     read_image(tmp_path / "a.jpg")
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_webp_of_absurd_size_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    Image.new("RGB", (24, 32)).save(path, lossless=False)
+    data = bytearray(path.read_bytes())
+    # an extended header with a canvas of 2^24 x 2^24
+    body = b"VP8X" + (10).to_bytes(4, "little") + b"\0\0\0\0" + b"\xff" * 6 + bytes(data[12:])
+    path.write_bytes(b"RIFF" + (4 + len(body)).to_bytes(4, "little") + b"WEBP" + body)
+    with pytest.raises(DataError, match=r"a\.webp"):
+        read_image(path)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
+from clan.core.console import Console
 
 from clan.core.errors import DataError
 from clan.data.draft import write_draft

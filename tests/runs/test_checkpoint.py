@@ -12,6 +12,7 @@ import torch
 
 from clan.core.errors import RunError, WeightsError
 from clan.runs.checkpoint import (
+    FORMAT,
     checkpoint_path,
     checkpoints,
     load_checkpoint,
@@ -22,10 +23,23 @@ from clan.runs.checkpoint import (
 )
 from clan.runs.guard import broken_tensor
 
+GOOD: dict[str, object] = {
+    "step": 4,
+    "entered": 0,
+    "method": {"w": torch.zeros(2)},
+    "optimizers": {"segmenter": {"state": {}, "param_groups": []}},
+    "waiting": {"names": ["loss"], "rows": torch.zeros(1, 1), "seconds": 0.5},
+    "config": {},
+    "classes": {"names": ["a", "b"]},
+    "versions": {"clan": "0"},
+}
+
 
 def save(folder: Path, step: int, keep: int = 9) -> Path:
     path = checkpoint_path(folder, step)
-    save_checkpoint(path, {"step": step, "w": torch.full((50_000,), float(step))}, keep)
+    save_checkpoint(
+        path, {**GOOD, "step": step, "method": {"w": torch.full((50_000,), float(step))}}, keep
+    )
     return path
 
 
@@ -36,7 +50,7 @@ def names(folder: Path) -> list[str]:
 def test_round_trip(tmp_path: Path) -> None:
     content = load_checkpoint(save(tmp_path, 3))
     assert content["step"] == 3
-    assert torch.equal(content["w"], torch.full((50_000,), 3.0))
+    assert torch.equal(content["method"]["w"], torch.full((50_000,), 3.0))
 
 
 def test_the_newest_stay(tmp_path: Path) -> None:
@@ -51,10 +65,10 @@ def test_an_old_one_that_cannot_be_deleted_is_told_and_no_error(tmp_path: Path) 
     # deleting a folder as a file fails whoever asks
     (tmp_path / "step_00000001.pt").mkdir()
     path = checkpoint_path(tmp_path, 2)
-    (said,) = save_checkpoint(path, {"step": 2}, keep=1)
+    (said,) = save_checkpoint(path, {**GOOD, "step": 2}, keep=1)
     assert "step_00000001.pt stays: it cannot be deleted" in said
     assert load_checkpoint(path)["step"] == 2
-    assert save_checkpoint(checkpoint_path(tmp_path, 3), {"step": 3}, keep=2) != []
+    assert save_checkpoint(checkpoint_path(tmp_path, 3), {**GOOD, "step": 3}, keep=2) != []
 
 
 def test_a_full_disk_leaves_the_former_one_whole(tmp_path: Path) -> None:
@@ -165,9 +179,46 @@ def test_broken_tensors_are_named() -> None:
     assert broken_tensor({**fine, "c": torch.tensor([1.0, float("inf")])}) == "c"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", "4"),
+        ("step", 4.0),
+        ("step", -1),
+        ("step", 2**60),
+        ("step", None),
+        ("entered", [0]),
+        ("method", {"w": 3}),
+        ("method", [1]),
+        ("optimizers", {"segmenter": []}),
+        ("optimizers", {"segmenter": {"state": {"x": 1}, "param_groups": []}}),
+        ("waiting", None),
+        ("waiting", {"names": ["loss"], "rows": torch.zeros(1, 2), "seconds": 0.5}),
+        ("waiting", {"names": "loss", "rows": torch.zeros(1, 1), "seconds": 0.5}),
+        ("config", 5),
+        ("classes", {"names": 5}),
+        ("given", {"source": {"images": "many"}}),
+        ("versions", None),
+    ],
+)
+def test_entries_of_a_wrong_type_are_named(tmp_path: Path, key: str, value: object) -> None:
+    path = checkpoint_path(tmp_path, 4)
+    torch.save({"format": FORMAT, **GOOD}, path)
+    assert load_checkpoint(path)["step"] == 4
+    torch.save({"format": FORMAT, **GOOD, key: value}, path)
+    with pytest.raises(WeightsError, match=rf"step_00000004\.pt is no checkpoint: {key}"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_under_another_step_s_name_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": FORMAT, **GOOD}, checkpoint_path(tmp_path, 6))
+    with pytest.raises(WeightsError, match="of step 4, of another name"):
+        load_checkpoint(checkpoint_path(tmp_path, 6))
+
+
 def test_a_flipped_bit_changes_nothing_in_silence(tmp_path: Path) -> None:
     weights = {f"w{i}": torch.randn(64) for i in range(4)}
-    content = {"step": 3, "method": weights, "config": {"a": 1}}
+    content = {**GOOD, "step": 3, "method": weights, "config": {"a": 1}}
     path = checkpoint_path(tmp_path, 3)
     save_checkpoint(path, content, keep=1)
     whole, spoilt = path.read_bytes(), bytearray(path.read_bytes())

@@ -106,7 +106,7 @@ def test_a_cut_last_line_is_left_out_and_a_broken_one_is_named(tmp_path: Path) -
     run.metrics_file.write_text('{"step": 1}\n{"ste')
     assert list(run.read_metrics()) == [{"step": 1}]
     run.metrics_file.write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
-    with pytest.raises(RunError, match=r"metrics.jsonl, line 2 is not JSON"):
+    with pytest.raises(RunError, match=r"metrics.jsonl, line 2 is no line .*JSON"):
         list(run.read_metrics())
 
 
@@ -130,3 +130,36 @@ def test_a_run_may_move(tmp_path: Path, config: Config) -> None:
     run = RunFolder.create(tmp_path / "here", config)
     shutil.move(run.path, tmp_path / "there")
     assert RunFolder.open(tmp_path / "there").config == config
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff{}",
+        b"[1]",
+        b'{"loss": 1}',
+        b'{"step": "x"}',
+        b'{"step": 1e400}',
+        b'{"step": -1}',
+        b'{"step": 1, "loss": "high"}',
+        b'{"step": 1, "iou": [1]}',
+        b'{"step": ' + b"[" * 5000,
+    ],
+)
+def test_a_line_of_another_kind_is_named(tmp_path: Path, line: bytes) -> None:
+    run = RunFolder(tmp_path)
+    run.metrics_file.write_bytes(b'{"step": 1, "loss": 0.5, "iou": {"a": null}}\n' + line + b"\n")
+    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2 is no line of a run's numbers"):
+        list(run.read_metrics())
+    # without its line break it is what a crash cut off
+    run.metrics_file.write_bytes(b'{"step": 1, "loss": 0.5, "iou": {"a": null}}\n' + line)
+    assert list(run.read_metrics()) == [{"step": 1, "loss": 0.5, "iou": {"a": None}}]
+    assert run.last_step() == 1
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"{}", b"[1]", b'[{"since_step": "x"}]', b"[" * 5000])
+def test_environments_of_another_kind_are_named(tmp_path: Path, text: bytes) -> None:
+    run = RunFolder(tmp_path)
+    run.environment_file.write_bytes(text)
+    with pytest.raises(RunError, match=r"environment\.json is not what a training ran on"):
+        run.read_environments()

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
+from clan.core.console import Console
 from clan.methods import Method
 from clan.methods.tan import TAN
 from clan.runs.folder import RunFolder

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 import yaml
 from lightning.fabric import Fabric
 from PIL import Image
-from rich.console import Console
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from typer.testing import CliRunner
 
 from clan.cli import app
+from clan.core.console import Console
 from clan.core.errors import ConfigError, DataError, RunError
 from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS, IGNORE, ClassSet
 from clan.data.datasets import Dataset, open_dataset
@@ -387,7 +387,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no evaluation at"):
         read_evaluation(tmp_path)
     (tmp_path / "evaluation.json").write_text("{")
-    with pytest.raises(RunError, match="not valid JSON"):
+    with pytest.raises(RunError, match="is not an evaluation: Invalid JSON"):
         read_evaluation(tmp_path)
     (tmp_path / "evaluation.json").write_text("[]")
     with pytest.raises(RunError, match="not an evaluation"):

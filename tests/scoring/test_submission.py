@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from typer.testing import CliRunner
 
 from clan.cli import app
+from clan.core.console import Console
 from clan.core.errors import ConfigError, DataError, RunError
 from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS, ClassSet
 from clan.figures.confusion import draw_confusion, row_shares, subtitle

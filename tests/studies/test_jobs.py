@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 import pytest
 import torch
-from rich.console import Console
 
 from clan.config.loading import load_config
+from clan.core.console import Console
 from clan.core.errors import ConfigError
 from clan.runs.folder import RunFolder
 from clan.studies.job_display import JobBars

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console
-
+from clan.core.console import Console
 from clan.training.display import Bar, Silent
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from clan import cli
 from clan.config.loading import load_config
+from clan.core.console import Console
 from clan.core.errors import ConfigError, RunError
 from clan.methods import METHODS, Method, Progress
 from clan.methods.clan import CLAN

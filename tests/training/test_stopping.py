@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from lightning.fabric import Fabric
-from rich.console import Console
 
+from clan.core.console import Console
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
 from clan.training.display import Bar

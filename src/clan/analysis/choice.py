@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from clan.analysis.label_free import HIGHER_IS_BETTER, SHORT
 from clan.analysis.results import COMMANDS, Result, matrix, read_alike, result_file
+from clan.core.console import Console
 
 TOGETHER = "all together"
 LEAST_STEPS = 3

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from clan.config.tree import Config
 from clan.core.errors import ClanError, RunError
 from clan.core.files import write_whole
+from clan.core.jsonfile import parse_json, read_json
 from clan.data.classes import ClassSet
 from clan.runs.folder import RunFolder
 
@@ -34,6 +36,8 @@ COMMANDS = {
     "maps": "clan analyse maps",
     "label-free": "clan evaluate --label-free --snapshots",
 }
+
+_ABOUT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +164,10 @@ def matrix(rows: Sequence[float | None] | Sequence[Sequence[float | None]]) -> N
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if path.suffix == ".json":
-        return json.loads(path.read_text(encoding="utf-8")), {}
+        return read_json(path, _ABOUT, RunError, "an analysis of a run"), {}
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    return json.loads(str(arrays.pop("about"))), arrays
+    return parse_json(str(arrays.pop("about")), _ABOUT, str(path), RunError), arrays
 
 
 def _plain(value: Any) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import traceback
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from clan.cli import analysis, bench, data, networks, scoring, training
-from clan.cli.common import CANNOT, INTERRUPTED, complain
+from clan.cli.common import CANNOT, INTERRUPTED, UNFORESEEN, complain, unforeseen
 from clan.core.errors import ClanError
 
 app = typer.Typer(
@@ -41,24 +43,59 @@ def _options(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error arose: Python's traceback.")
+    ] = False,
 ) -> None:
     """Adapt a segmentation network from labelled renderings to unlabelled photographs."""
+    _asked.debug = debug
+
+
+class _Asked:
+    """What was asked of all commands."""
+
+    debug = False
+
+
+_asked = _Asked()
 
 
 def main() -> None:
-    """Run the command line; errors that the user can mend are printed without a traceback."""
+    """Run the command line: an error is told in a line and an exit code, whatever it is."""
+    for stream in (sys.stdout, sys.stderr):
+        # a name may hold what the terminal's encoding does not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except ClanError as error:
+    except KeyboardInterrupt:
+        # before a training could say how to go on
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if _asked.debug:
+            traceback.print_exc()
+        sys.exit(_told(error))
+
+
+def _told(error: Exception) -> int:
+    """Tell an error; return the exit code."""
+    if isinstance(error, ClanError):
         from clan.training.loop import Interrupted
         from clan.training.processes import OtherProcess
 
         if isinstance(error, OtherProcess):
             # the first process tells, and gives the exit code
-            sys.exit(0)
+            return 0
         complain(str(error))
-        sys.exit(INTERRUPTED if isinstance(error, Interrupted) else CANNOT)
-    except OSError as error:
+        return INTERRUPTED if isinstance(error, Interrupted) else CANNOT
+    if isinstance(error, OSError):
         # what reaches this place is the machine's: a full disk, no permission, too many files
         complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
-        sys.exit(CANNOT)
+        return CANNOT
+    from clan.data.loading import killed_worker
+
+    if said := killed_worker(error):
+        complain(said)
+        return CANNOT
+    complain(unforeseen(error, sys.argv[1:]))
+    return UNFORESEEN

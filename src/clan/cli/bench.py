@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
 
 from clan.cli.common import Overrides
+from clan.core.console import Console
 
 Names = Optional[list[str]]  # noqa: UP045 - typer reads this form on every Python it supports
 

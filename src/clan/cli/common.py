@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from clan.core.console import Console
+from clan.core.text import one_line
 
 if TYPE_CHECKING:
     from clan.core.progress import Watch
@@ -19,18 +23,41 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the preset, such as `seed=1`."),
 ]
 
-CANNOT, INTERRUPTED = 1, 130
+CANNOT, INTERRUPTED, UNFORESEEN = 1, 130, 70
 
 
 def complain(text: str) -> None:
     """Print an error to standard error."""
     console = Console(stderr=True)
     console.print("[bold red]error:[/]", end=" ")
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.say(text)
+
+
+def unforeseen(error: Exception, arguments: Sequence[str]) -> str:
+    """Return what to say of an error that no code has foreseen, and what to do about it.
+
+    Args:
+        error: of a loader's worker too, which torch tells as a traceback in the message.
+        arguments: of the command line.
+    """
+    said = (str(error).strip().splitlines() or [""])[-1]
+    said = said if "DataLoader worker" in str(error) else f"{type(error).__name__}: {said}"
+    again = shlex.join(["clan", *(() if arguments[:1] == ["--debug"] else ["--debug"]), *arguments])
+    return (
+        f"clan {version('clan')} met something that it does not foresee: {said}\n"
+        f"The command was: {shlex.join(['clan', *arguments])}\n"
+        f"To see where it arose: {again}\n"
+        "Files that are written already stay as they are. Please report it with that output."
+    )
 
 
 def tell(text: str) -> None:
     """Print a line with paths: no markup, no highlighting, no breaking."""
+    Console().say(one_line(text))
+
+
+def tell_lines(text: str) -> None:
+    """Print a text of our own making, such as YAML, as it is."""
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 

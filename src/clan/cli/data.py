@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from clan.cli.common import CANNOT, Overrides, progress, tell
+from clan.core.console import Console
 
 data_app = typer.Typer(no_args_is_help=True, help="Make the built-in data set; check your own.")
 

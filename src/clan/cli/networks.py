@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
-from rich.console import Console
 
 from clan.cli.common import progress, tell
 from clan.core.errors import ConfigError, counted
@@ -198,4 +197,5 @@ def convert(
     report = convert_weights(
         file, out, layout=layout, to=to, classes=classes, partial=partial, part=part
     )
-    Console().print("\n".join(report.lines(every)), markup=False, highlight=False, soft_wrap=True)
+    for line in report.lines(every):
+        tell(line)

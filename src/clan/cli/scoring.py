@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
-from rich.console import Console
 
 from clan.cli.common import progress, tell
+from clan.core.console import Console
 
 
 def evaluate(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
 
-from clan.cli.common import Overrides, print_table, tell
+from clan.cli.common import Overrides, print_table, tell, tell_lines
+from clan.core.console import Console
 
 
 def demo(
@@ -56,7 +56,7 @@ def presets(
         about = [(n, load_config(n).description.partition("\n")[0]) for n in found]
         print_table(("preset", "what it is"), about)
     elif len(names) == 1:
-        tell(dump_config(load_config(names[0])).rstrip())
+        tell_lines(dump_config(load_config(names[0])).rstrip())
     elif len(names) == 2:
         first, second = (load_config(name) for name in names)
         changes = [(key, str(a), str(b)) for key, a, b in differences(first, second)]

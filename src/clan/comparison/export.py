@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 from clan.comparison.table import Comparison, missing
+from clan.core.text import csv_line, one_line
 
 
 def to_latex(comparison: Comparison) -> str:
@@ -21,7 +19,7 @@ def to_latex(comparison: Comparison) -> str:
         columns = columns[summary:] + columns[:summary]
     heads = [_latex_head(comparison, column.heading) for column in columns]
     comments = (comparison.title, *_loss_sentences(comparison), *comparison.notes)
-    out = [f"% {text}" for text in comments]
+    out = [f"% {one_line(text)}" for text in comments]
     out += [rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule"]
     out += [" & ".join(["system", *heads]) + r" \\"]
     for group in comparison.bold_groups():
@@ -43,29 +41,29 @@ def to_csv(comparison: Comparison) -> str:
     A wide comparison has three more columns: origin (``runs`` or ``printed``), architecture and
     family.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     head = ["system", "subset", "seeds", "steps", "checkpoint", "miou", "miou_std", "gain"]
     about = ["origin", "architecture", "family"] if comparison.wide else []
     keys = [measure.key for measure in comparison.measures]
-    writer.writerow([*head, "gap_closed", *about, *keys, *comparison.classes])
+    lines = [csv_line([*head, "gap_closed", *about, *keys, *comparison.classes])]
     for index, row in enumerate(comparison.rows):
         numbers = [row.miou, row.std, row.gain, row.gap_closed]
         origin = ["printed" if row.printed else "runs", row.architecture, row.family]
-        writer.writerow(
-            [
-                row.name,
-                comparison.subset,
-                " ".join(map(str, row.seeds)),
-                " ".join(map(str, row.steps)),
-                row.checkpoint,
-                *map(_four_decimals, numbers),
-                *(origin if comparison.wide else []),
-                *(_six_digits(measure.values[index]) for measure in comparison.measures),
-                *map(_four_decimals, row.iou.tolist()),
-            ]
+        lines.append(
+            csv_line(
+                [
+                    row.name,
+                    comparison.subset,
+                    " ".join(map(str, row.seeds)),
+                    " ".join(map(str, row.steps)),
+                    row.checkpoint,
+                    *map(_four_decimals, numbers),
+                    *(origin if comparison.wide else []),
+                    *(_six_digits(measure.values[index]) for measure in comparison.measures),
+                    *map(_four_decimals, row.iou.tolist()),
+                ]
+            )
         )
-    return text.getvalue()
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _loss_sentences(comparison: Comparison) -> list[str]:
@@ -94,7 +92,7 @@ def _escape(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}"}
     special |= {"†": r"$^\dagger$", "‡": r"$^\ddagger$"}
     special |= {"^": r"\textasciicircum{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
-    return "".join(special.get(c, c) for c in text)
+    return "".join(special.get(c, c) for c in one_line(text))
 
 
 def _four_decimals(value: float | None) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from clan.comparison.export import to_csv, to_latex
 from clan.comparison.table import Comparison, NegativeTransfer
+from clan.core.console import Console
 from clan.core.errors import ConfigError, nearest
+from clan.core.text import one_line, visible
 
 GAP = 2
 """Blanks between two columns in the terminal."""
@@ -73,7 +74,7 @@ def to_markdown(comparison: Comparison) -> str:
     if losses := losses_markdown(comparison.negative_transfer, comparison.wide):
         out += ["", *losses]
     notes = [note.replace("*", "\\*") for note in comparison.notes]
-    return "\n".join([*out, *(f"\n{note}" for note in notes)]) + "\n"
+    return visible("\n".join([*out, *(f"\n{note}" for note in notes)]) + "\n")
 
 
 def losses_markdown(transfer: NegativeTransfer | None, wide: bool) -> list[str]:
@@ -187,6 +188,7 @@ def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _escape(text: str) -> str:
+    text = one_line(text)
     for sign in ("\\", "|", "_", "*"):
         text = text.replace(sign, f"\\{sign}")
     return text

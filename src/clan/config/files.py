@@ -8,9 +8,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clan.core.errors import ConfigError, nearest
+from clan.core.files import user_path
+from clan.core.yamlfile import parse_yaml, read_mapping
+
+MOST_FILES = 100
+"""That one configuration may be made of; one that is extended twice counts twice."""
+DEEPEST_KEY = 12
+"""Dots in the key of a change."""
 
 
 def preset_names() -> list[str]:
@@ -73,7 +78,7 @@ def presets_folder() -> Path:
 
 def find(preset: str, beside: Path = Path()) -> Path:
     """Return the file of a preset's name, or of a path (relative to ``beside``)."""
-    path = beside / Path(preset).expanduser()
+    path = beside / user_path(preset)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise ConfigError(f"no configuration file at {path}")
@@ -83,29 +88,24 @@ def find(preset: str, beside: Path = Path()) -> Path:
     return presets_folder() / f"{preset}.yaml"
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file as it is.
-
-    Raises:
-        ConfigError: it cannot be read, or is not YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def read_tree(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_tree(path: Path) -> dict[str, Any]:
     """Read a configuration file, laid over those that its ``extends`` names, the last on top.
 
     Raises:
-        ConfigError: a file that is missing or no mapping; ``extends`` that ends nowhere.
+        ConfigError: a file that is missing or no mapping; ``extends`` that ends nowhere, or that
+            leads to more than `MOST_FILES` files.
     """
-    tree = read_yaml(path)
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds {type(tree).__name__}; expected `key: value` lines")
+    return _read_tree(path, (), [])
+
+
+def _read_tree(path: Path, children: tuple[Path, ...], read: list[Path]) -> dict[str, Any]:
+    read.append(path)
+    if len(read) > MOST_FILES:
+        raise ConfigError(
+            f"{read[0]}: `extends` leads to more than {MOST_FILES} files, of which {path} is one; "
+            "name each file once"
+        )
+    tree = read_mapping(path, ConfigError)
     _anchor_files(tree, path.parent)
     if "extends" not in tree:
         return tree
@@ -117,7 +117,7 @@ def read_tree(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
         if parent.resolve() in children:
             loop = " -> ".join(str(p) for p in (*children, parent.resolve()))
             raise ConfigError(f"{path}: `extends` goes round in a circle: {loop}")
-        base = _merge(base, read_tree(parent, children))
+        base = _merge(base, _read_tree(parent, children, read))
     return _merge(base, tree)
 
 
@@ -162,6 +162,8 @@ def override_key(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"{override!r} is not of the form key=value, such as seed=1")
     *groups, last = key.split(".")
+    if len(groups) > DEEPEST_KEY:
+        raise ConfigError(f"{key[:60]!r}... has {len(groups)} dots; no key is so deep")
     for group in groups:
         # a domain given as a plain string grows into its options
         inner = domain_tree(tree.get(group))
@@ -169,7 +171,8 @@ def override_key(tree: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"{override!r}: {group} is {inner!r}, which has no keys of its own")
         tree = inner
-    try:
-        tree[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of {override!r} is not YAML: {error}") from error
+    tree[last] = parse_yaml(text, f"the value of {_shown(override)}", ConfigError)
+
+
+def _shown(override: str) -> str:
+    return repr(override if len(override) <= 200 else f"{override[:200]}...")

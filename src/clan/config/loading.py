@@ -15,6 +15,7 @@ from clan.config.files import find, is_description, override_key, read_tree
 from clan.config.renamed import renew
 from clan.config.tree import Config, DomainOptions
 from clan.core.errors import ConfigError
+from clan.core.files import user_path
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.python import PYTHON
 from clan.weights.hf import anchored_hf, is_hf
@@ -78,7 +79,7 @@ def anchored(config: Config) -> Config:
         for domain in [getattr(data, name)]
     }
     classes = data.classes
-    if classes is not None and Path(classes).expanduser().is_file():
+    if classes is not None and os.path.isfile(user_path(classes)):
         classes = _absolute(classes)
     weights = config.weights
     if weights is not None and is_hf(weights):
@@ -98,20 +99,20 @@ def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:
         return domain
     root = domain.root
     if root is not None:
-        root = _absolute(root) if base is None else str(Path(root).expanduser())
+        root = _absolute(root) if base is None else str(user_path(root))
     dataset = domain.dataset
     inside = Path(base or ".", root or ".", dataset)
     # with a root, `gta5` is the layout, even where a folder of that name lies beside it
     layout = dataset in BUILTIN_DATASETS and (root is not None or base is not None)
-    if is_description(dataset) or (Path(dataset).expanduser().is_dir() and not layout):
+    if is_description(dataset) or (os.path.isdir(user_path(dataset)) and not layout):
         dataset = _absolute(dataset)
-    elif dataset not in BUILTIN_DATASETS and inside.is_dir():
+    elif dataset not in BUILTIN_DATASETS and os.path.isdir(inside):
         dataset = _absolute(str(inside))
     return domain.model_copy(update={"root": root, "dataset": dataset})
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(Path(path).expanduser())
+    return os.path.abspath(user_path(path))
 
 
 def is_configuration(path: Path) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from clan.config.files import domain_tree
 from clan.core.errors import ConfigError
 from clan.core.options import Options
+from clan.core.text import hidden_in
 from clan.data.sizes import InputSize
 from clan.data.views import ViewOptions
 from clan.methods import MethodOptions, find_method, method_names
@@ -172,6 +173,13 @@ class Config(Options):
     """Optimizers and schedules."""
     training: TrainingOptions
     """Length, devices, and when results are written."""
+
+    @field_validator("name")
+    @classmethod
+    def _visible(cls, name: str) -> str:
+        if sign := hidden_in(name):
+            raise ValueError(f"a name is shown and names files: it holds the character {sign}")
+        return name
 
     @model_validator(mode="after")
     def _check_across_groups(self) -> Config:

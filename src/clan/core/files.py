@@ -15,7 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from clan.core.errors import ClanError, RunError
+from clan.core.errors import ClanError, ConfigError, RunError
 
 
 def write_whole(path: Path, content: bytes | str, error: type[ClanError] = RunError) -> None:
@@ -105,6 +105,23 @@ def make_folder(folder: Path, error: type[ClanError] = RunError) -> None:
     except OSError as failure:
         reason = failure.strerror or failure
         raise error(f"cannot write into {folder}: {reason}") from failure
+
+
+def user_path(path: str | Path, error: type[ClanError] = ConfigError) -> Path:
+    """Return a path that a user wrote, with ``~`` and ``~name`` as the home folders they stand for.
+
+    Args:
+        path: as written.
+        error: what is raised where nobody is called so.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as failure:
+        name = Path(path).parts[0]
+        raise error(
+            f"{path}: there is no user {name[1:]!r}, whose home folder {name} would be; to name a "
+            f"file so, write ./{name}"
+        ) from failure
 
 
 def flush_folder(folder: Path) -> None:

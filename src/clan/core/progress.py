@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
+
+from clan.core.console import Console
 
 Clock = Callable[[], float]
 Watch = Callable[[str, int, int], None]
@@ -137,7 +138,7 @@ class Bars:
         """Print one line above the bars."""
         # a terminal that was closed must not keep a training from writing its checkpoint
         with suppress(OSError):
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.console.say(text)
 
     def add(self, name: str, total: int | None, done: int = 0) -> Track:
         """Open a line."""

@@ -17,6 +17,7 @@ from rich.text import Text
 from torch.utils.data import Dataset as TorchDataset
 
 from clan.core.errors import DataError, counted
+from clan.core.text import one_line
 from clan.data import images
 from clan.data.containers import read_palette
 from clan.data.datasets import Dataset
@@ -85,12 +86,14 @@ class CheckReport:
         parts: list[RenderableType] = [Text(summary, style="bold"), self._size_table()]
         if self.histogram:
             parts.append(self._class_table())
-        parts.extend(Text(f"note: {line}", style="yellow") for line in _by_kind(self.notes))
+        parts.extend(
+            Text(one_line(f"note: {line}"), style="yellow") for line in _by_kind(self.notes)
+        )
         if not self.found:
             return Group(*parts, Text("no problems", style="green"))
         parts.append(Text(counted(len(self.found), "problem"), style="bold red"))
         lines = _by_kind(self.found)
-        parts.extend(Text(line) for line in lines[:_SHOWN])
+        parts.extend(Text(one_line(line)) for line in lines[:_SHOWN])
         if len(lines) > _SHOWN:
             parts.append(Text(f"... and {len(lines) - _SHOWN} more"))
         return Group(*parts)
@@ -111,7 +114,7 @@ class CheckReport:
             share = f"{count.pixels / total:.2%}" if total else "-"
             # A class that never occurs cannot be learnt, or scored: it stands out.
             style = "yellow" if count.pixels == 0 and name != "ignore" else None
-            table.add_row(name, f"{count.pixels:,}", share, f"{count.images:,}", style=style)
+            table.add_row(Text(name), f"{count.pixels:,}", share, f"{count.images:,}", style=style)
         return table
 
 

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clan.core.errors import DataError, nearest
-from clan.core.yamlfile import read_yaml
+from clan.core.files import user_path
+from clan.core.text import hidden_in
+from clan.core.yamlfile import read_mapping
 
 IGNORE = 255
 """The label value of a pixel that neither trains nor scores."""
@@ -41,6 +43,9 @@ class ClassSet:
 
     def __post_init__(self) -> None:
         where = f"class set {self.name!r}"
+        for name in (self.name, *self.names, *self.subsets):
+            if sign := hidden_in(name):
+                raise DataError(f"{where}: the name {name!r} holds the control character {sign}")
         if len(self.names) > _MAX_CLASSES:
             raise DataError(f"{where}: {len(self.names)} classes, at most {_MAX_CLASSES} fit")
         if len(self.colors) != len(self.names):
@@ -275,13 +280,13 @@ def class_set(spec: str | Path | Mapping[str, Any], base: Path | None = None) ->
         raise DataError(f"classes: expected a name, a file or a mapping, found {spec!r}")
     if str(spec) in BUILTIN_CLASS_SETS:
         return BUILTIN_CLASS_SETS[str(spec)]
-    path = (base or Path()) / Path(spec).expanduser()
+    path = (base or Path()) / user_path(spec, DataError)
     if not path.is_file():
         raise DataError(
             f"class set {str(spec)!r} is neither built in nor a file ({path} does not exist)"
             f"{nearest(str(spec), BUILTIN_CLASS_SETS)}"
         )
-    return _parse(read_yaml(path), str(path), default_name=path.stem)
+    return _parse(read_mapping(path), str(path), default_name=path.stem)
 
 
 def _parse(content: Mapping[Any, Any], where: str, default_name: str) -> ClassSet:

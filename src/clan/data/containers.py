@@ -132,6 +132,13 @@ def orientation_of(picture: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
+DAMAGED = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, MemoryError),
+    *(AttributeError, EOFError, struct.error, Image.DecompressionBombError),
+)
+"""What Pillow's readers raise for a damaged file, or one of absurd size."""
+
+
 def open_picture(file: IO[bytes], path: Path) -> Image.Image | None:
     """Open a file of a format that is read here with Pillow; None if it is none of them.
 
@@ -146,7 +153,7 @@ def open_picture(file: IO[bytes], path: Path) -> Image.Image | None:
             continue
         try:
             return factory(file, str(path))
-        except (OSError, SyntaxError, ValueError, TypeError, struct.error) as error:
+        except DAMAGED as error:
             raise DataError(f"{path}: cannot be read ({error})") from error
     return None
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clan.core.errors import DataError, nearest
+from clan.core.files import user_path
 from clan.data import images, listing
 from clan.data.classes import IGNORE, NO_CLASSES, ClassSet, class_set
 from clan.data.containers import turn
@@ -221,15 +222,17 @@ def open_dataset(
         if root is None:
             raise DataError(f"the data set {dataset!r} needs a root: the folder that it lies in")
         path = Path(str(files("clan.data"))) / "builtin" / f"{dataset}.yaml"
-        return _described(path, Path(root).expanduser(), split, classes, labels, unpaired, absent)
-    path = Path(dataset).expanduser()
+        return _described(
+            path, user_path(root, DataError), split, classes, labels, unpaired, absent
+        )
+    path = user_path(dataset, DataError)
     if path.suffix.lower() in (".yaml", ".yml"):
         if not path.is_file():
             raise DataError(f"no data set description at {path}")
-        folder = Path(root).expanduser() if root else None
+        folder = user_path(root, DataError) if root else None
         return _described(path, folder, split, classes, labels, unpaired, absent)
     if not path.is_dir() and root is not None:
-        path = Path(root).expanduser() / path
+        path = user_path(root, DataError) / path
     if not path.exists():
         raise DataError(
             f"{dataset!r} is neither a built-in data set nor a description (.yaml) nor a folder of "
@@ -276,7 +279,7 @@ def _described(
         raise DataError(f"{name!r} has no split {split!r}{nearest(split, description.splits)}")
     classes, label_map = _classes(description, path, expected)
     if root is None:
-        root = path.parent / Path(description.root or ".").expanduser()
+        root = path.parent / user_path(description.root or ".", DataError)
     where = f"data set {name!r}, split {split!r}"
     patterns = description.splits[split]
     files_of = list_split(patterns, root, where, labels, path.parent)

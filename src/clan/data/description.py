@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from clan.core.errors import DataError, nearest
 from clan.core.options import Options
-from clan.core.yamlfile import read_yaml
+from clan.core.yamlfile import read_mapping
 from clan.data.classes import CITYSCAPES_IDS, SYNTHIA_IDS, ClassSet
 from clan.data.encodings import NAMED_ENCODINGS, Encoding, Stored
 from clan.data.label_maps import ColorMap, LabelMap, parse_color
@@ -196,7 +196,7 @@ class Description(Options):
 def read_description(path: Path) -> Description:
     """Read and check a description; DataError names the file, the key and what was expected."""
     try:
-        description = Description.model_validate(read_yaml(path))
+        description = Description.model_validate(read_mapping(path))
     except ValidationError as error:
         problems = "\n".join(f"  {_explain(details)}" for details in error.errors())
         raise DataError(f"{path} does not describe a data set:\n{problems}") from error

@@ -18,6 +18,7 @@ from PIL import Image, features
 from clan.core.errors import DataError
 from clan.core.files import write_whole
 from clan.data.containers import (
+    DAMAGED,
     PNG,
     check_sums,
     header_of,
@@ -87,7 +88,7 @@ def pixels_of(picture: Image.Image, name: str = "the Pillow image") -> NDArray[n
             )
         else:
             pixels = np.array(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"{name}: not an image, or a damaged one ({error})") from error
     return turn(pixels, orientation_of(picture))
 

@@ -109,7 +109,7 @@ def _fitting(
 
 def _label(name: str, known: _Names, folders: tuple[Path, Path]) -> str | None:
     for folder in folders:
-        if name and (folder / name).is_file():
+        if name and os.path.isfile(folder / name):
             return str(folder / name)
     fitting = known.fitting(name)
     return known.files[fitting[0]] if len(fitting) == 1 else None

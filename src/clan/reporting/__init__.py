@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from clan.core.console import Console
 from clan.core.errors import DataError, RunError
 from clan.core.files import write_whole
 from clan.core.progress import watching

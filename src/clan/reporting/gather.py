@@ -12,6 +12,7 @@ from clan.comparison.table import Comparison
 from clan.config.loading import anchored, load_written
 from clan.config.tree import Config, DomainOptions
 from clan.core.errors import RunError
+from clan.core.files import user_path
 from clan.data.classes import ClassSet
 from clan.runs.folder import RunFolder
 from clan.scoring.evaluation_file import Evaluation, read_evaluation
@@ -100,7 +101,7 @@ def compare_scored(
 
 def _read(path: Path, root: str | None) -> Run:
     folder = RunFolder.open(path)
-    changes = [] if root is None else [f"data.root={Path(root).expanduser().resolve()}"]
+    changes = [] if root is None else [f"data.root={user_path(root).resolve()}"]
     config = anchored(load_written(folder.config_file, changes))
     records = tuple(folder.read_metrics())
     missing = []

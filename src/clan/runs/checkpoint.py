@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from clan.core.archives import damaged_member
 from clan.core.errors import RunError, WeightsError
 from clan.core.files import writing
+from clan.core.jsonfile import first_problem
+from clan.runs.schema import Checkpoint
 
 FORMAT = 1
 UNFINISHED = "unfinished.part"
@@ -78,12 +81,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if (damage := damaged_member(path)) is not None:
             raise WeightsError(f"{path} cannot be read as a checkpoint: {damage}")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+    # whatever a damaged pickle makes torch's reader do
+    except (
+        *(OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError),
+        *(TypeError, AttributeError, IndexError, AssertionError, MemoryError, OverflowError),
+    ) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise WeightsError(f"{path} is not a checkpoint of format {FORMAT} (found {found})")
+    try:
+        Checkpoint.model_validate(content)
+    except ValidationError as error:
+        raise WeightsError(f"{path} is no checkpoint: {first_problem(error)}") from error
+    if path != checkpoint_path(path.parent, content["step"]):
+        raise WeightsError(f"{path} is a checkpoint of step {content['step']}, of another name")
     return content
 
 

@@ -62,12 +62,14 @@ def machine() -> str:
 
 def named(environment: Mapping[str, Any]) -> str:
     """Return in words what `describe` found."""
-    device = environment["device"]
+    keys = ("device", "processor", "cores", "threads", "clan", "torch", "python")
+    known = {key: environment.get(key, "unknown") for key in keys}
+    device = known["device"]
     if device == "cpu":
-        device = f"{environment['processor']} ({environment['cores']} cores)"
+        device = f"{known['processor']} ({known['cores']} cores)"
     return (
-        f"{device}, {environment['threads']} threads; clan {environment['clan']}, "
-        f"torch {environment['torch']}, Python {environment['python']}"
+        f"{device}, {known['threads']} threads; clan {known['clan']}, "
+        f"torch {known['torch']}, Python {known['python']}"
     )
 
 

@@ -14,8 +14,10 @@ from clan.config.loading import dump_config, load_written
 from clan.config.tree import Config
 from clan.core.errors import ClanError, RunError
 from clan.core.files import append_line, make_folder, write_whole
+from clan.core.jsonfile import parse_json, read_json
 from clan.data.python import PYTHON
 from clan.runs.checkpoint import newest_checkpoint
+from clan.runs.schema import ENVIRONMENTS, LINE
 
 TAIL = 1 << 14
 """Bytes at the end of metrics.jsonl that hold its last line, however many classes it has."""
@@ -155,11 +157,9 @@ class RunFolder:
         """
         if not self.environment_file.is_file():
             return []
-        try:
-            entries: list[dict[str, Any]] = json.loads(self.environment_file.read_text("utf-8"))
-        except ValueError as error:
-            raise RunError(f"{self.environment_file} is not valid JSON ({error})") from error
-        return entries
+        what = "what a training ran on"
+        entries = read_json(self.environment_file, ENVIRONMENTS, RunError, what)
+        return [entry.model_dump() for entry in entries]
 
     def note_environment(self, step: int, environment: dict[str, Any]) -> None:
         """Add an entry with the environment from ``step`` on, if it has changed."""
@@ -181,19 +181,17 @@ class RunFolder:
         """Yield the records of ``metrics.jsonl``; a last line cut off by a crash is left out.
 
         Raises:
-            RunError: another line is not JSON.
+            RunError: another line is not JSON, or not of `clan.runs.schema.LINE`.
         """
         if not self.metrics_file.is_file():
             return
-        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
+        lines = self.metrics_file.read_bytes().split(b"\n")
         for number, line in enumerate(lines, start=1):
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                if number == len(lines):
-                    return
-                raise RunError(f"{self.metrics_file}, line {number} is not JSON") from error
-            yield record
+            # behind the last line break nothing is whole
+            if number < len(lines):
+                where = f"{self.metrics_file}, line {number} is no line of a run's numbers"
+                parse_json(line, LINE, where, RunError)
+                yield json.loads(line)
 
     def last_step(self) -> int:
         """Return the step of the newest whole line of ``metrics.jsonl``, 0 if there is none.
@@ -208,7 +206,7 @@ class RunFolder:
             return 0
         # behind the last line break nothing is whole
         for line in reversed(lines[:-1]):
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError, OverflowError):
                 return int(json.loads(line)["step"])
         return 0
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clan.core.console import Console
+from clan.core.text import one_line
 from clan.runs.folder import RunFolder
 from clan.runs.health import Verdict, end_mean, examine
 
@@ -87,13 +88,13 @@ def show_health(runs: Sequence[Path], console: Console) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for health in found:
         numbers = (_text(value) for value in health.numbers)
-        table.add_row(Text(str(health.run)), str(health.step), *numbers)
+        table.add_row(Text(one_line(str(health.run))), str(health.step), *numbers)
     console.print(table)
     console.print(LEGEND, highlight=False)
     for health in found:
         said = [f"{verdict.kind}: {verdict}" for verdict in health.verdicts] or [health.word]
         for text in said:
-            console.print(f"{health.run}: {text}", markup=False, highlight=False, soft_wrap=True)
+            console.say(f"{health.run}: {text}")
 
 
 def _text(value: float | None) -> str:

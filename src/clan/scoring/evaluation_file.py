@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from clan.core.errors import ClanError, RunError
 from clan.core.files import write_whole
+from clan.core.jsonfile import read_json
 from clan.data.sizes import Size, read_size
 from clan.scoring.metrics import Scores
 from clan.scoring.protocol import Protocol
@@ -15,6 +19,8 @@ from clan.scoring.protocol import Protocol
 FILE = "evaluation.json"
 ABOUT = ("name", "seed", "step", "checkpoint", "dataset", "split", "size", "ensemble")
 """Keys of the file besides those of `Scores.to_dict`."""
+
+_SCHEMA: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +83,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
             f"no evaluation at {path}: the run is unfinished, or it has no data.validation. Score "
             f"it with `clan evaluate {path.parent} --dataset DATASET --out {path}`"
         )
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path} is not valid JSON ({error}); evaluate the run again") from error
+    data = read_json(path, _SCHEMA, RunError, "an evaluation")
     try:
         return Evaluation(
             scores=Scores.from_dict(data),
@@ -96,5 +99,5 @@ def read_evaluation(path: str | Path) -> Evaluation:
         )
     except KeyError as error:
         raise RunError(f"{path} has no {error}; expected a file of `clan evaluate`") from error
-    except (TypeError, ValueError, IndexError, ClanError) as error:
+    except (TypeError, ValueError, IndexError, OverflowError, ClanError) as error:
         raise RunError(f"{path} is not an evaluation: {error}") from error

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
-
+from clan.core.console import Console
 from clan.core.progress import Bars, Track
 from clan.runs.folder import RunFolder
 from clan.studies.jobs import Job, was_stopped

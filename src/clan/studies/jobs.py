@@ -73,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that ended with an error: its exit code, and the last line of its log."""
+    """A job that ended with an error: its exit code, and the error or last line in its log."""
 
     job: Job
     code: int
@@ -322,4 +322,8 @@ def _is_locked(path: Path) -> bool:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    told = [line.strip() for line in lines if line.strip()]
+    # an error may go on below the line that says what it is
+    return next(
+        (line for line in reversed(told) if line.startswith("error: ")), told[-1] if told else ""
+    )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from rich.console import Console
-
 from clan.config.loading import anchored
 from clan.config.tree import Config
+from clan.core.console import Console
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
 from clan.studies.job_display import JobBars

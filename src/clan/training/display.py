@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from rich.console import Console
-
+from clan.core.console import Console
 from clan.core.progress import Bars, Track
 
 

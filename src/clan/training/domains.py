@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 from clan.config.files import is_description
 from clan.config.tree import Config, DataOptions, DomainOptions
 from clan.core.errors import ConfigError, DataError
+from clan.core.files import user_path
 from clan.data.classes import ClassSet, class_set
 from clan.data.datasets import Dataset, Unpaired, open_dataset
 from clan.data.python import PYTHON, MapStyle, PythonDataset, facts, open_python
@@ -187,9 +188,9 @@ def open_domain(
         )
     root: Path | None = None
     if domain.root is not None:
-        root = Path(options.root or ".").expanduser() / Path(domain.root).expanduser()
+        root = user_path(options.root or ".") / user_path(domain.root)
     elif options.root is not None and not is_description(domain.dataset):
-        root = Path(options.root).expanduser()
+        root = user_path(options.root)
     return open_dataset(
         domain.dataset,
         root=root,

@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 import torch
 from lightning.fabric import Fabric
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import nn
 
 from clan.config.files import is_description
 from clan.config.tree import Config, DataOptions
+from clan.core.console import Console
 from clan.core.errors import ConfigError, RunError
+from clan.core.files import user_path
 from clan.data.classes import ClassSet, class_set
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.description import read_description
@@ -139,7 +140,7 @@ def _classes(data: DataOptions) -> ClassSet:
     if source in BUILTIN_DATASETS:
         path = Path(str(files("clan"))) / "data" / "builtin" / f"{source}.yaml"
     elif is_description(source):
-        path = Path(source).expanduser()
+        path = user_path(source)
     else:
         raise ConfigError(
             f"data.source {source!r} is a folder, which does not tell its classes: give "
@@ -235,7 +236,7 @@ def print_dry_run(result: DryRun, config: Config, console: Console) -> None:
     """Print what a dry run told."""
 
     def tell(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.say(text)
 
     model, steps = config.model, config.training.steps
     tell(f"{config.name}: {config.description or config.method.name}")

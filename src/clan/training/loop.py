@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clan.config.tree import Config
 from clan.core.errors import RunError
-from clan.data.loading import Batch
+from clan.data.loading import Batch, killed_worker
 from clan.data.views import random_generator
 from clan.methods import METHODS, Method, Progress, Stage
 from clan.methods.finite import NotFinite
@@ -32,7 +32,8 @@ from clan.scoring.score import score
 from clan.training.display import Display
 from clan.training.domains import Domains
 from clan.training.network import prepare_network
-from clan.training.processes import on_rank_zero
+from clan.training.processes import lost_process, on_rank_zero
+from clan.training.restoring import restore
 from clan.training.resuming import (
     read_checkpoint,
     refuse_other_classes,
@@ -95,6 +96,8 @@ class Trainer:
                 self._fit()
         except RuntimeError as error:
             # Ctrl-C also ends the loader's workers, which torch reports in the middle of a step
+            if not self.stop.asked and (said := killed_worker(error) or lost_process(error)):
+                raise RunError(f"{said}. Then go on with: {self.run.resume_command}") from error
             if not self.stop.asked:
                 raise
             raise Interrupted(
@@ -312,17 +315,9 @@ class Trainer:
     def _restore(self, content: dict[str, Any]) -> None:
         refuse_other_classes(self.run, content, self.domains.classes.names)
         refuse_other_data(self.run, content, self.given)
-        try:
-            self.method.load_state_dict(content["method"])
-            for name, optimizer in self.method.optimizers.items():
-                optimizer.load_state_dict(content["optimizers"][name])
-            self.means.load_state(content["waiting"])
-            self.step, self.entered = int(content["step"]), int(content["entered"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise RunError(
-                f"the checkpoints of {self.run.path} do not fit its configuration ({error}); was "
-                "config.yaml changed?"
-            ) from error
+        restore(self.method, content, self.run, self.config.training.steps)
+        self.means.load_state(content["waiting"])
+        self.step, self.entered = content["step"], content["entered"]
         self.display.message(f"resumed {self.run.path} after step {self.step}")
 
     def _must_stop(self) -> bool:

@@ -88,6 +88,22 @@ def on_rank_zero(fabric: Fabric, action: Callable[[], None]) -> None:
         raise problem
 
 
+def lost_process(error: RuntimeError) -> str:
+    """Return what to say of an error by which torch tells that another process ended, else nothing.
+
+    Args:
+        error: of a sum over the processes.
+    """
+    said = str(error)
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL")
+    if not any(sign in said for sign in signs):
+        return ""
+    return (
+        "another process of this training has ended; what it said is above, or in its machine's "
+        f"log. Mend that ({said.splitlines()[0]})"
+    )
+
+
 def _words(error: BaseException) -> str:
     """Return our own errors as they are, those of others with their kind, which says the most."""
     return str(error) if isinstance(error, ClanError) else f"{type(error).__name__}: {error}"

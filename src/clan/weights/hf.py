@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from clan.core.errors import WeightsError
+from clan.core.files import user_path
 from clan.models.encoders.hf_configuration import PREFIX, TYPE, hf_config, model_class
 from clan.weights.model_files import LoadReport, load_matching
 
@@ -28,7 +28,7 @@ def is_hf(source: str) -> bool:
 
 def anchored_hf(source: str) -> str:
     """Return ``hf:folder`` with the folder's absolute path; a name on the hub stays."""
-    folder = Path(source.removeprefix(PREFIX)).expanduser()
+    folder = user_path(source.removeprefix(PREFIX))
     return PREFIX + str(folder.resolve()) if folder.is_dir() else source
 
 

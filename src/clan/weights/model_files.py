@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from clan.core.errors import WeightsError
+from clan.core.errors import ClanError, WeightsError
 from clan.core.files import write_whole
+from clan.core.jsonfile import first_problem
 from clan.data.classes import ClassSet
 from clan.data.sizes import read_size
 from clan.models.segmenter import ModelOptions, Segmenter
@@ -27,6 +29,17 @@ LEFT = "left."
 """Before the keys of tensors that a converted file carries without its network reading them."""
 WRAPPED = "module."
 """Before every key of a network saved inside torch's DataParallel."""
+
+
+class _About(BaseModel):
+    """The metadata of a model file; networks and class sets check their own parts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int
+    model: dict[str, Any] = {}
+    classes: dict[str, Any] = {}
+    origin: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -175,7 +188,7 @@ def load_segmenter(path: str | Path) -> Segmenter:
         )
         _refuse_other_types(segmenter.state_dict(), tensors)
         segmenter.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ClanError) as error:
         raise WeightsError(
             f"{path} does not fit the architecture that it names: {first_line(error)}"
         ) from error
@@ -209,7 +222,10 @@ def read_about(path: Path) -> dict[str, Any] | None:
         )
     if found == MODEL_FORMAT and SHA256 not in about:
         raise WeightsError(f"{path} is damaged: it names no checksum. Copy it again")
-    return about
+    try:
+        return _About.model_validate(about).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise WeightsError(f"{path}: what it says of itself: {first_problem(error)}") from error
 
 
 def _summary(keys: tuple[str, ...]) -> str:

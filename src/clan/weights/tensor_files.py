@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from clan.core.archives import damaged_member
 from clan.core.errors import WeightsError
+from clan.core.jsonfile import parse_json
+
+_ABOUT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 _SAFE_WAY = (
     "Loading a pickle can run any code. If you trust its makers, load it with their code in an "
@@ -100,12 +104,11 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("clan")
-        about = None if text is None else json.loads(text)
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{path} is not a safetensors file: {first_line(error)}") from error
-    if about is not None and not isinstance(about, dict):
-        raise WeightsError(f"{path} says a {type(about).__name__} about itself, not a mapping")
-    return about
+    if text is None:
+        return None
+    return parse_json(text, _ABOUT, f"{path}: what it says about itself", WeightsError)
 
 
 def unverified(path: Path) -> str:

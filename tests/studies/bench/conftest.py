@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
+from clan.core.console import Console
 from clan.studies.bench.run import Request, run_request
 from clan.studies.bench.table import BenchTable
 from tests.systems import SETTINGS, Fork, write_street

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from clan.config.loading import dump_config
+from clan.core.console import Console
 from clan.core.errors import ClanError, ConfigError, DataError, RunError
 from clan.demo import draw_town
 from clan.runs.folder import RunFolder

@@ -83,7 +83,7 @@ def test_errors_say_what_there_is(tmp_path: Path, street: Path) -> None:
     with pytest.raises(ConfigError, match="has no configuration of a system"):
         open_task(str(tmp_path))
     (tmp_path / "broken.yaml").write_text("a: [")
-    with pytest.raises(ConfigError, match=r"broken\.yaml is not YAML"):
+    with pytest.raises(ConfigError, match=r"broken\.yaml:1:5 is not YAML"):
         open_task(str(tmp_path))
     task = open_task(str(street))
     with pytest.raises(ConfigError, match=r"no system 'clam'; did you mean 'clan'"):

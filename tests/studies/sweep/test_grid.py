@@ -60,8 +60,8 @@ def test_any_yaml_values_come_apart(found: list[object]) -> None:
         (["=1"], "is not of the form"),
         (["seed="], "'seed=' gives no value"),
         (["seed=1,2,1"], "gives 1 more than once"),
-        (["seed=1,[2"], "are not YAML"),
-        (["seed=1],[2"], "are not YAML"),
+        (["seed=1,[2"], "is not YAML"),
+        (["seed=1],[2"], "is not YAML"),
         (["seed=1", "seed=2"], "seed: given more than once"),
     ],
 )

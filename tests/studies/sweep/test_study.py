@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
+from clan.core.console import Console
 from clan.core.errors import ClanError, ConfigError, RunError
 from clan.runs.folder import RunFolder
 from clan.studies.sweep.results import read_table
@@ -163,7 +163,8 @@ def test_a_failed_cell_survives(street: Path, tmp_path: Path, whole: Path) -> No
         run(street, study, start=failing)
     said = str(error.value)
     assert said.startswith("1 of 3 cells failed, the others are finished:")
-    assert f"{study / CELLS[1]} (exit code 1): ZeroDivisionError: a bug" in said
+    assert f"{study / CELLS[1]} (exit code 70): error: clan " in said
+    assert "ZeroDivisionError: a bug" in said
     assert f"log: {study / CELLS[1]}.log" in said
     lines = read_table(study).records
     assert [line.status for line in lines] == ["finished", "failed", "finished"]

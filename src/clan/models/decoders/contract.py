@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -23,12 +23,14 @@ class DecoderOptions(Options):
     stride 4, for thin classes), daformer (DAFormer's, on maps of strides 4, 8, 16 and 32), upsample
     (plain, on the deepest map, for vision transformers), fcn8s (on vgg16), or one that another
     package adds."""
-    aspp_rates: tuple[int, ...] = Field((6, 12, 18, 24), min_length=1)
+    aspp_rates: tuple[Annotated[int, Field(ge=1, le=512)], ...] = Field(
+        (6, 12, 18, 24), min_length=1, max_length=16
+    )
     """Dilations of each classifier's branches, or of fusion's shared branches; TAN's published code
     has (6, 12)."""
     align_corners: bool = True
     """Whether the bilinear up-sampling of the logits aligns corners, as in the published codes."""
-    decoder_width: int = Field(128, ge=8, multiple_of=8)
+    decoder_width: int = Field(128, ge=8, le=4096, multiple_of=8)
     """Channels of fusion's joined map."""
 
 

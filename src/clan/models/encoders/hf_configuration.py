@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from clan.core.errors import ConfigError, nearest
 from clan.core.extras import require_extra
+from clan.core.files import user_path
 
 PREFIX = "hf:"
 TYPE = "model_type"
@@ -131,7 +131,7 @@ def _read(name: str) -> dict[str, Any]:
     """Return the configuration in a folder or on the hub."""
     from transformers import AutoConfig
 
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ConfigError(

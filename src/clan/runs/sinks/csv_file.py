@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from clan.config.tree import Config
 from clan.core.files import append_line, write_whole
+from clan.core.text import csv_line
 from clan.runs.folder import RunFolder
 from clan.runs.sinks.contract import numbers
 
@@ -24,7 +23,7 @@ class CSV:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Add a row; the line in metrics.jsonl comes first."""
         if set(values) <= set(self._columns):
-            append_line(self._file, _line([step, *(values.get(n, "") for n in self._columns)]))
+            append_line(self._file, csv_line([step, *(values.get(n, "") for n in self._columns)]))
         else:
             self._write_anew()
 
@@ -37,10 +36,4 @@ class CSV:
         self._columns = list(columns)
         rows: list[list[object]] = [["step", *columns]]
         rows += [[step, *(values.get(n, "") for n in columns)] for step, values in records]
-        write_whole(self._file, "".join(f"{_line(row)}\n" for row in rows))
-
-
-def _line(cells: Iterable[object]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(cells)
-    return buffer.getvalue()
+        write_whole(self._file, "".join(f"{csv_line(row)}\n" for row in rows))

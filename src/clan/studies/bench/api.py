@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from clan.core.console import Console
 from clan.studies.bench.run import SEEDS, MakeData, Request, run_request
 from clan.studies.bench.table import BenchTable
 from clan.studies.jobs import Start, start_process

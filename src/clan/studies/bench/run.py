@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
 from clan.comparison import render
 from clan.comparison.export import to_csv
+from clan.core.console import Console
 from clan.core.errors import ConfigError, RunError, nearest
 from clan.core.files import write_whole
 from clan.scoring.evaluation_file import read_evaluation
@@ -120,7 +119,7 @@ class Bench:
 
     def tell(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.say(text)
 
     def train(self, start: Start) -> dict[Path, str]:
         """Train the unfinished runs; return the message of each failed run, by folder."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import yaml
 
-from clan.config.files import preset_folders, presets_folder, read_yaml
+from clan.config.files import preset_folders, presets_folder
 from clan.config.loading import anchored, load_config
 from clan.config.tree import Config
 from clan.core.errors import ConfigError, nearest
+from clan.core.files import user_path
+from clan.core.yamlfile import read_yaml
 from clan.methods import METHODS
 
 FAMILIES = ("", "AT", "ST", "AT+ST")
@@ -147,7 +149,7 @@ def open_task(name: str) -> Task:
     """
     builtin = preset_folders()
     plain = name.rstrip("/")
-    folder = presets_folder() / plain if plain in builtin else Path(name).expanduser().resolve()
+    folder = presets_folder() / plain if plain in builtin else user_path(name).resolve()
     if plain not in builtin and not folder.is_dir():
         below = [preset for preset in builtin if preset.startswith(f"{plain}/")]
         if below:
@@ -187,5 +189,5 @@ def _is_system(path: Path) -> bool:
 
 
 def _tree(path: Path) -> Mapping[str, Any]:
-    tree = read_yaml(path)
+    tree = read_yaml(path, ConfigError)
     return tree if isinstance(tree, dict) else {}

@@ -15,6 +15,7 @@ import yaml
 from clan.config.loading import anchored, load_config
 from clan.config.tree import Config
 from clan.core.errors import ConfigError
+from clan.core.yamlfile import compose_yaml
 from clan.training.resuming import FREE_TO_CHANGE, changes, content
 
 SEED = "seed"
@@ -61,10 +62,9 @@ def parse_axis(argument: str) -> Axis:
             f"{argument!r} is not of the form key=value,value, such as method.epsilon=0.1,0.2"
         )
     sequence = f"[{text}]"
-    try:
-        nodes = yaml.compose(sequence).value  # type: ignore[union-attr]
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the values of {argument!r} are not YAML: {error}") from error
+    node = compose_yaml(sequence, f"what stands in {argument!r}", ConfigError)
+    assert node is not None, "a list, empty or not"
+    nodes = node.value
     texts = tuple(sequence[n.start_mark.index : n.end_mark.index].strip() for n in nodes)
     if not texts:
         raise ConfigError(f"{argument!r} gives no value; such as {key}=1,2")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,8 @@ from typing import Any, Literal
 from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.core.files import write_whole
+from clan.core.jsonfile import ANYTHING, read_json
+from clan.core.text import csv_line
 from clan.runs.folder import RunFolder
 from clan.runs.health import end_mean, examine
 from clan.scoring.evaluation_file import Evaluation, read_evaluation
@@ -154,17 +154,15 @@ def write_table(root: Path, table: Table) -> None:
 
 
 def _csv(table: Table) -> str:
-    buffer = io.StringIO()
     measures = [name for name in Measured.__dataclass_fields__ if name != "health"]
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["run", "seed", *table.keys, "status", *measures, "health"])
+    lines = [csv_line(["run", "seed", *table.keys, "status", *measures, "health"])]
     for line in table.records:
         numbers = {} if line.measured is None else asdict(line.measured)
         values = [_cell_text(line.values[key]) for key in table.keys]
         found = [numbers.get(name) for name in measures]
         health = " ".join(numbers.get("health", ()))
-        writer.writerow([line.run, line.seed, *values, line.status, *found, health])
-    return buffer.getvalue()
+        lines.append(csv_line([line.run, line.seed, *values, line.status, *found, health]))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _cell_text(value: Any) -> str:
@@ -181,12 +179,12 @@ def read_table(root: Path) -> Table:
     if not path.is_file():
         raise RunError(f"no study at {root}: it has no {FILE}, which `clan sweep` writes")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, ANYTHING, RunError, "a study's table")
         records = tuple(
             Record(**{**line, "measured": _measured(line["measured"])}) for line in data["records"]
         )
         return Table(**{**data, "keys": tuple(data["keys"]), "records": records})
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is not a study's table: {error}") from error
 
 

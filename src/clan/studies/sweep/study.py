@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from clan.config.loading import load_config
+from clan.core.console import Console
 from clan.core.errors import RunError
-from clan.core.files import write_whole
+from clan.core.files import user_path, write_whole
+from clan.core.yamlfile import read_mapping
 from clan.figures.style import save_figure
 from clan.runs.folder import RunFolder
 from clan.studies.jobs import Job, Start, start_process, was_stopped
@@ -221,12 +222,12 @@ def _conclude(study: Study, console: Console) -> None:
     table = study.table()
     write_table(study.root, table)
     if table.scored:
-        console.print(f"mIoU in percent over {table.scored}", markup=False, highlight=False)
+        console.say(f"mIoU in percent over {table.scored}")
     console.print(rich_table(table))
     if any(line.measured for line in table.records):
         for name in FIGURES:
             save_figure(draw_study(table), study.root / name)
-        console.print(f"figure: {study.root / FIGURES[0]}", markup=False, highlight=False)
+        console.say(f"figure: {study.root / FIGURES[0]}")
 
 
 def _fixed(arguments: Sequence[str]) -> list[str]:
@@ -236,7 +237,7 @@ def _fixed(arguments: Sequence[str]) -> list[str]:
 
 def _absolute_file(preset: str) -> str:
     """Return a configuration file's absolute path; a preset's name is unchanged."""
-    path = Path(preset).expanduser()
+    path = user_path(preset)
     return str(path.resolve()) if path.suffix in (".yaml", ".yml") else preset
 
 
@@ -251,8 +252,8 @@ def _read_grids(root: Path) -> dict[str, Any] | None:
             )
         return None
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_mapping(path, RunError)
         grids = [[str(argument) for argument in grid] for grid in content["grids"]]
         return {"preset": str(content["preset"]), "grids": grids}
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (KeyError, TypeError) as error:
         raise RunError(f"{path} does not hold the grids of a study: {error}") from error
