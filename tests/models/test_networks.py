@@ -239,6 +239,21 @@ def test_own_batch_statistics_do_not_depend_on_running_ones():
     assert not torch.allclose(network(images())[0], first)
 
 
+@pytest.mark.parametrize("mode", list(POLICY))
+@pytest.mark.parametrize("domain", ["source", "target"])
+def test_batch_norm_modes_normalise_by_what_their_table_says(mode, domain):
+    """Moved running statistics show in what they normalise, and nowhere else."""
+    network = segmenter()
+    set_statistics(network, POLICY[mode][domain])
+    first = network(images())[0]
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean += 5
+    moved = not torch.allclose(network(images())[0], first, rtol=1e-4, atol=1e-5)
+    by_running = {"frozen": ("source", "target"), "source": ("target",)}
+    assert moved == (domain in by_running.get(mode, ()))
+
+
 def test_remembering_is_an_average_with_momentum():
     layer = nn.BatchNorm2d(1)
     set_statistics(layer, POLICY["both"]["target"])

@@ -48,6 +48,7 @@ SICK: dict[str, dict[str, float]] = {
     "adv_negligible": {"adv_share": 0.0004},
     "adv_dominates": {"adv_share": 0.8},
     "collapse": {"target_diversity": 0.4},
+    "one_class": {"teacher_top_share": 0.97},
 }
 
 
@@ -94,6 +95,15 @@ def test_a_collapse_is_a_fall_from_what_was() -> None:
     # without an adversary too
     lines = [{"step": s, "target_diversity": 0.9 if s < 100 else 0.5} for s in range(10, 5000, 10)]
     assert kinds(lines, 5000) == ["collapse"]
+
+
+def test_a_teacher_that_sees_one_class_is_told_from_the_first_line_on() -> None:
+    lines = [{"step": s, "teacher_top_share": 0.99, "target_diversity": 0.01} for s in (50, 100)]
+    lines += [{**lines[0], "step": s} for s in range(150, 5000, 50)]
+    (verdict,) = examine(lines, 5000)
+    assert (verdict.kind, verdict.since) == ("one_class", 0)
+    assert "99.0 % of the target's pixels" in verdict.found
+    assert kinds([{**line, "teacher_top_share": 0.9} for line in lines], 5000) == []
 
 
 @settings(max_examples=40)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -119,6 +120,21 @@ def test_a_failure_stops_no_other(tmp_path: Path) -> None:
     assert [job.finished for job in jobs] == [True, False, True]
     assert run_jobs(jobs, 1, told, start=Fake()) == []
     assert told.events[-1] == ("ended", "b", 0)
+
+
+def test_a_job_waits_for_the_run_it_starts_from(tmp_path: Path) -> None:
+    late, start, other = jobs_in(tmp_path, *"lso")
+    told = Told()
+    run_jobs([replace(late, after=start.out), start, other], 2, told, start=Fake())
+    started = [event[1] for event in told.events if event[0] == "started"]
+    assert started == ["s", "o", "l"]
+    assert told.events.index(("ended", "s", 0)) < told.events.index(("started", "l"))
+    # a start that failed ends its followers by their own words, and holds nothing up
+    told = Told()
+    late, start = jobs_in(tmp_path / "failed", *"ls")
+    fake = Fake({"s": 1, "l": 1})
+    failures = run_jobs([replace(late, after=start.out), start], 2, told, start=fake)
+    assert [failure.job.out.name for failure in failures] == ["s", "l"]
 
 
 def test_gpus_in_turn_else_shared_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

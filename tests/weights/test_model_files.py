@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,3 +174,22 @@ def test_files_without_checksums_load_with_a_word(segmenter, tmp_path):
     save_file(segmenter.state_dict(), path, metadata={"clan": json.dumps(former | {"format": 2})})
     with pytest.raises(WeightsError, match="names no checksum"):
         weights.load_segmenter(path)
+
+
+def test_a_model_file_is_on_the_disk_before_it_has_its_name(segmenter, tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def flush(descriptor):
+        done.append(f"flush {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        fsync(descriptor)
+
+    def rename(old, new):
+        done.append(f"name {Path(new).name}")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", rename)
+    weights.save_model(segmenter, tmp_path / "model.safetensors")
+    part, name, folder = done
+    assert part == "flush model.safetensors.part"
+    assert (name, folder) == ("name model.safetensors", f"flush {tmp_path.name}")

@@ -9,7 +9,7 @@ from clan.core.errors import WeightsError
 from clan.data.classes import CITYSCAPES, ClassSet
 from clan.models.segmenter import Segmenter
 from clan.weights.model_files import save_model, write_tensors
-from clan.weights.start import load_encoder_weights, load_network_weights, start_from
+from clan.weights.start import load_encoder_weights, load_network_weights, placed, start_from
 from clan.weights.tensor_files import read_tensors
 from tests.models.conftest import SMALL
 
@@ -89,6 +89,13 @@ def test_a_network_starts_whole_from_a_finished_run(segmenter, trained):
     assert set(report.loaded) == set(expected)
     # what it is evaluated at is the training's to say
     assert segmenter.evaluation_size == (64, 128)
+
+
+def test_each_seed_starts_from_the_run_of_its_seed(segmenter, trained):
+    run = trained.rename(trained.with_name("seed7"))
+    assert start_from(segmenter, placed("{runs}/seed{seed}", run.parent, 7), "network").loaded
+    with pytest.raises(WeightsError, match="seed8"):
+        start_from(segmenter, placed("{runs}/seed{seed}", run.parent, 8), "network")
 
 
 def test_an_encoder_starts_alone_and_the_report_says_so(segmenter, trained):

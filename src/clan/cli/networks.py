@@ -62,16 +62,23 @@ def convert(
         typer.Option(help="Class set of the classifiers.  \\[default: cityscapes if 19]"),
     ] = None,
     partial: Annotated[bool, typer.Option(help="Write it though tensors are missing.")] = False,
+    part: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Of DAFormer's and MIC's: student, ema or imagenet."),
+    ] = None,
     every: Annotated[bool, typer.Option(help="Name the loaded keys too.")] = False,
 ) -> None:
     """Read published weights, or write a model back to a published layout.
 
     Layouts: torchvision, deeplab-coco, clan, adaptsegnet, adaptsegnet-multi, advent,
-    advent-multi. Checkpoints become whole models; the first two start a training (`weights=`).
+    advent-multi, mit, daformer. Checkpoints become whole models; torchvision, deeplab-coco and mit
+    start a training (`weights=`).
 
     Example: `clan convert GTA5_100000.pth --out model.safetensors`
     """
     from clan.weights.convert import convert as convert_weights
 
-    report = convert_weights(file, out, layout=layout, to=to, classes=classes, partial=partial)
+    report = convert_weights(
+        file, out, layout=layout, to=to, classes=classes, partial=partial, part=part
+    )
     Console().print("\n".join(report.lines(every)), markup=False, highlight=False, soft_wrap=True)

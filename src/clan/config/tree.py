@@ -33,6 +33,7 @@ from clan.models.options import ModelOptions
 from clan.optim.options import OptimOptions
 from clan.weights.hf import anchored_hf, is_hf
 from clan.weights.model_files import model_file
+from clan.weights.start import RUNS
 
 __all__ = [
     "Config",
@@ -182,7 +183,9 @@ class Config(Options):
     """The network."""
     weights: Annotated[str | None, BeforeValidator(_none)] = None
     """Weights to start from: a file, a run folder, imagenet (downloads), for an encoder of
-    transformers hf: and a folder or a name on its hub, or none."""
+    transformers hf: and a folder or a name on its hub, or none. In a path
+    {seed} is the run's seed, and {runs} the folder RUNS of a run RUNS/SYSTEM/seedN:
+    {runs}/source_only/seed{seed}."""
     weights_for: Literal["encoder", "network"] = "encoder"
     """What starts from them: the encoder, or with network the classifiers too, for which the file
     has to be a model of such a network and such classes (a finished run's)."""
@@ -239,6 +242,14 @@ class Config(Options):
                 f"weights_for=network starts the classifiers too, and weights={found} has none: "
                 "give the model.safetensors of a finished run"
             )
+        for domain, view in (("source", self.data.source_view), ("target", self.data.target_view)):
+            side = view.least_side()
+            if side is not None and side < method.least_side:
+                raise ValueError(
+                    f"method {self.method.name} halves its images five times and needs "
+                    f"{method.least_side}x{method.least_side} pixels, and data.{domain}_view makes "
+                    f"some of {side}: raise its crop, size or scale"
+                )
         if self.weights is None and (option := self.method.needs_weights):
             raise ValueError(
                 f"{option} holds features near those that the training starts from, and weights="
@@ -315,10 +326,14 @@ def anchored(config: Config) -> Config:
     weights = config.weights
     if weights is not None and is_hf(weights):
         weights = anchored_hf(weights)
-    elif weights not in (None, "imagenet"):
+    elif weights not in (None, "imagenet") and not str(weights).startswith(RUNS):
         weights = str(model_file(Path(_absolute(str(weights)))))
     data = data.model_copy(update={"root": base, "classes": classes, **domains})
-    return config.model_copy(update={"data": data, "weights": weights})
+    method = config.method
+    if method.models:
+        found = tuple(str(model_file(Path(_absolute(path)))) for path in method.models)
+        method = method.model_copy(update={"label_models": found})
+    return config.model_copy(update={"data": data, "weights": weights, "method": method})
 
 
 def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:

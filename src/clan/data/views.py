@@ -72,6 +72,19 @@ class ViewOptions(Options):
             return ""
         return f"crops {largest} to {list(self.crop)}"
 
+    def least_side(self, stored: tuple[int, int] | None = None) -> int | None:
+        """Return the least height or width that a view may have; None if stored sizes decide it.
+
+        Args:
+            stored: (H, W) of an image as it is stored.
+        """
+        if self.crop is not None:
+            return min(self.crop)
+        if self.size is None and stored is None:
+            return None
+        short = self.size if self.size is not None else min(stored or ())
+        return round(self.scale[0] * (short if isinstance(short, int) else min(short)))
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         """Check the range of the scale."""

@@ -71,5 +71,6 @@ def classifier_discrepancy(p1: Tensor, p2: Tensor) -> Tensor:
 
 def _entropy(p: Tensor) -> Tensor:
     """Entropy in bits over the class dimension; 0 log 0 = 0."""
-    nats: Tensor = torch.special.xlogy(p, p).sum(dim=1)
+    # the clamp bounds the slope, which at p = 0 would be infinite
+    nats: Tensor = (p * p.clamp(min=1e-30).log()).sum(dim=1)
     return -nats / math.log(2)

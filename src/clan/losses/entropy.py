@@ -11,15 +11,15 @@ def information_map(p: Tensor) -> Tensor:
     """Weighted self-information -p log p / log C (ADVENT, Vu et al. 2019).
 
     Args:
-        p: softmax maps (N, C, H, W), C at least 2.
+        p: softmax maps (N, C, H, W).
 
     Returns:
         (N, C, H, W) float32; its sum over the classes is the pixel's entropy, from 0 (certain) to
-        1 (all classes alike).
+        1 (all classes alike); 0 where there is but one class.
     """
     p = p.float()
     # the clamp bounds the slope, which at p = 0 would be infinite
-    return -p * p.clamp(min=1e-30).log() / math.log(p.shape[1])
+    return -p * p.clamp(min=1e-30).log() / math.log(max(2, p.shape[1]))
 
 
 def entropy_loss(p: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ the source. L_target is, over the labelled pixels, cross-entropy, and with a reg
     mrkld   -log p_y - alpha / C * sum_c log p_c            the model stays near uniform
     lrent   -sum_c s_c log p_c,  s_c ~ (p'_c / k_c)^(1/alpha)   soft labels, p' of the labelling G
 
+With ``label_models`` other, finished networks label, by their mean p; with ``label: winner``,
+``threshold_max: 0.9`` and ``portion: 0.34`` as in FDA's multi-band transfer (Yang and Soatto 2020).
+
 Labels are files in the run's folder, read back like any labels. Confidences are counted in
 histograms, whose memory does not grow with the images.
 
@@ -27,6 +30,7 @@ labelling G sees the crops that the learning one sees.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Self, cast
 
 import torch
@@ -43,6 +47,7 @@ from clan.losses.pseudo_labels import (
     soft_cross_entropy,
     soft_labels,
     uniform_divergence,
+    winner_labels,
 )
 from clan.losses.segmentation import CrossEntropy
 from clan.losses.shares import cell_shares
@@ -79,6 +84,14 @@ class CBST(LabelledTarget):
         """Growth of that share in each round."""
         portion_max: float = Field(0.5, gt=0, le=1)
         """Where its growth ends."""
+        threshold_max: float = Field(1.0, gt=0, le=1)
+        """No class's threshold is above this (FDA: 0.9)."""
+        label: Literal["ratio", "winner"] = "ratio"
+        """A pixel's label: the class with the greatest confidence / threshold (ratio, CBST), or the
+        most probable class where it reaches its own threshold (winner, FDA)."""
+        label_models: tuple[str, ...] = ()
+        """Run folders or model files whose mean softmax labels the target, in place of G's own
+        (FDA's multi-band transfer: trainings with three values of data.source_view.fourier)."""
         lambda_target: float = Field(1.0, ge=0)
         """Weight of the target's loss."""
         spatial_prior: bool = False
@@ -96,12 +109,21 @@ class CBST(LabelledTarget):
         def stages(self, steps: int) -> tuple[Stage, ...]:
             """Divide the steps into source training and rounds."""
             first = Stage(SOURCE_STAGE, self.source_steps)
-            return divide(steps, first, "source_steps", self.rounds)
+            stages = divide(steps, first, "source_steps", self.rounds)
+            if self.label_models:
+                # it is not G that labels, so G need not have learnt anything before
+                stages = tuple(replace(stage, labelled_by="") for stage in stages)
+            return stages
 
         @model_validator(mode="after")
         def _all_read(self) -> Self:
             """Refuse what nothing would read, or read in two senses."""
             check_portions(self.portion, self.portion_max)
+            if self.label_models and self.regulariser == "lrent":
+                raise ValueError(
+                    "lrent's soft labels are those of the network that learns, and label_models "
+                    "label in its place: leave one of the two out"
+                )
             if self.regulariser == "none" and self.alpha != 0.1:
                 raise ValueError(
                     f"alpha {self.alpha:g} belongs to a regulariser, and there is none: set "
@@ -120,6 +142,11 @@ class CBST(LabelledTarget):
                     f"{self.loss.name} with options of its own: leave one of the two out"
                 )
             return self
+
+        @property
+        def models(self) -> tuple[str, ...]:
+            """The networks that label."""
+            return self.label_models
 
         def round_portion(self, number: int) -> float:
             """Return P_r of a round, counted from 1."""
@@ -161,22 +188,26 @@ class CBST(LabelledTarget):
         C = len(self.segmenter.classes)
         counts = count_confidences(domains, self.confidence, C, self.fabric)
         portion = self.options.round_portion(round_number(stage))
-        self.thresholds.copy_(confidence_thresholds(counts, portion))
+        thresholds = confidence_thresholds(counts, portion)
+        self.thresholds.copy_(thresholds.clamp(max=self.options.threshold_max))
         # classes that no pixel was given have no label to be mined for
         pixels = counts.sum(dim=1)
         order = torch.where(pixels > 0, pixels, pixels.max() + 1).argsort(stable=True)
         self.rare.copy_(order[: len(self.rare)])
+        give = balanced_labels if self.options.label == "ratio" else winner_labels
         for batch in domains.target():
-            labels = balanced_labels(self.confidence(batch["image"]), self.thresholds)
+            labels = give(self.confidence(batch["image"]), self.thresholds)
             for name, label in zip(batch["name"], labels, strict=True):
                 domains.write_label(name, label)
         if self.labeller is not None:
             self.labeller.load_state_dict(self.segmenter.state_dict())
 
     def confidence(self, image: Tensor) -> Tensor:
-        """Return q (N, C, H, W) float32 of G as it is evaluated."""
+        """Return q (N, C, H, W) float32 of the networks that label, as they are evaluated."""
+        networks = self.models or [self.segmenter]
         with self.fabric.autocast():
-            p = self.segmenter.ensemble(self.segmenter(image)).float().softmax(dim=1)
+            maps = [net.ensemble(net(image)).float().softmax(dim=1) for net in networks]
+        p = torch.stack(maps).mean(dim=0) if len(maps) > 1 else maps[0]
         if not self.options.spatial_prior:
             return p
         prior = F.interpolate(self.prior[None], p.shape[-2:], mode="bilinear", align_corners=False)

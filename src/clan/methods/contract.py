@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from clan.core.options import Options
 from clan.data.loading import Batch
 from clan.losses.segmentation import CrossEntropy, LossOptions, loss_options
+from clan.methods.finite import refuse_not_finite
 from clan.methods.label_loss import LabelLoss
 from clan.methods.stages import Reading, Stage, StageDomains
 from clan.models.batchnorm import POLICY, Domain, Mode, set_statistics, share_statistics
@@ -71,6 +72,11 @@ class MethodOptions(Options):
         return ""
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """Model files of finished trainings that the method asks for: see `Method.models`."""
+        return ()
+
+    @property
     def whole_target(self) -> bool:
         """Whether the method asks for views of the target that cut nothing off."""
         return False
@@ -109,11 +115,17 @@ class Method(nn.Module, ABC):
         segmenter: the network to train, evaluate and export.
         options: of this method.
         optim: both players' optimizers.
+
+    Attributes:
+        models: the trained networks that the options ask for, in evaluation mode; given before
+            `setup` where a training is run, and missing where only its cost is tried.
     """
 
     Options: ClassVar[type[MethodOptions]]
     uses_target: ClassVar[bool] = True
     least_classifiers: ClassVar[int] = 1
+    least_side: ClassVar[int] = 1
+    """Height and width that the images of a batch need at least."""
     needs_batch_norm: ClassVar[bool] = False
     family: ClassVar[str] = ""
     """The kind of method, as the paper's Table 1 prints it: AT (adversarial), ST (self-training);
@@ -130,11 +142,15 @@ class Method(nn.Module, ABC):
         self._rules: dict[str, OptimizerOptions] = {}
         self._sums: dict[str, Tensor] = {}
         self.label_loss = LabelLoss(options.loss, segmenter.classes.names)
+        # a plain list: they are files of other trainings, and no part of this one's state
+        self.models: list[Segmenter] = []
 
     def setup(self, fabric: Fabric) -> None:
         """Wrap networks and optimizers for the device, precision and processes in use."""
         self.fabric = fabric
         self.label_loss.setup(fabric, self.optim.accumulate)
+        for model in self.models:
+            model.to(fabric.device)
         if fabric.world_size > 1:
             # of G and of whatever is normalised beside it, such as a teacher
             share_statistics(self, fabric.device)
@@ -183,7 +199,12 @@ class Method(nn.Module, ABC):
             set_learning_rate(optimizer, factor)
 
     def finish_update(self) -> dict[str, Tensor]:
-        """Step every optimizer and return what was noted, averaged over the micro-batches."""
+        """Step every optimizer and return what was noted, averaged over the micro-batches.
+
+        Raises:
+            NotFinite: a gradient is NaN or infinite; no network has stepped.
+        """
+        refuse_not_finite(self.optimizers, self._sums)
         for optimizer in self.optimizers.values():
             optimizer.step()
         return self.noted()
@@ -195,6 +216,7 @@ class Method(nn.Module, ABC):
         without one (None, not zero) is left as it is, also by momentum and decay.
         """
         self.share_gradients(player)
+        refuse_not_finite({player: self.optimizers[player]}, self._sums)
         self.optimizers[player].step()
         self.optimizers[player].zero_grad(set_to_none=True)
 

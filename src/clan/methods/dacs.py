@@ -27,7 +27,7 @@ from clan.losses.mixing import (
     strong_view,
     values_shown,
 )
-from clan.losses.pseudo_labels import class_diversity
+from clan.losses.pseudo_labels import class_diversity, won_shares
 from clan.losses.segmentation import weighted_loss
 from clan.methods.contract import Method, MethodOptions, MicroBatch, Progress
 from clan.methods.teacher import Teacher, TeacherUpdate
@@ -156,7 +156,12 @@ class DACS(Method):
         weight = share.expand(label.shape).clone()
         weight[:, : self.options.ignore_top] = 0
         weight[:, max(0, label.shape[1] - self.options.ignore_bottom) :] = 0
-        self.taught = {"pseudo_share": share, "target_diversity": class_diversity(p)}
+        self.taught = {
+            "pseudo_share": share,
+            "target_diversity": class_diversity(p),
+            # of each image, so that parts of a batch add up to the whole
+            "teacher_top_share": torch.stack([won_shares(q[None]).max() for q in p]).mean(),
+        }
         return Taught(label.to(torch.uint8), weight)
 
     def learn_source(self, part: MicroBatch) -> None:

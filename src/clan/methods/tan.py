@@ -18,7 +18,7 @@ from clan.data.loading import Batch
 from clan.losses.adversarial import adversarial_loss
 from clan.methods.contract import Method, MethodOptions, Progress, frozen
 from clan.methods.gradients import GradientNorm, share
-from clan.models.discriminator import SOURCE, TARGET, Discriminator, Upsampling
+from clan.models.discriminator import SMALLEST_INPUT, SOURCE, TARGET, Discriminator, Upsampling
 from clan.models.segmenter import Segmenter
 from clan.optim.options import OptimOptions
 
@@ -55,6 +55,7 @@ class TAN(Method):
 
     options: AdversarialOptions
     family = "AT"
+    least_side = SMALLEST_INPUT
 
     def __init__(
         self, segmenter: Segmenter, options: AdversarialOptions, optim: OptimOptions

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from clan.core.options import Options
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerOptions(Options):
@@ -20,7 +22,7 @@ class OptimizerOptions(Options):
     """Momentum of sgd; adam and adamw do not read it."""
     nesterov: bool = False
     """Nesterov's form of sgd's momentum (TAN's paper; its code has plain momentum)."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay rates of adam's and adamw's moments."""
     weight_decay: float = Field(0.0, ge=0)
     """L2 penalty (sgd, adam) or decoupled decay (adamw)."""
@@ -72,7 +74,7 @@ class DiscriminatorOptimizerOptions(OptimizerOptions):
     """Update rule."""
     lr: float = Field(1e-4, gt=0)
     """Base learning rate."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     """Decay rates of adam's and adamw's moments."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -30,6 +31,13 @@ def refuse_broken(run: RunFolder, names: Sequence[str], rows: Tensor, step: int)
             f"{names[column]} became {rows[row, column].item()} at step "
             f"{step - len(rows) + 1 + row}",
         )
+
+
+def where_in(step: int, source: Mapping[str, Any], target: Mapping[str, Any]) -> str:
+    """Say which update was refused, counted from 1, and of which images (batches with names)."""
+    named = {"source": source.get("name"), "target": target.get("name")}
+    images = [f"{domain} {', '.join(names)}" for domain, names in named.items() if names]
+    return f"in step {step + 1}, before its update, on the images {'; '.join(images)}"
 
 
 def broken_run(run: RunFolder, what: str) -> RunError:

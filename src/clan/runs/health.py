@@ -14,9 +14,18 @@ from typing import Any, Literal
 
 __all__ = ["KINDS", "Kind", "Verdict", "Watcher", "end_mean", "examine"]
 
-Kind = Literal["d_wins", "d_one_sided", "d_blind", "adv_negligible", "adv_dominates", "collapse"]
+Kind = Literal[
+    "d_wins",
+    "d_one_sided",
+    "d_blind",
+    "adv_negligible",
+    "adv_dominates",
+    "collapse",
+    "one_class",
+]
 """D is right nearly everywhere; gives one answer for both domains; cannot tell them apart; G hardly
-feels D; G follows D more than the labels; a few classes take all of the target's pixels."""
+feels D; G follows D more than the labels; a few classes take all of the target's pixels; the
+teacher sees one class alone in the target."""
 KINDS: tuple[Kind, ...] = (
     "d_wins",
     "d_one_sided",
@@ -24,6 +33,7 @@ KINDS: tuple[Kind, ...] = (
     "adv_negligible",
     "adv_dominates",
     "collapse",
+    "one_class",
 )
 
 LONG = 1000
@@ -39,8 +49,10 @@ APART = 0.1
 answer; at most a change of 0.025 in probability."""
 NEGLIGIBLE, DOMINATES = 0.005, 0.5
 """Shares of the adversary in G's gradient."""
-JUDGED = ("d_accuracy", "adv_share", "target_diversity")
+JUDGED = ("d_accuracy", "adv_share", "target_diversity", "teacher_top_share")
 """A line without one of these says nothing about a training's health."""
+ONE_CLASS = 0.95
+"""Share of the target's pixels in a teacher's most frequent class from which there is no other."""
 COLLAPSED = 0.75
 """Of the greatest diversity of target predictions so far: below it, self-training has collapsed."""
 
@@ -94,7 +106,14 @@ ADVICE: dict[Kind, str] = {
     "collapse": (
         "G learns its own mistakes: begin self-training later (method.clan_steps or "
         "method.source_steps), label less (method.portion), or give each class a threshold of its "
-        "own (method.thresholds: class)."
+        "own (method.thresholds: class); of a moving average as the teacher, raise "
+        "method.teacher_decay or method.threshold, or start from a network trained on the source "
+        "(weights_for: network)."
+    ),
+    "one_class": (
+        "G learns that the target is this class: start from weights, better from a network trained "
+        "on the source (weights_for: network), raise method.teacher_decay or method.threshold, or "
+        "lower method.lambda_target. A target that shows one class nearly alone is no fault."
     ),
 }
 
@@ -102,7 +121,8 @@ ADVICE: dict[Kind, str] = {
 class Watcher:
     """Looks at a training's scalars at its log steps and says each kind of trouble once.
 
-    Two kinds of conditions: D wins, is one-sided or dominates, or self-training has collapsed, when
+    Two kinds of conditions: D wins, is one-sided or dominates, or self-training has collapsed or a
+    teacher sees one class alone, when
     that held for a *stretch* of at least ``long`` steps without a break; D is blind, or its pull
     negligible, when it was so *throughout*, from the first step to the middle of the training or
     five times ``long``, whichever is less: both are usual at first.
@@ -208,6 +228,10 @@ def _symptoms(scalars: Mapping[str, Any], most_diverse: float) -> dict[Kind, str
             f"the diversity of target predictions fell from {most_diverse:.2f} to {diversity:.2f}"
         )
         found["collapse"] = fallen if diversity < COLLAPSED * most_diverse else None
+    top = _number(scalars, "teacher_top_share")
+    if top is not None:
+        alone = f"the teacher gives {100 * top:.1f} % of the target's pixels to one class"
+        found["one_class"] = alone if top > ONE_CLASS else None
     accuracy, share = _number(scalars, "d_accuracy"), _number(scalars, "adv_share")
     if accuracy is not None:
         wins = f"D tells the domains apart at {100 * accuracy:.1f} % of all places"

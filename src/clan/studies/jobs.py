@@ -43,11 +43,13 @@ class Job:
         overrides: ``key=value`` changes. A job that is resumed takes from them what a resumed run
             may change; all else stands in its folder.
         out: the run's folder.
+        after: the folder of the run whose model it starts from, if that is a job too.
     """
 
     preset: str
     overrides: tuple[str, ...]
     out: Path
+    after: Path | None = None
 
     @property
     def log(self) -> Path:
@@ -208,8 +210,11 @@ class _Runner:
                     if stop.asked and not told:
                         told = True
                         self._ask_to_stop()
-                    while waiting and len(self.running) < self.parallel and not stop.asked:
-                        self._begin(waiting.pop(0))
+                    while len(self.running) < self.parallel and not stop.asked:
+                        if (job := self._next(waiting)) is None:
+                            break
+                        waiting.remove(job)
+                        self._begin(job)
                     self._collect(stop.asked)
                     self.display.tick([slot.job for slot in self.running])
                     time.sleep(POLL)
@@ -221,6 +226,11 @@ class _Runner:
             raise
         if stop.asked:
             raise Interrupted("stopped; the trainings that ran have written their checkpoints")
+
+    def _next(self, waiting: Sequence[Job]) -> Job | None:
+        """Return the first job whose start is there; one whose start failed says so itself."""
+        ahead = {job.out for job in (*waiting, *(slot.job for slot in self.running))}
+        return next((job for job in waiting if job.after not in ahead), None)
 
     def _begin(self, job: Job) -> None:
         taken = {slot.number for slot in self.running}

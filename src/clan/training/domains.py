@@ -13,6 +13,7 @@ from clan.core.errors import ConfigError, DataError
 from clan.data.classes import ClassSet, class_set
 from clan.data.datasets import Dataset, Unpaired, open_dataset
 from clan.data.python import PYTHON, MapStyle, PythonDataset, facts, open_python
+from clan.methods import find_method
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,29 @@ def open_domains(options: DataOptions, given: Mapping[str, MapStyle] | None = No
                 "(data.validation=null)"
             )
     return Domains(source, target, validation)
+
+
+def refuse_small(config: Config, domains: Domains) -> None:
+    """Refuse images, shown as they are stored, that are too small for the method.
+
+    The first of each domain is looked at; sizes that a view gives were checked with it.
+
+    Raises:
+        DataError: names the image.
+    """
+    least = find_method(config.method.name).least_side
+    views = {"source": config.data.source_view, "target": config.data.target_view}
+    for name, view in views.items():
+        dataset = getattr(domains, name)
+        if least == 1 or dataset is None or view.least_side() is not None:
+            continue
+        side = view.least_side(dataset.image_size(0))
+        if side is not None and side < least:
+            raise DataError(
+                f"{dataset.items[0].image}: method {config.method.name} needs images of at least "
+                f"{least}x{least} pixels, and data.{name}_view makes one of {side} of it: set its "
+                "size or crop"
+            )
 
 
 def open_one(

@@ -15,11 +15,12 @@ from clan.core.errors import RunError
 from clan.data.loading import Batch
 from clan.data.views import random_generator
 from clan.methods import METHODS, Method, Progress, Stage
+from clan.methods.finite import NotFinite
 from clan.models.segmenter import Segmenter
 from clan.runs.checkpoint import checkpoint_path, save_checkpoint
 from clan.runs.environment import versions
 from clan.runs.folder import RunFolder
-from clan.runs.guard import broken_run, broken_tensor
+from clan.runs.guard import broken_run, broken_tensor, where_in
 from clan.runs.journal import Journal
 from clan.runs.means import Means
 from clan.runs.sinks.fan_out import Sinks
@@ -39,7 +40,7 @@ from clan.training.resuming import (
 from clan.training.stages import RunDomains, StageBatches, warn_untrained_labeller
 from clan.training.stopping import StopRequest
 from clan.weights.model_files import save_model
-from clan.weights.start import start_from
+from clan.weights.start import load_models, placed, start_from
 
 STEP_STREAM, STAGE_STREAM = 2, 3
 
@@ -62,10 +63,13 @@ class Trainer:
         scored = config.data.evaluation_size, config.data.evaluation_protocol
         segmenter = Segmenter(config.model, domains.classes, *scored)
         weights = config.weights if content is None else None
+        if weights is not None:
+            weights = placed(weights, run.path.absolute().parent.parent, config.seed)
         self.loaded = start_from(segmenter, weights, config.weights_for)
         if self.loaded is not None:
             display.message(f"weights: {self.loaded}")
         self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
+        self.method.models = load_models(config.method.models, domains.classes)
         self.method.setup(fabric)
         images = config.data.batch_size * (2 if self.method.uses_target else 1)
         self.means = Means(run, fabric, images)
@@ -177,7 +181,10 @@ class Trainer:
         torch.manual_seed(self._key(self.fabric.global_rank, STEP_STREAM))
         steps = options.schedule_steps or options.steps
         progress = Progress(self.step, steps, self._key(0, STEP_STREAM))
-        self.means.add(self.method.step(source, target, progress))
+        try:
+            self.means.add(self.method.step(source, target, progress))
+        except NotFinite as error:
+            raise broken_run(self.run, f"{error} {where_in(self.step, source, target)}") from error
         self.step += 1
         last = self.step == options.steps
         # a line of means does not mix stages, whose scalars may differ

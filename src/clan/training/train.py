@@ -11,7 +11,7 @@ from clan.runs.folder import RunFolder
 from clan.runs.lock import RunLock
 from clan.runs.sinks.table import check_sinks
 from clan.training.display import Display, Silent
-from clan.training.domains import open_domains, take_given
+from clan.training.domains import open_domains, refuse_small, take_given
 from clan.training.loop import Interrupted, Trainer
 from clan.training.processes import launch, on_rank_zero, refuse_uneven
 from clan.training.resuming import is_finished, prepare_folder
@@ -70,6 +70,7 @@ def train(
         return run
     try:
         domains = open_domains(config.data, given)
+        refuse_small(config, domains)
         fabric = launch(config.training)
         refuse_uneven(config, fabric.world_size)
         shown = shown if fabric.is_global_zero else Silent()

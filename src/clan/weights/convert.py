@@ -24,6 +24,7 @@ def convert(
     to: str | None = None,
     classes: str | None = None,
     partial: bool = False,
+    part: str | None = None,
 ) -> ConversionReport:
     """Convert published weights to a model file, or a model file to a published layout.
 
@@ -37,6 +38,8 @@ def convert(
         layout: a name in `LAYOUTS`, or ``auto`` to recognise it.
         to: write this published layout instead of a model file.
         classes: class set (built-in name or file) of the classifiers; Cityscapes if they have 19.
+        part: of a checkpoint of DAFormer or MIC, which network: ``student`` (what None means), its
+            teacher ``ema``, or ``imagenet``, the frozen one of the feature distance.
         partial: write a network although tensors are missing or have other shapes.
 
     Returns:
@@ -57,7 +60,9 @@ def convert(
     if to is not None:
         known_layout(to)
         network = (
-            _ours(path, about) if about else read_published(path, out, layout, classes, partial)[0]
+            _ours(path, about)
+            if about
+            else read_published(path, out, layout, classes, partial, part)[0]
         )
         return write_published(network, path, out, LAYOUTS[to])
     if about is not None:
@@ -67,7 +72,7 @@ def convert(
         )
     if out.suffix != ".safetensors":
         raise WeightsError(f"a model file ends in .safetensors; found {out} (or give --to LAYOUT)")
-    network, module, report = read_published(path, out, layout, classes, partial)
+    network, module, report = read_published(path, out, layout, classes, partial, part)
     if isinstance(module, Segmenter):
         save_model(module, out, network.left, network.origin)
     else:

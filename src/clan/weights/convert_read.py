@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -14,18 +14,17 @@ from clan.data.classes import CITYSCAPES, ClassSet, class_set
 from clan.models.encoders.table import build_encoder
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.weights.convert_report import ConversionReport, Network
+from clan.weights.layout import Layout
 from clan.weights.layouts import (
     COUNTER,
     DECODERS,
-    FIRST,
     LAYOUTS,
-    RESNETS,
-    Layout,
     candidates,
-    find_encoder,
     resemblances,
 )
-from clan.weights.model_files import load_matching, unwrapped
+from clan.weights.mmseg import MMSeg, choose_part
+from clan.weights.model_files import WRAPPED, load_matching, unwrapped
+from clan.weights.resnets import RESNETS, find_encoder
 from clan.weights.tensor_files import read_tensors
 
 EVALUATION_SIZE = (512, 1024)
@@ -33,30 +32,37 @@ EVALUATION_SIZE = (512, 1024)
 
 
 def read_published(
-    path: Path, out: Path, name: str, classes: str | None, partial: bool
+    path: Path,
+    out: Path,
+    name: str,
+    classes: str | None,
+    partial: bool,
+    part: str | None = None,
 ) -> tuple[Network, nn.Module, ConversionReport]:
     """Read a published file into a fresh network, a segmenter or an encoder alone.
 
     Arguments and errors are those of `clan.weights.convert.convert`.
     """
     stored = read_tensors(path)
-    tensors = unwrapped(stored)
-    layout = _choose(tensors, name, path)
+    whole_file, others = choose_part(unwrapped(stored), part, str(path))
+    layout = _choose(whole_file, name, path)
+    tensors = layout.split(whole_file)
     module, options = _build(tensors, layout, classes, path)
     whole = isinstance(module, Segmenter)
     kept = "" if whole else "encoder."
     names = {k: (layout.to_ours(k) or k).removeprefix(kept) for k in tensors}
     found = load_matching(module, {names[k]: t for k, t in tensors.items()}, str(path))
-    by_name = {ours: key for key, ours in names.items()}
+    by_name = {ours: layout.source(key) for key, ours in names.items()}
     report = ConversionReport(
         file=str(path),
         out=str(out),
         layout=layout,
         kind=f"a whole model, {options.encoder}" if whole else f"an encoder, {options.encoder}",
-        loaded=tuple(by_name[k] for k in found.loaded),
-        missing=tuple(layout.to_published(kept + k) or k for k in found.missing),
-        left=tuple(by_name[k] for k in found.left),
-        shape_differs=tuple(by_name[k] for k in found.shape_differs),
+        loaded=_once(by_name[k] for k in found.loaded),
+        missing=_once(layout.source(layout.to_published(kept + k) or k) for k in found.missing),
+        left=_once(by_name[k] for k in found.left),
+        shape_differs=_once(by_name[k] for k in found.shape_differs),
+        other_parts=others,
     )
     if (report.missing or report.shape_differs) and not partial:
         raise WeightsError(
@@ -67,10 +73,15 @@ def read_published(
         "layout": layout.name,
         "file": path.name,
         "counters": any(k.endswith(COUNTER) for k in tensors),
-        "wrapped": stored.keys() != tensors.keys(),
+        "wrapped": all(k.startswith(WRAPPED) for k in stored),
     }
     ours = {kept + k: t for k, t in module.state_dict().items()}
-    return Network(ours, options, {k: tensors[k] for k in report.left}, origin), module, report
+    return Network(ours, options, {k: whole_file[k] for k in report.left}, origin), module, report
+
+
+def _once(keys: Iterable[str]) -> tuple[str, ...]:
+    """Return keys in their order, each once: a tensor of the file may be two of ours."""
+    return tuple(dict.fromkeys(keys))
 
 
 def _choose(tensors: Mapping[str, Tensor], name: str, path: Path) -> Layout:
@@ -111,11 +122,12 @@ def _build(
     tensors: Mapping[str, Tensor], layout: Layout, classes: str | None, path: Path
 ) -> tuple[nn.Module, ModelOptions]:
     """Make the network that a file's shapes ask for: a segmenter, or an encoder alone."""
-    encoder = find_encoder(tensors, layout.prefix)
+    encoder = layout.encoder(tensors)
     if encoder is None:
         raise AssertionError(f"{layout.name} was chosen without its encoder")
     fixed = {k: v for k, v in layout.options.items() if not layout.encoder_only or layout.prefix}
-    fixed.setdefault("decoder", DECODERS[encoder["encoder"]])
+    usual = layout.options.get("decoder") or DECODERS[encoder["encoder"]]
+    fixed.setdefault("decoder", usual)
     if layout.heads:
         # no matter for the logits, but a training that goes on does as the published ones did
         fixed["freeze_affine"] = True
@@ -123,7 +135,7 @@ def _build(
         options = ModelOptions(**encoder, **fixed)
     except ValidationError as error:
         raise WeightsError(f"{path} as {layout.name}: {error.errors()[0]['msg']}") from error
-    outputs = tensors.get(layout.to_published(FIRST) or "")
+    outputs = tensors.get(layout.to_published(layout.first) or "")
     count = 0 if outputs is None else outputs.shape[0]
     chosen = None if classes is None else class_set(classes)
     if layout.encoder_only and (chosen is None or len(chosen) != count):
@@ -153,15 +165,21 @@ def _expected(tensors: Mapping[str, Tensor]) -> dict[str, set[str]]:
             encoders = list(DECODERS)
         elif found and found["encoder"] in RESNETS.values():
             encoders = [found["encoder"]]
+        if isinstance(layout, MMSeg):
+            encoders = ["hf:mit_b0"]
         for encoder in encoders:
             count = layout.options.get("classifiers", 1)
             with torch.device("meta"):
-                options = ModelOptions(
-                    encoder=encoder, decoder=DECODERS[encoder], classifiers=count
-                )
+                decoder = layout.options.get("decoder") or DECODERS[encoder]
+                options = ModelOptions(encoder=encoder, decoder=decoder, classifiers=count)
                 network = Segmenter(options, CITYSCAPES)
-            keys = {layout.to_published(k) for k in network.state_dict() if not k.endswith(COUNTER)}
+            keys = {_published(layout, k) for k in network.state_dict() if not k.endswith(COUNTER)}
             keys |= {f"{prefix}{p}" for prefix in layout.idle for p in ("weight", "bias")}
             title = f"torchvision {encoder}" if layout.name == "torchvision" else layout.name
             expected[title] = {k for k in keys if k is not None}
     return expected
+
+
+def _published(layout: Layout, key: str) -> str | None:
+    name = layout.to_published(key)
+    return None if name is None else layout.source(name)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from clan.models.segmenter import ModelOptions
-from clan.weights.layouts import Layout
+from clan.weights.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class ConversionReport:
     """In the file, but no part of the result; a model file carries them for the way back."""
     shape_differs: tuple[str, ...] = ()
     """In the file, but of another shape: as freshly initialised."""
+    other_parts: Mapping[str, int] = field(default_factory=dict)
+    """The other networks in the file, by `clan.weights.mmseg.PARTS`, and how many tensors each
+    has."""
     filled: tuple[str, ...] = ()
     """Stored but never run in the published layout: written as zeros."""
 
@@ -47,6 +50,10 @@ class ConversionReport:
         }
         for title, keys in groups.items():
             text += [f"  {title}: {key}" for key in keys]
+        text += [
+            f"  another network in the file: {count} tensors of {part} (--part {part})"
+            for part, count in self.other_parts.items()
+        ]
         if self.layout.auxiliary and self.left:
             text.append(
                 f"  {self.layout.auxiliary} is the auxiliary classifier on layer3: the published "

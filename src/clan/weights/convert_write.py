@@ -14,7 +14,8 @@ from clan.models.encoders.contract import EncoderOptions
 from clan.models.encoders.table import encoder_spec
 from clan.models.segmenter import ModelOptions
 from clan.weights.convert_report import ConversionReport, Network
-from clan.weights.layouts import COUNTER, FIRST, Layout
+from clan.weights.layout import FIRST, Layout
+from clan.weights.layouts import COUNTER
 from clan.weights.model_files import WRAPPED
 
 
@@ -32,6 +33,7 @@ def write_published(network: Network, path: Path, out: Path, layout: Layout) -> 
             # torchvision's dense layers are our convolutions
             dense = name.startswith("classifier.") and tensor.dim() == 4
             result[name] = tensor.flatten(1) if dense else tensor
+    result = layout.join(result)
     written = tuple(result)
     if network.origin.get("layout") == layout.name:
         result |= network.left

@@ -8,20 +8,12 @@ ours; `Layout.idle` names it, so that its absence can be made good on the way ba
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor
-
-Tensors = Mapping[str, Tensor]
-Rule = tuple[str, str]
-"""(prefix of published keys, prefix of our keys)"""
+from clan.weights import mmseg
+from clan.weights.layout import Layout, Rule, Tensors
 
 COUNTER = "num_batches_tracked"
 """Batch norm's step counter: newer than many published files, and nothing here reads it."""
-
-FIRST = "classifiers.0.conv2d_list.0.weight"
-"""Our key whose shape tells the number of classes and of features."""
 
 # what all DeepLab-v2 networks of the published adaptation codes share (methods differ in heads)
 PUBLISHED = {
@@ -34,8 +26,6 @@ PUBLISHED = {
     "align_corners": True,
 }
 RATES = (6, 12, 18, 24)
-RESNETS = {(False, 2): "resnet18", (True, 6): "resnet50", (True, 23): "resnet101"}
-"""The ResNets by whether they have bottlenecks and the number of blocks in layer3."""
 DECODERS = {
     "resnet18": "deeplab",
     "resnet50": "deeplab",
@@ -44,7 +34,6 @@ DECODERS = {
     "vgg16": "fcn8s",
 }
 """The encoders that torchvision publishes, and the decoder of their published segmenters."""
-VGG16_CONVS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 RESNET = tuple(
     (f"{part}.", f"encoder.{part}.")
     for part in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
@@ -57,46 +46,6 @@ def _branches(published: str, ours: str, indices: Iterable[int]) -> tuple[Rule, 
 
 def _idle(published: str, indices: Iterable[int]) -> tuple[str, ...]:
     return tuple(f"{published}.conv2d_list.{i}." for i in indices)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One published key layout."""
-
-    name: str
-    what: str
-    """For messages: which network, whose code."""
-    rules: tuple[Rule, ...]
-    options: Mapping[str, Any]
-    """Options that a network must have for its weights to mean the same in this layout."""
-    heads: tuple[str, ...] = ()
-    """The classifiers' top-level modules that a file must have, and no others."""
-    auxiliary: str | None = None
-    """The one of ``heads`` that reads layer3, with half the channels of layer4."""
-    idle: tuple[str, ...] = ()
-    """Prefixes of stored tensors that the published network does not run to predict."""
-    prefix: str = ""
-    """What stands before every published key."""
-    encoder_only: bool = False
-    """The file starts a training; its classifier, if any, has other classes."""
-
-    def to_ours(self, key: str) -> str | None:
-        """Return our name of a published key, or None if it has none."""
-        if not key.startswith(self.prefix):
-            return None
-        return _renamed(key[len(self.prefix) :], self.rules)
-
-    def to_published(self, key: str) -> str | None:
-        """Return the published name of one of our keys, or None if it has none."""
-        name = _renamed(key, tuple((ours, published) for published, ours in self.rules))
-        return None if name is None else self.prefix + name
-
-
-def _renamed(key: str, rules: tuple[Rule, ...]) -> str | None:
-    for old, new in rules:
-        if key.startswith(old):
-            return new + key[len(old) :]
-    return None
 
 
 TORCHVISION = {"input": "imagenet", "stride_in": "3x3", "ceil_mode": False}
@@ -169,50 +118,14 @@ LAYOUTS = {
             auxiliary="layer5",
             idle=_idle("layer5", range(4)),
         ),
+        *mmseg.LAYOUTS,
     )
 }
 
 
-def find_encoder(tensors: Tensors, prefix: str = "") -> dict[str, Any] | None:
-    """Tell encoder and width from a file's keys and shapes; None if it is none of ours."""
-    keys = {k[len(prefix) :] for k in tensors if k.startswith(prefix)}
-    convs = {k for k in keys if k.startswith("features.") and k.endswith(".weight")}
-    if "conv1.weight" in keys and any(k.startswith("layer4.") for k in keys):
-        blocks = len({k.split(".")[1] for k in keys if k.startswith("layer3.")})
-        bottleneck = "layer1.0.conv3.weight" in keys
-        encoder, first = RESNETS.get((bottleneck, blocks)), "conv1.weight"
-    elif "features.0.0.weight" in keys and "features.17.conv.2.weight" in keys:
-        return {"encoder": "mobilenet_v2"}
-    elif convs == {f"features.{i}.weight" for i in VGG16_CONVS}:
-        encoder, first = "vgg16", "features.0.weight"
-    else:
-        return None
-    if encoder is None:
-        return None
-    return {"encoder": encoder, "width": tensors[prefix + first].shape[0]}
-
-
 def candidates(tensors: Tensors) -> list[Layout]:
     """Return the layouts that a file can be, by its modules and its classifiers' inputs."""
-    return [layout for layout in LAYOUTS.values() if _fits(layout, tensors)]
-
-
-def _fits(layout: Layout, tensors: Tensors) -> bool:
-    if not all(key.startswith(layout.prefix) for key in tensors):
-        return False
-    if find_encoder(tensors, layout.prefix) is None:
-        return False
-    inputs = {
-        head: tensors[name].shape[1]
-        for head in ("layer5", "layer6")
-        if (name := f"{layout.prefix}{head}.conv2d_list.0.weight") in tensors
-    }
-    if set(inputs) != set(layout.heads):
-        return False
-    full = max(inputs.values(), default=0)
-    return all(
-        n == full // 2 if head == layout.auxiliary else n == full for head, n in inputs.items()
-    )
+    return [layout for layout in LAYOUTS.values() if layout.fits(tensors)]
 
 
 def resemblances(

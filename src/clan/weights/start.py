@@ -14,6 +14,7 @@ from clan.core.errors import WeightsError
 from clan.models.encoders.table import encoder_spec
 from clan.weights.hf import is_hf, load_hf_weights
 from clan.weights.layouts import LAYOUTS, candidates
+from clan.weights.mmseg import choose_part
 from clan.weights.model_files import (
     LEFT,
     LoadReport,
@@ -26,10 +27,14 @@ from clan.weights.model_files import (
 from clan.weights.tensor_files import first_line, read_tensors, unverified
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from clan.data.classes import ClassSet
     from clan.models.segmenter import ModelOptions, Segmenter
 
+SEED, RUNS = "{seed}", "{runs}"
+"""In a path of weights: the run's seed, and the folder RUNS of a run RUNS/SYSTEM/seedN. By them
+each seed of a comparison starts from the run of its own seed."""
 OF_TRAINING = ("freeze_affine",)
 """Options of a network that say what learns, not what its tensors mean."""
 
@@ -39,7 +44,7 @@ def start_from(segmenter: Segmenter, weights: str | None, weights_for: str) -> L
 
     Args:
         segmenter: the network.
-        weights: as in the configuration: a file, ``imagenet``, or None.
+        weights: a file, a run folder, ``imagenet``, or None.
         weights_for: ``encoder`` or ``network``.
 
     Raises:
@@ -49,6 +54,40 @@ def start_from(segmenter: Segmenter, weights: str | None, weights_for: str) -> L
         return None
     load = load_network_weights if weights_for == "network" else load_encoder_weights
     return load(segmenter, weights)
+
+
+def load_models(paths: Sequence[str], classes: ClassSet) -> list[Segmenter]:
+    """Load finished networks that a method asks for, frozen, in evaluation mode.
+
+    Args:
+        paths: model files or run folders.
+        classes: of the training; theirs have to be the same, in the same order.
+
+    Raises:
+        WeightsError: no such file, none of ours, or other classes.
+    """
+    models = []
+    for path in paths:
+        model = load_segmenter(path)
+        if model.classes.names != classes.names:
+            raise WeightsError(
+                f"{path} has the classes {', '.join(model.classes.names)}, the training has "
+                f"{', '.join(classes.names)}: it cannot label for it. Give networks of the same "
+                "classes, in the same order"
+            )
+        models.append(model.requires_grad_(False))
+    return models
+
+
+def placed(weights: str, runs: Path, seed: int) -> str:
+    """Return the weights of a run's configuration with ``{runs}`` and ``{seed}`` filled in.
+
+    Args:
+        weights: as in the configuration.
+        runs: the folder that holds the systems' folders.
+        seed: of the run.
+    """
+    return weights.replace(RUNS, str(runs)).replace(SEED, str(seed))
 
 
 def load_network_weights(segmenter: Segmenter, source: str | Path) -> LoadReport:
@@ -140,7 +179,7 @@ def _half_loaded(report: LoadReport, options: ModelOptions) -> LoadReport:
 
 def _encoder_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return an encoder's tensors by our names, and the options they were trained with, if told."""
-    tensors = unwrapped(read_tensors(path))
+    tensors, _ = choose_part(unwrapped(read_tensors(path)), None, str(path))
     about = read_about(path)
     if about is not None:
         stripped = {
@@ -151,7 +190,8 @@ def _encoder_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return stripped, about["model"]
     fitting = candidates(tensors)
     layout = fitting[0] if fitting else LAYOUTS["torchvision"]
-    named = {(layout.to_ours(k) or k).removeprefix("encoder."): t for k, t in tensors.items()}
+    apart = layout.split(tensors)
+    named = {(layout.to_ours(k) or k).removeprefix("encoder."): t for k, t in apart.items()}
     return named, dict(layout.options) if fitting else {}
 
 

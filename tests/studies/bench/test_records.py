@@ -90,6 +90,29 @@ def test_only_what_is_lacking_is_trained_and_then_added(
     assert added["oracle", 0] == old["oracle", 0]
 
 
+def test_a_system_starts_from_the_run_of_its_seed(street: Path, tmp_path: Path) -> None:
+    task = Path(shutil.copytree(street, tmp_path / "street"))
+    out = tmp_path / "bench"
+    later = {"extends": "source_only.yaml", "name": "a_later"}
+    later |= {"weights": "{runs}/source_only/seed{seed}", "weights_for": "network"}
+    (task / "a_later.yaml").write_text(json.dumps(later))
+    names = ("source_only", "a_later")
+    records = tmp_path / "records.jsonl"
+    asked = request(task, out, systems=names, records=records)
+    run(asked)
+    folders = [RunFolder(out / "a_later" / f"seed{seed}") for seed in (0, 1)]
+    for seed, folder in enumerate(folders):
+        assert f"source_only/seed{seed}" in (folder.path / "weights.txt").read_text()
+    # a record has no network: what a missing run starts from is trained again
+    kept = [line for line in read(records) if (line["system"], line["seed"]) != ("a_later", 1)]
+    write(records, kept)
+    shutil.rmtree(out)
+    _, shown = run(asked)
+    assert "2 runs, 0 finished already" in shown
+    assert not (out / "source_only" / "seed0").exists()
+    assert folders[1].finished
+
+
 def test_a_run_that_is_here_comes_before_its_record(
     street: Path, whole: Path, records: Path, tmp_path: Path
 ) -> None:

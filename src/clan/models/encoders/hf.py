@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,6 +54,8 @@ BATCH_NORM = frozenset(
     }
 )
 """Model types that have batch norm."""
+OWN_EPS = re.compile(r"\.layernorm_(before|after)$|^stages\.\d+\.layer_norm$")
+"""Names of a SegFormer's norms whose eps is the configuration's."""
 LAST_ALONE = ("deeplab", "upsample")
 """Decoders that read the deepest map alone: norms of the others would never get a gradient."""
 
@@ -186,7 +189,20 @@ def make_network(configuration: Mapping[str, Any]) -> nn.Module:
         network: nn.Module = model_class(kind)(config)
     except BROKEN as error:
         raise ConfigError(f"model.hf: transformers cannot build this {kind!r}: {error}") from error
+    if kind == SEGFORMER:
+        _set_eps(network, config.layer_norm_eps)
     return network.train()
+
+
+def _set_eps(network: nn.Module, eps: float) -> None:
+    """Give a SegFormer the eps that its configuration names, and transformers does not read.
+
+    It is of the norms in and after the blocks, 1e-6 in the published code; those of the patches'
+    embeddings and of the reduced sequences have torch's 1e-5 there.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.LayerNorm) and OWN_EPS.search(name):
+            module.eps = eps
 
 
 def feature_maps(network: nn.Module, x: Tensor, kind: str) -> tuple[Tensor, ...]:

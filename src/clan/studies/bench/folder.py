@@ -14,6 +14,7 @@ from clan.studies.bench.task import System
 from clan.studies.jobs import Job
 from clan.studies.launch import refuse_other_run
 from clan.training.resuming import FREE_TO_CHANGE, changes
+from clan.weights.start import placed
 
 NO_MATTER = (*FREE_TO_CHANGE, "training.log_every")
 """Keys that change neither a network nor its scores."""
@@ -55,18 +56,30 @@ class BenchFolder:
     def jobs(self) -> list[Job]:
         """Return what trains all runs, whole seeds first: a stopped comparison has a table.
 
-        Recorded runs are left out.
+        Recorded runs are left out, but for those whose model another run still has to start from:
+        a record has no network.
         """
-        return [
-            Job(
-                system.preset,
-                (*system.overrides, f"seed={seed}"),
-                self.run(system, seed).path,
-            )
+        jobs = {
+            (system.name, seed): self._job(system, seed)
             for seed in self.seeds
             for system in self.systems
-            if (system.name, seed) not in self.recorded
-        ]
+        }
+        starts = {
+            job.after for key, job in jobs.items() if key not in self.recorded and not job.finished
+        }
+        return [job for key, job in jobs.items() if key not in self.recorded or job.out in starts]
+
+    def _job(self, system: System, seed: int) -> Job:
+        overrides = (*system.overrides, f"seed={seed}")
+        return Job(system.preset, overrides, self.run(system, seed).path, self._start(system, seed))
+
+    def _start(self, system: System, seed: int) -> Path | None:
+        """Return the run of this comparison whose model a run starts from, if it is one."""
+        if system.config.weights is None:
+            return None
+        weights = Path(placed(system.config.weights, self.root.absolute(), seed))
+        runs = (self.run(other, seed).path for other in self.systems if other is not system)
+        return next((run for run in runs if weights in _places(run)), None)
 
     def finished(self, elsewhere: bool = True) -> dict[str, dict[int, RunFolder]]:
         """Return the runs that are finished and scored, by system and seed.
@@ -119,6 +132,12 @@ class BenchFolder:
                 f"{self.root} holds something else ({', '.join(sorted(names)[:3])}); expected a "
                 "folder for each system in it, or nothing. Give another folder (--out)."
             )
+
+
+def _places(run: Path) -> tuple[Path, Path]:
+    """Return the paths by which weights can name a run: its folder and its model."""
+    folder = run.absolute()
+    return folder, RunFolder(folder).model_file
 
 
 def run_changes(old: Config, new: Config) -> list[str]:
