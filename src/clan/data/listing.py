@@ -109,9 +109,7 @@ def find(root: Path, pattern: str) -> Found:
     found: Found = dict(matches)
     if len(found) < len(matches):
         _refuse_twins(matches, pattern)
-    # by component, as tuples would be: no name holds the sign in between, which is the least of all
-    order = dict(zip(map("\0".join, found), found, strict=True))
-    return {key: found[key] for key in map(order.__getitem__, sorted(order))}
+    return {key: found[key] for key in sorted(found)}
 
 
 def _refuse_twins(matches: Sequence[tuple[Key, str]], pattern: str) -> None:
