@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from clan.models.encoders.table import register_encoder
     from clan.models.segmenter import Segmenter
     from clan.prediction.evaluate import evaluate
-    from clan.prediction.predictor import load, predict
+    from clan.prediction.export import export
+    from clan.prediction.files import predict
+    from clan.prediction.hub import from_hub, push_to_hub
+    from clan.prediction.predictor import load
     from clan.reporting import report
     from clan.runs.sinks.contract import Sink
     from clan.runs.sinks.table import register_sink
@@ -60,12 +63,15 @@ _HOMES = {
     "compare": "clan.comparison.compare",
     "convert": "clan.weights.convert",
     "evaluate": "clan.prediction.evaluate",
+    "export": "clan.prediction.export",
+    "from_hub": "clan.prediction.hub",
     "load": "clan.prediction.predictor",
     "load_config": "clan.config.tree",
     "make_town": "clan.town",
     "open_dataset": "clan.data.datasets",
-    "predict": "clan.prediction.predictor",
+    "predict": "clan.prediction.files",
     "preset_names": "clan.config.files",
+    "push_to_hub": "clan.prediction.hub",
     "register_decoder": "clan.models.decoders.table",
     "register_encoder": "clan.models.encoders.table",
     "register_method": "clan.methods.registry",
@@ -98,12 +104,15 @@ __all__ = [
     "compare",
     "convert",
     "evaluate",
+    "export",
+    "from_hub",
     "load",
     "load_config",
     "make_town",
     "open_dataset",
     "predict",
     "preset_names",
+    "push_to_hub",
     "register_decoder",
     "register_encoder",
     "register_method",

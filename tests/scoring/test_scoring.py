@@ -24,6 +24,7 @@ from clan.cli import app
 from clan.core.errors import ConfigError, DataError, RunError
 from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS, IGNORE, ClassSet
 from clan.data.datasets import Dataset, open_dataset
+from clan.data.loading import evaluation_loader
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.prediction.evaluate import evaluate
 from clan.scoring.confusion import Confusion
@@ -279,6 +280,31 @@ def test_two_processes_sum_to_the_counts_of_one(tmp_path: Path) -> None:
         scores = Scores.from_dict(json.loads((tmp_path / f"{rank}.json").read_text()))
         assert np.array_equal(scores.confusion, alone.confusion)
         assert scores.images == 3
+
+
+def test_a_process_without_images_counts_nothing(tmp_path: Path) -> None:
+    """One image on two processes: the second one has none."""
+    label = np.array([[0, 1], [2, 2]], np.uint8)
+    write_pairs(tmp_path / "set", [label], [label])
+    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_fork")
+    fabric.launch(_score_in_processes, str(tmp_path / "set"), str(tmp_path))
+    for rank in (0, 1):
+        scores = Scores.from_dict(json.loads((tmp_path / f"{rank}.json").read_text()))
+        assert scores.images == 1
+        assert scores.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 2]]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+@pytest.mark.parametrize("images", [1, 2, 3, 7, 8, 9])
+def test_each_image_is_counted_once(tmp_path: Path, images: int, processes: int) -> None:
+    label = np.zeros((2, 2), np.uint8)
+    data = write_pairs(tmp_path, [label] * images, [label] * images)
+    read = [
+        int(batch["index"])
+        for rank in range(processes)
+        for batch in evaluation_loader(data, size=None, rank=rank, world_size=processes)
+    ]
+    assert sorted(read) == list(range(images))
 
 
 def test_diverged_networks_are_not_scored(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS, ClassSet
 from clan.figures.confusion import draw_confusion, row_shares, subtitle
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.prediction.evaluate import evaluate
-from clan.prediction.predictor import Predictor, predict_files
+from clan.prediction.files import predict_files
+from clan.prediction.predictor import Predictor
 from clan.scoring.evaluation_file import read_evaluation
 from clan.scoring.metrics import Scores
 from clan.scoring.protocol import Protocol

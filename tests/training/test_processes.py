@@ -208,6 +208,33 @@ def _refuse(*_: object) -> None:
     raise RunError("no space")
 
 
+def _train_watched(fabric: Fabric, street: str, out: str) -> None:
+    """Train, noting which files of the run this process opens for writing."""
+    torch.set_num_threads(1)
+    run, written = Path(out, "run"), []
+
+    def watch(event: str, given: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(given[0], str | bytes | os.PathLike):
+            path, flags = os.fsdecode(given[0]), given[2]
+            if path.startswith(str(run)) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                written.append(os.path.relpath(path, run))
+
+    sys.addaudithook(watch)
+    changes = ("training.evaluate_every=2", "training.snapshot_every=3")
+    _, failed = _fit(fabric, tiny(Path(street), "clan", *changes), run)
+    assert failed is None
+    Path(out, f"written{fabric.global_rank}").write_text("\n".join(written))
+
+
+def test_only_the_first_process_writes(street: Path, tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_fork")
+    fabric.launch(_train_watched, str(street), str(tmp_path))
+    first, second = ((tmp_path / f"written{rank}").read_text() for rank in (0, 1))
+    assert "metrics.jsonl" in first
+    assert "model.safetensors.part" in first
+    assert second == ""
+
+
 def test_two_processes_stop_and_fail_together(street: Path, tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_fork")
     fabric.launch(_end_early, str(street), str(tmp_path))

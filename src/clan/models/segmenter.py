@@ -106,6 +106,9 @@ class Segmenter(nn.Module):
         if self.options.input == "caffe":
             image = image.flip(1)
         x = (image.to(self.mean.dtype) - self.mean) / self.std
+        if torch.compiler.is_exporting():
+            # who runs the exported program chooses the layout
+            return x
         if x.is_cuda or self.encoder.channels_last_on_cpu:
             # on the CPU not for every encoder: oneDNN's gradient of strided 1x1 convolutions over
             # few channels, which ResNets have, writes out of bounds in this layout

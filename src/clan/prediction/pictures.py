@@ -26,6 +26,8 @@ PAPER = (255, 255, 255)
 INK = (33, 37, 41)
 OUTLINE = (173, 181, 189)
 NOT_LABELLED = "not labelled"
+BAND = 256
+"""Rows that an overlay is made of at a time."""
 
 
 def overlay(image: Picture, label: Picture, classes: ClassSet, alpha: float = 0.5) -> Picture:
@@ -44,9 +46,14 @@ def overlay(image: Picture, label: Picture, classes: ClassSet, alpha: float = 0.
         )
     if not 0 <= alpha <= 1:
         raise DataError(f"the overlay's alpha is {alpha}; expected a weight in 0..1")
-    colors = classes.colorize(label).astype(np.float32)
-    blend = np.rint(image * (1 - alpha) + colors * alpha).astype(np.uint8)
-    return np.where((label == IGNORE)[..., None], image, blend)
+    blend = np.empty_like(image)
+    # a band of rows at a time: a large picture would not fit the memory as floats
+    for top in range(0, len(image), BAND):
+        rows = slice(top, top + BAND)
+        colors = classes.colorize(label[rows]).astype(np.float32)
+        mixed = np.rint(image[rows] * (1 - alpha) + colors * alpha).astype(np.uint8)
+        blend[rows] = np.where((label[rows] == IGNORE)[..., None], image[rows], mixed)
+    return blend
 
 
 def legend(

@@ -77,7 +77,7 @@ class DAFormer(Decoder):
 
 def _resized(tokens: Tensor, own: torch.Size, size: torch.Size) -> Tensor:
     """Lay tokens (N, h * w, C) out as a map (N, C, H, W) of ``size``."""
-    laid = tokens.transpose(1, 2).reshape(len(tokens), -1, *own)
+    laid = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *own)
     return F.interpolate(laid, size=size, mode="bilinear", align_corners=False)
 
 

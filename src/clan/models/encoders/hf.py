@@ -126,11 +126,13 @@ class HFEncoder(Encoder):
                 f"{self.facts.smallest}x{self.facts.smallest} and larger"
             )
         below, right = (-side % self.facts.multiple for side in (height, width))
-        if below or right:
+        # an exported network pads at any size, by nothing where there is nothing to pad
+        if torch.compiler.is_exporting() or below or right:
             x = F.pad(x, (0, right, 0, below))
         maps = feature_maps(self.network, x, self.kind)
+        # (side + stride - 1) // stride rather than -(-side // stride): ONNX divides towards 0
         return [
-            each[..., : -(-height // stride), : -(-width // stride)]
+            each[..., : (height + stride - 1) // stride, : (width + stride - 1) // stride]
             for each, stride in zip(maps, self.strides, strict=True)
         ]
 
