@@ -12,6 +12,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -46,6 +47,15 @@ def overlay(image: Picture, label: Picture, classes: ClassSet, alpha: float = 0.
         )
     if not 0 <= alpha <= 1:
         raise DataError(f"the overlay's alpha is {alpha}; expected a weight in 0..1")
+<<<<<<< HEAD
+    # OpenCV's loops: a tenth of NumPy's time, which in prediction nothing else hides
+    table = classes.colorize(np.arange(256, dtype=np.uint8)[None]).reshape(256, 1, 3)
+    colors = cv2.applyColorMap(label, table)
+    blend = cv2.addWeighted(image, 1 - alpha, colors, alpha, 0)
+    if (label == IGNORE).any():
+        cv2.copyTo(image, (label == IGNORE).view(np.uint8), blend)
+    return np.asarray(blend, np.uint8)
+=======
     blend = np.empty_like(image)
     # a band of rows at a time: a large picture would not fit the memory as floats
     for top in range(0, len(image), BAND):
@@ -54,6 +64,7 @@ def overlay(image: Picture, label: Picture, classes: ClassSet, alpha: float = 0.
         mixed = np.rint(image[rows] * (1 - alpha) + colors * alpha).astype(np.uint8)
         blend[rows] = np.where((label[rows] == IGNORE)[..., None], image[rows], mixed)
     return blend
+>>>>>>> main
 
 
 def legend(
