@@ -47,24 +47,15 @@ def overlay(image: Picture, label: Picture, classes: ClassSet, alpha: float = 0.
         )
     if not 0 <= alpha <= 1:
         raise DataError(f"the overlay's alpha is {alpha}; expected a weight in 0..1")
-<<<<<<< HEAD
-    # OpenCV's loops: a tenth of NumPy's time, which in prediction nothing else hides
-    table = classes.colorize(np.arange(256, dtype=np.uint8)[None]).reshape(256, 1, 3)
-    colors = cv2.applyColorMap(label, table)
-    blend = cv2.addWeighted(image, 1 - alpha, colors, alpha, 0)
-    if (label == IGNORE).any():
-        cv2.copyTo(image, (label == IGNORE).view(np.uint8), blend)
-    return np.asarray(blend, np.uint8)
-=======
     blend = np.empty_like(image)
-    # a band of rows at a time: a large picture would not fit the memory as floats
+    table = classes.colorize(np.arange(256, dtype=np.uint8)[None]).reshape(256, 1, 3)
+    # OpenCV's loops take a tenth of NumPy's time; a band of rows at a time, for large pictures
     for top in range(0, len(image), BAND):
         rows = slice(top, top + BAND)
-        colors = classes.colorize(label[rows]).astype(np.float32)
-        mixed = np.rint(image[rows] * (1 - alpha) + colors * alpha).astype(np.uint8)
+        colors = cv2.applyColorMap(label[rows], table)
+        mixed = cv2.addWeighted(image[rows], 1 - alpha, colors, alpha, 0)
         blend[rows] = np.where((label[rows] == IGNORE)[..., None], image[rows], mixed)
     return blend
->>>>>>> main
 
 
 def legend(
