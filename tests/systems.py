@@ -18,7 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from clan import cli
-from clan.config.tree import Config, load_config
+from clan.config.loading import load_config
+from clan.config.tree import Config
 from clan.methods import METHODS, Method, Progress
 from clan.runs.folder import RunFolder
 from clan.studies.jobs import Job

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.speed.published import Images, Published
 from benchmarks.speed.rounds import Run
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.data.classes import CITYSCAPES
 from clan.data.loading import Batch
 from clan.methods import METHODS, Method, Progress

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     __version__: str
     from clan.comparison.compare import compare
     from clan.config.files import preset_names
-    from clan.config.tree import Config, load_config
+    from clan.config.loading import load_config
+    from clan.config.tree import Config
     from clan.data.datasets import open_dataset
+    from clan.losses.segmentation import LossOptions, PixelLoss, register_loss
     from clan.methods.contract import Method, MethodOptions
     from clan.methods.registry import register_method
     from clan.models.decoders.contract import Classifier, Decoder, DecoderOptions, DecoderSpec
@@ -54,8 +56,10 @@ _HOMES = {
     "EncoderOptions": "clan.models.encoders.contract",
     "EncoderSpec": "clan.models.encoders.contract",
     "FeatureMap": "clan.models.encoders.contract",
+    "LossOptions": "clan.losses.segmentation",
     "Method": "clan.methods.contract",
     "MethodOptions": "clan.methods.contract",
+    "PixelLoss": "clan.losses.segmentation",
     "Segmenter": "clan.models.segmenter",
     "Sink": "clan.runs.sinks.contract",
     "bench": "clan.studies.bench.api",
@@ -66,7 +70,7 @@ _HOMES = {
     "export": "clan.prediction.export",
     "from_hub": "clan.prediction.hub",
     "load": "clan.prediction.predictor",
-    "load_config": "clan.config.tree",
+    "load_config": "clan.config.loading",
     "make_town": "clan.town",
     "open_dataset": "clan.data.datasets",
     "predict": "clan.prediction.files",
@@ -74,6 +78,7 @@ _HOMES = {
     "push_to_hub": "clan.prediction.hub",
     "register_decoder": "clan.models.decoders.table",
     "register_encoder": "clan.models.encoders.table",
+    "register_loss": "clan.losses.segmentation",
     "register_method": "clan.methods.registry",
     "register_sink": "clan.runs.sinks.table",
     "report": "clan.reporting",
@@ -95,8 +100,10 @@ __all__ = [
     "EncoderOptions",
     "EncoderSpec",
     "FeatureMap",
+    "LossOptions",
     "Method",
     "MethodOptions",
+    "PixelLoss",
     "Segmenter",
     "Sink",
     "bench",
@@ -115,6 +122,7 @@ __all__ = [
     "push_to_hub",
     "register_decoder",
     "register_encoder",
+    "register_loss",
     "register_method",
     "register_sink",
     "report",

@@ -427,7 +427,7 @@ def test_absent_classes_are_said() -> None:
 def test_a_protocol_excludes_a_size_of_its_own(tmp_path: Path) -> None:
     label = np.zeros((4, 4), np.uint8)
     data = write_pairs(tmp_path, [label], [label])
-    with pytest.raises(ConfigError, match="one or the other"):
+    with pytest.raises(ConfigError, match="either it or them"):
         score(Painter(TRIO), data, size=(4, 4), protocol=Protocol())
     scores = score(Painter(TRIO), data, protocol=Protocol(flip=True))
     assert scores.protocol == Protocol(flip=True)

@@ -592,7 +592,7 @@ def test_self_training_goes_on_from_a_finished_training(street: Path, tmp_path: 
             torch.testing.assert_close(own[key], value, rtol=0, atol=1e-6, msg=key)
             same_encoder = key.startswith("encoder.")
             assert torch.allclose(drawn[key], value, rtol=0, atol=1e-6) == same_encoder, key
-    nothing = "classifiers that have learnt nothing label the target. Set method.clan_steps, or"
+    nothing = "the target is labelled by untrained classifiers. Set method.clan_steps, or"
     assert not any(nothing in text for text in whole.messages)
     assert any(nothing in text for text in encoder.messages)
     # an encoder is all that curriculum adaptation prepares itself by

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from clan.config.tree import Config, load_written
+from clan.config.loading import load_written
+from clan.config.tree import Config
 from clan.core.errors import WeightsError
 from clan.core.extras import require_extra
 from clan.core.files import make_folder, write_whole

@@ -66,10 +66,10 @@ def load(
 
 
 class Predictor:
-    """A segmenter that takes images of any size and answers at their own size.
+    """A segmenter for images of any size; predictions have the image's size.
 
-    The network sees an image, and its logits are up-sampled, by the protocol that it was scored by,
-    which its file names; in float32, as in scoring. Flips and scales come on top.
+    Images are resized and logits up-sampled by the protocol that the model file names, in float32,
+    as in scoring; flip and multi-scale testing may be added.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Predictor:
 
     @property
     def classes(self) -> ClassSet:
-        """What the values of a predicted label mean."""
+        """The class set: the meaning of predicted values."""
         return self.segmenter.classes
 
     # an array or tensor is one image or several by its dimensions, which types do not tell

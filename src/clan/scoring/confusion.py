@@ -16,31 +16,31 @@ EXACT = 2**24
 
 
 class Confusion:
-    """Counts (truth, prediction) pairs on the device; nothing reaches the host before `matrix`.
+    """Counts (truth, prediction) pairs on the device; only `matrix` copies them to the host.
 
     Counting is exact (int64) and its memory does not depend on the number of images.
     """
 
     def __init__(self, classes: int, device: torch.device | str = "cpu") -> None:
         self.classes = C = classes
-        # two rows more: the truth is ignored, the truth is no class
+        # two more rows: for ignored pixels, and for labels that are no class
         self.counts = torch.zeros((C + 2) * C, dtype=torch.int64, device=device)
-        # raw truth -> where its row begins; int32, as a quarter of a second per image goes into
-        # the conversion to int64 on a CPU
+        # label value -> start of its row; int32, as converting an image to int64 takes a quarter
+        # of a second on a CPU
         self._row = torch.full((256,), (C + 1) * C, dtype=torch.int32, device=device)
         self._row[:C] = torch.arange(C, dtype=torch.int32, device=device) * C
         self._row[IGNORE] = C * C
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
-        """Count two maps of class indices of equal shape, any integer type, 255 = ignored truth."""
+        """Count a prediction and a label of equal shape, of any integer type; 255 = ignored."""
         if label.dtype != torch.uint8:
-            # 254 is no class of any set: what a uint8 label cannot hold is counted as outside
+            # values outside uint8 become 254, which is no class of any set
             label = torch.where((label < 0) | (label > 255), 254, label).to(torch.uint8)
         if not label.is_cuda:
             self._count(prediction, label)
             return
         pair = (self._row[label.int()] + prediction).flatten()
-        # a bincount on CUDA waits for its largest value
+        # bincount would wait for the device, to read its largest value
         pair = pair.long()
         self.counts.scatter_add_(0, pair, torch.ones_like(pair))
 

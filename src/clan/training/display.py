@@ -1,9 +1,8 @@
-"""What a training shows while it runs."""
+"""The display of a running training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
@@ -12,7 +11,7 @@ from clan.core.progress import Bars, Track
 
 
 class Display(Protocol):
-    """What the loop tells whoever watches it."""
+    """The interface that the loop reports to."""
 
     def message(self, text: str) -> None:
         """Say one line."""
@@ -31,12 +30,7 @@ class Display(Protocol):
 
     def __enter__(self) -> Display: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 class Silent:
@@ -60,12 +54,7 @@ class Silent:
     def __enter__(self) -> Silent:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
 
@@ -122,10 +111,5 @@ class Bar:
         self._bars.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bars.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._bars.__exit__(*error)

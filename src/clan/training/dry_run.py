@@ -1,4 +1,4 @@
-"""What a training will cost, before any data set is there: a few updates on generated images."""
+"""Measures the cost of a training without its data: a few updates on generated images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ UPDATES = 3
 
 
 class Cost(NamedTuple):
-    """Of an update, in seconds: by the clock, and of processor time over all threads."""
+    """Seconds of an update: wall time, and processor time summed over threads."""
 
     seconds: float
     processor_seconds: float
@@ -56,7 +56,7 @@ class Group:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What the updates told.
+    """The measurements.
 
     Attributes:
         classes: outputs of each classifier.
@@ -65,9 +65,9 @@ class DryRun:
         shapes: (N, H, W) of each domain's images, the largest that its view makes.
         device: where the updates ran.
         peak_bytes: most memory in use: of the device, or on the CPU of this process.
-        seconds: of an update, the mean of all but the first; where stages differ, of the dearest.
-        processor_seconds: the same, of processor time over all threads; on a CPU that others use
-            too, the steadier number.
+        seconds: of an update, the mean of all but the first; of the most expensive stage.
+        processor_seconds: the same in processor time, summed over threads; on a shared CPU it
+            varies less.
         stages: seconds of an update in each kind of stage, by the name of the first of its kind.
         hours: of the whole training at that pace, without reading images, passes over whole data
             sets before a stage, and scoring.
@@ -192,7 +192,7 @@ def _try_stage(
 
 
 def _now(fabric: Fabric) -> tuple[float, float]:
-    """Return the clock's and the processor's time, the device having done what it was given."""
+    """Return wall time and processor time, after waiting for the device."""
     if fabric.device.type == "cuda":
         torch.cuda.synchronize(fabric.device)
     return time.perf_counter(), time.process_time()

@@ -62,7 +62,7 @@ class SameConv2d(nn.Conv2d):
         return super().forward(x)
 
     def _missing(self, size: int) -> int:
-        """Return how many pixels of padding a side of ``size`` lacks, both ends together."""
+        """Return the padding of a side of ``size`` pixels, the sum of both ends."""
         stride, reach = self.stride[0], self.dilation[0] * (self.kernel_size[0] - 1) + 1
         # (ceil(size / stride) - 1) * stride + reach - size, which is never negative as kernels
         # reach further than they step; without a maximum, an export needs not know the size

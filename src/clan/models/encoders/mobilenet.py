@@ -62,7 +62,7 @@ class MobileNetV2(Encoder):
         output_stride: 8, 16 or 32; input pixels per feature.
     """
 
-    # a fifth to a third faster; see `Segmenter.encode` for why other encoders do without
+    # a fifth to a third faster; `Segmenter.normalised` says why other encoders do not use it
     channels_last_on_cpu = True
 
     def __init__(self, output_stride: int = 8) -> None:
