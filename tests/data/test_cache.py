@@ -18,7 +18,10 @@ from clan.data.cache import Cache, open_cache
 from clan.data.datasets import Dataset, open_dataset
 from clan.data.loading import training_loader
 from clan.data.views import ViewOptions
+from clan.training.domains import open_domains
+from clan.training.processes import launch
 from clan.training.resuming import FREE_TO_CHANGE
+from clan.training.stages import StageBatches
 from clan.training.train import train
 from tests.conftest import write_camvid, write_image
 from tests.systems import records, same, tensors, tiny
@@ -198,3 +201,16 @@ def test_a_training_ends_bit_identical(
     assert records(plain) == records(cached)
     assert (where == "memory") or list((tmp_path / "kept").glob("*/*.pix"))
     assert {"data.cache", "data.cache_gib"} <= set(FREE_TO_CHANGE)
+
+
+def test_one_cache_for_each_domain_lasts_over_stages(street: Path, tmp_path: Path) -> None:
+    config = tiny(street, "cbst", "data.cache=memory")
+    domains = open_domains(config.data)
+    batches = StageBatches(config, domains, launch(config.training))
+    view = config.data.source_view
+    first = batches._cache(0, domains.source, view)
+    assert first is not None
+    assert batches._cache(0, domains.source, view) is first
+    other = replace(domains.source, items=domains.source.items[:2])
+    assert batches._cache(0, other, view) is not first
+    assert len(batches._caches) == 1

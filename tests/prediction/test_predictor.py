@@ -14,7 +14,7 @@ from clan.core.errors import DataError, RunError, WeightsError
 from clan.data.classes import ClassSet
 from clan.data.images import read_label
 from clan.models.segmenter import ModelOptions, Segmenter
-from clan.prediction.files import find_images, predict_files
+from clan.prediction.files import find_images, left_out, predict_files
 from clan.prediction.predictor import Predictor, load
 from clan.weights.model_files import save_model
 
@@ -219,3 +219,12 @@ def test_a_result_that_cannot_be_written_stops_with_its_name(tmp_path: Path) -> 
     (out / "sub").write_text("in the way")
     with pytest.raises(RunError, match=r"out/sub"):
         predict_files(Predictor(Painter()), [tmp_path / "in"], out, overwrite=True)
+
+
+def test_what_a_folder_holds_besides_images_is_counted(tmp_path: Path) -> None:
+    write_scenes(tmp_path, "photos/a.png", "photos/b/c.jpg", "other/d.png")
+    for name in ("photos/x.heic", "photos/b/y.heic", "photos/._a.png", "photos/notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    (said,) = left_out([tmp_path / "photos", str(tmp_path / "other"), tmp_path / "photos/a.png"])
+    assert said.startswith(f"{tmp_path / 'photos'}: left out: 2 .heic (cannot be read: convert")
+    assert said.endswith("1 .txt, 1 hidden (a dot in front)")

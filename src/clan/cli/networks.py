@@ -92,7 +92,7 @@ def predict(
         if any(map(is_video, images)):
             _predict_video(predictor, images, out, outputs, watch, layout, overwrite, bar)
             return
-        from clan.prediction.files import predict_files
+        from clan.prediction.files import left_out, predict_files
         from clan.prediction.watch import watch_folder
 
         title = "images" if tile is None else "windows"
@@ -106,6 +106,8 @@ def predict(
                 )
             )
     tell(f"{counted(count, 'image')} segmented into {out}")
+    for said in left_out(images):
+        tell(said)
 
 
 def _predict_video(

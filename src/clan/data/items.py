@@ -29,7 +29,9 @@ class Items(Sequence[Item]):
     def __init__(
         self, names: Sequence[str], images: Sequence[str], labels: Sequence[str] | None
     ) -> None:
-        self._names, self._images, self._labels = names, images, labels
+        self._names = names
+        self._images = _compact(images, names)
+        self._labels = None if labels is None else _compact(labels, names)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -43,9 +45,10 @@ class Items(Sequence[Item]):
     def __getitem__(self, index: int | slice) -> Item | Items:
         labels = self._labels
         if isinstance(index, slice):
-            return Items(
-                self._names[index], self._images[index], None if labels is None else labels[index]
-            )
+            part = Items.__new__(Items)
+            part._names, part._images = self._names[index], self._images[index]
+            part._labels = None if labels is None else labels[index]
+            return part
         label = None if labels is None else Path(labels[index])
         return Item(self._names[index], Path(self._images[index]), label)
 
@@ -53,10 +56,37 @@ class Items(Sequence[Item]):
         return (self[index] for index in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Items):
-            ours = (self._names, self._images, self._labels)
-            return ours == (other._names, other._images, other._labels)
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
     def __hash__(self) -> int:
         return hash(tuple(self._names))
+
+
+class _Around(Sequence[str]):
+    """Paths that are names with the same text before and behind each."""
+
+    def __init__(self, names: Sequence[str], before: str, behind: str) -> None:
+        self._names, self._before, self._behind = names, before, behind
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return _Around(self._names[index], self._before, self._behind)
+        return f"{self._before}{self._names[index]}{self._behind}"
+
+
+def _compact(paths: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """Return paths without their text, if the names tell it: two thirds of the memory."""
+    if not paths or not names[0]:
+        return paths
+    before, _, behind = paths[0].rpartition(names[0])
+    told = all(path == f"{before}{name}{behind}" for path, name in zip(paths, names, strict=True))
+    return _Around(names, before, behind) if told else paths

@@ -105,42 +105,46 @@ def find(root: Path, pattern: str) -> Found:
     *parents, last = pattern.split("/")
     for component in parents:
         folders = [match for folder in folders for match in _step(folder, component, files=False)]
+    matches = [match for folder in folders for match in _step(folder, last, files=True)]
+    found: Found = dict(matches)
+    if len(found) < len(matches):
+        _refuse_twins(matches, pattern)
+    return {key: found[key] for key in sorted(found)}
+
+
+def _refuse_twins(matches: Sequence[tuple[Key, str]], pattern: str) -> None:
+    """Raise DataError if two files have one key."""
     found: Found = {}
-    for folder in folders:
-        for key, path in _step(folder, last, files=True):
-            if found.setdefault(key, path) != path:
-                raise DataError(
-                    f"{found[key]} and {path} are one item to the pattern {pattern!r}, since its "
-                    "wildcards match the same in both; remove one, or narrow the pattern"
-                )
-    # by component, as tuples would be: no name holds the sign in between, which is the least of all
-    order = dict(zip(map("\0".join, found), found.items(), strict=True))
-    return dict(map(order.__getitem__, sorted(order)))
+    for key, path in matches:
+        if found.setdefault(key, path) != path:
+            raise DataError(
+                f"{found[key]} and {path} are one item to the pattern {pattern!r}, since its "
+                "wildcards match the same in both; remove one, or narrow the pattern"
+            )
 
 
-def _step(folder: tuple[Key, str], component: str, files: bool) -> Iterator[tuple[Key, str]]:
+def _step(folder: tuple[Key, str], component: str, files: bool) -> list[tuple[Key, str]]:
     key, path = folder
     if component == DEEP:
-        yield from (((*key, inner), below) for inner, below in _below(path))
-        return
+        return [((*key, inner), below) for inner, below in _below(path)]
     if "*" not in component and "{" not in component:
         inside = os.path.join(path, component)
-        if os.path.isfile(inside) if files else os.path.isdir(inside):
-            yield key, inside
-        return
+        there = os.path.isfile(inside) if files else os.path.isdir(inside)
+        return [(key, inside)] if there else []
+    # lists as a whole: a folder may hold a million files
     fits = expression(component).fullmatch
-    for entry in _entries(path):
-        match = fits(entry.name)
-        if match and (entry.is_file() if files else entry.is_dir()):
-            yield key + match.groups(), entry.path
+    matches = [(match, e) for e in _entries(path) if (match := fits(e.name))]
+    if files:
+        return [(key + match.groups(), e.path) for match, e in matches if e.is_file()]
+    return [(key + match.groups(), e.path) for match, e in matches if e.is_dir()]
 
 
-def _entries(path: str) -> Iterator[os.DirEntry[str]]:
+def _entries(path: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
-            yield from entries
+            return list(entries)
     except FileNotFoundError:
-        return
+        return []
     except OSError as error:
         raise DataError(f"{path}: the folder cannot be read ({error.strerror})") from error
 

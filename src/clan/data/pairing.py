@@ -51,7 +51,12 @@ class Pairing:
     @cached_property
     def complete(self) -> bool:
         """Whether every image has a label, and every label an image."""
-        return self.images.keys() == self.labels.keys()
+        return self.alike or self.images.keys() == self.labels.keys()
+
+    @cached_property
+    def alike(self) -> bool:
+        """Whether images and labels have the same keys in the same order, as two patterns find."""
+        return len(self.images) == len(self.labels) and list(self.images) == list(self.labels)
 
     def unpaired(self, keys: Sequence[Key] | None = None) -> tuple[list[str], list[str]]:
         """Return (images without a label, labels without an image); see `check` for ``keys``."""

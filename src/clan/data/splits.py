@@ -30,6 +30,10 @@ class SplitFiles:
     def items(self) -> Items:
         """Return what is complete; names are unique."""
         images, labels = self.pairing.images, self.pairing.labels
+        if self.keys is None and self.pairing.alike:
+            # nothing has to be looked up: a million of these takes seconds
+            names = self._names(list(images))
+            return Items(names, list(images.values()), list(labels.values()))
         chosen = list(images if self.keys is None else self.keys)
         if labels and not (self.keys is None and self.pairing.complete):
             chosen = [key for key in chosen if key in labels]
@@ -41,7 +45,7 @@ class SplitFiles:
 
     def _names(self, keys: Sequence[Key]) -> list[str]:
         """Return what the wildcards matched, and where that is not one image's alone, its path."""
-        first = ["/".join(filter(None, key)) for key in keys]
+        first = ["/".join(key if all(key) else filter(None, key)) for key in keys]
         if all(first) and len(set(first)) == len(first):
             return first
         start = len(os.path.join(self.pairing.root, ""))

@@ -238,6 +238,13 @@ def find_images(
     return list(found.items())
 
 
+def left_out(images: Sequence[str | Path]) -> list[str]:
+    """Return, for each folder that holds more than images, what was left out of it, in words."""
+    folders = [Path(given) for given in images if Path(given).is_dir()]
+    told = [(folder, listing.find_images(folder)[1].text()) for folder in folders]
+    return [f"{folder}: {text}" for folder, text in told if text]
+
+
 def _jobs(images: Sequence[str | Path], out: Path, style: str) -> list[_Job]:
     for given in map(Path, images):
         if given.is_dir() and given.resolve().is_relative_to(out.resolve()):

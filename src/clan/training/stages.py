@@ -127,7 +127,7 @@ class StageBatches:
 
     def __init__(self, config: Config, domains: Domains, fabric: Fabric) -> None:
         self._config, self._domains, self._fabric = config, domains, fabric
-        self._caches: list[tuple[Dataset, ViewOptions, Cache | None]] = []
+        self._caches: dict[int, tuple[Dataset, Cache | None]] = {}
 
     def of(self, steps: range, reading: Reading, folder: Path) -> Iterator[tuple[Batch, Batch]]:
         """Yield this process's source and target batches of the ``steps``, on its device.
@@ -184,17 +184,17 @@ class StageBatches:
             with_labels=with_labels,
             rare=rare,
             by_class=by_class,
-            cache=self._cache(dataset, view),
+            cache=self._cache(stream, dataset, view),
         )
 
-    def _cache(self, dataset: Dataset, view: ViewOptions) -> Cache | None:
-        """Return the data set's cache; one in memory lasts over stages that read the same."""
+    def _cache(self, stream: int, dataset: Dataset, view: ViewOptions) -> Cache | None:
+        """Return a domain's cache; one in memory lasts over stages that read the same data set."""
         data = self._config.data
-        for known, of_view, cache in self._caches:
-            if known is dataset and of_view == view:
-                return cache
-        cache = open_cache(dataset, view, data.cache, data.cache_gib)
-        self._caches.append((dataset, view, cache))
+        known, cache = self._caches.get(stream, (None, None))
+        if known is not dataset:
+            # one for each domain: what a former stage read is not kept beside it
+            cache = open_cache(dataset, view, data.cache, data.cache_gib)
+            self._caches[stream] = dataset, cache
         return cache
 
     @cached_property
