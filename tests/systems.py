@@ -108,7 +108,11 @@ def records(run: RunFolder) -> list[dict[str, Any]]:
     lines = run.metrics_file.read_text().splitlines()
     found = [json.loads(line) for line in lines]
     return [
-        {k: v for k, v in record.items() if k not in ("images_per_second", "seconds", "memory")}
+        {
+            k: v
+            for k, v in record.items()
+            if k not in ("images_per_second", "seconds", "memory", "waiting")
+        }
         for record in found
     ]
 

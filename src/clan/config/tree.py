@@ -153,7 +153,13 @@ class TrainingOptions(Options):
     nodes: int = Field(1, ge=1)
     """Machines; start the same command on each, through torchrun or a scheduler."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Arithmetic of the networks; losses are always float32."""
+    """Arithmetic of the networks; losses are always float32. bf16-mixed is refused on a CPU that
+    would emulate it."""
+    checkpointing: Literal["none", "encoder"] = "none"
+    """encoder: its blocks keep their inputs alone and run again in backward, for less memory and
+    more time; the results stay the same."""
+    compile: bool = False
+    """Compile the encoder with torch.compile: on GPUs; on CPUs it was measured to gain nothing."""
     sinks: tuple[str, ...] = ("tensorboard",)
     """Where scalars go beside metrics.jsonl: tensorboard, csv, wandb, mlflow (the last two are
     extras), or what `clan.register_sink` has added."""

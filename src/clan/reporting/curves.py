@@ -103,7 +103,7 @@ HEALTH = {
     ),
 }
 PARTS_OF_OTHERS = {"alignment_q10", "alignment_q50", "alignment_q90"}
-NOT_LEARNING = {"step", "miou", "iou", "seconds", "images_per_second", "memory"}
+NOT_LEARNING = {"step", "miou", "iou", "seconds", "images_per_second", "memory", "waiting"}
 
 
 def score_chart(systems: Sequence[System], classes: Sequence[str] | None) -> Chart | None:

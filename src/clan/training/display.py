@@ -20,8 +20,14 @@ class Display(Protocol):
     def begin(self, title: str, step: int, steps: int) -> None:
         """Open the progress bar at ``step`` of ``steps``."""
 
-    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
-        """Show where the training is."""
+    def advance(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        images_per_second: float,
+        waiting: float = 0.0,
+    ) -> None:
+        """Show where the training is, and the share of the time that it waited for images."""
 
     def __enter__(self) -> Display: ...
 
@@ -42,7 +48,13 @@ class Silent:
     def begin(self, title: str, step: int, steps: int) -> None:
         """Show nothing."""
 
-    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
+    def advance(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        images_per_second: float,
+        waiting: float = 0.0,
+    ) -> None:
         """Show nothing."""
 
     def __enter__(self) -> Silent:
@@ -59,6 +71,10 @@ class Silent:
 
 DETAILS = ("d_accuracy_", "d_logit_", "alignment_q")
 """Scalars that a line has no room for; the run's metrics have them."""
+
+
+SHOWN_WAITING = 0.05
+"""Share of the time spent waiting for images from which the line has room for it."""
 
 
 class Bar:
@@ -84,15 +100,23 @@ class Bar:
         """Open the bar at ``step`` of ``steps``."""
         self._track = self._bars.add(title, steps, step)
 
-    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
-        """Move the bar and show the newest losses."""
+    def advance(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        images_per_second: float,
+        waiting: float = 0.0,
+    ) -> None:
+        """Move the bar and show speed, waiting and the newest losses."""
         assert self._track is not None, "the bar was not begun"
         losses = (
             f"{name.removeprefix('loss_')} {value:.3g}"
             for name, value in scalars.items()
             if not name.startswith(DETAILS)
         )
-        self._bars.move(self._track, step, (f"{images_per_second:.1f} img/s", *losses))
+        waits = [f"waits {100 * waiting:.0f} %"] if waiting >= SHOWN_WAITING else []
+        shown = (f"{images_per_second:.1f} img/s", *waits, *losses)
+        self._bars.move(self._track, step, shown)
 
     def __enter__(self) -> Bar:
         self._bars.__enter__()

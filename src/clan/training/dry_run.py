@@ -26,6 +26,7 @@ from clan.methods import METHODS, Method, Progress, Stage
 from clan.models.segmenter import Segmenter
 from clan.runs.environment import peak_bytes
 from clan.scoring.inference import evaluating
+from clan.training.network import prepare_network
 from clan.training.processes import launch, refuse_uneven
 from clan.training.trial_data import TrialData
 
@@ -106,6 +107,7 @@ def dry_run(config: Config, updates: int = UPDATES) -> DryRun:
     data = TrialData(config, fabric, len(classes))
     torch.manual_seed(config.seed)
     segmenter = Segmenter(config.model, classes, config.data.evaluation_size)
+    prepare_network(segmenter, config.training)
     method = METHODS[config.method.name](segmenter, config.method, config.optim)
     method.setup(fabric)
     costs, hours = _try_stages(method, config, data, updates)

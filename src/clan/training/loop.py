@@ -31,6 +31,7 @@ from clan.scoring.protocol import choose_protocol
 from clan.scoring.score import score
 from clan.training.display import Display
 from clan.training.domains import Domains
+from clan.training.network import prepare_network
 from clan.training.processes import on_rank_zero
 from clan.training.resuming import (
     read_checkpoint,
@@ -39,6 +40,7 @@ from clan.training.resuming import (
 )
 from clan.training.stages import RunDomains, StageBatches, warn_untrained_labeller
 from clan.training.stopping import StopRequest
+from clan.training.waiting import Waiting
 from clan.weights.model_files import save_model
 from clan.weights.start import load_models, placed, start_from
 
@@ -68,11 +70,13 @@ class Trainer:
         self.loaded = start_from(segmenter, weights, config.weights_for)
         if self.loaded is not None:
             display.message(f"weights: {self.loaded}")
+        prepare_network(segmenter, config.training)
         self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
         self.method.models = load_models(config.method.models, domains.classes)
         self.method.setup(fabric)
         images = config.data.batch_size * (2 if self.method.uses_target else 1)
         self.means = Means(run, fabric, images)
+        self.waiting = Waiting(config.data.workers)
         self.journal = Journal(run, fabric, Sinks(config, display.message))
         self.step = 0
         # how many stages have been entered; the next one may still have to be prepared
@@ -202,7 +206,7 @@ class Trainer:
         steps, folder = range(self.step, stop), self.run.stages / stage.name
         batches = self.batches.of(steps, self.method.reading(stage), folder)
         try:
-            yield from batches
+            yield from self.waiting.watched(batches)
         except RuntimeError:
             # workers that Ctrl-C has ended; the caller finds that the last step is not reached
             if not self.stop.asked:
@@ -215,9 +219,13 @@ class Trainer:
             f"lr_{name}": float(optimizer.param_groups[0]["lr"])
             for name, optimizer in self.method.optimizers.items()
         }
+        timing["waiting"] = self.waiting.share(timing["seconds"])
         record = {**means, **rates, **timing}
         on_rank_zero(self.fabric, lambda: self.journal.write(self.step, record))
-        self.display.advance(self.step, means, timing["images_per_second"])
+        speed, waiting = timing["images_per_second"], timing["waiting"]
+        self.display.advance(self.step, means, speed, waiting)
+        if warning := self.waiting.warning(waiting):
+            self.display.message(f"warning: {self.config.name}: {warning}")
         for verdict in self.journal.news:
             self.display.message(f"warning: {verdict}")
 

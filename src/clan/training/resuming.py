@@ -25,6 +25,8 @@ FREE_TO_CHANGE = (
     "data.workers",
     "training.accelerator",
     "training.checkpoint_every",
+    "training.checkpointing",
+    "training.compile",
     "training.devices",
     "training.evaluate_every",
     "training.keep_checkpoints",

@@ -89,6 +89,14 @@ class Encoder(nn.Module, ABC):
         """
         return [list(self.parameters())]
 
+    def parts(self) -> list[nn.Module]:
+        """Return the modules that ``training.checkpointing`` runs again in backward.
+
+        Each is called once in a pass, keeps more than its input, and leaves that as it is. An
+        encoder that names none cannot be trained so.
+        """
+        return []
+
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to maps (N, channels[i], ~H/s, ~W/s), s = strides[i].

@@ -152,6 +152,10 @@ class EfficientNetLite0(Encoder):
         self.blocks = nn.ModuleList(stages)
         self.apply(_initialise)
 
+    def parts(self) -> list[nn.Module]:
+        """Return the blocks."""
+        return [block for stage in self.blocks for block in stage.children()]
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to four maps (N, channels[i], ceil(H / s), ...)."""
         x = F.relu6(self.bn1(self.conv_stem(x)))

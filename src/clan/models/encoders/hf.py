@@ -113,6 +113,12 @@ class HFEncoder(Encoder):
             parts[at].append(parameter)
         return parts
 
+    def parts(self) -> list[nn.Module]:
+        """Return the layers that transformers itself would run again."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        return [m for m in self.network.modules() if isinstance(m, GradientCheckpointingLayer)]
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to maps (N, channels[i], ceil(H/s), ceil(W/s)).
 

@@ -89,6 +89,10 @@ class MobileNetV2(Encoder):
         self.features = nn.Sequential(*layers)
         self.apply(_initialise)
 
+    def parts(self) -> list[nn.Module]:
+        """Return the bottlenecks."""
+        return list(self.features)[1:]
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to four maps (N, channels[i], ~H/s, ~W/s)."""
         maps = []
