@@ -29,7 +29,11 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"encoder": "mobilenet_v2", "output_stride": 32, "decoder": "daformer"},
     "efficientnet_lite0": {"encoder": "efficientnet_lite0", "decoder": "fusion", **RATES},
     "vgg16": {"encoder": "vgg16", "width": 4, "decoder": "fcn8s"},
-    **{kind: {"encoder": f"hf:{kind}", "hf": TINY[kind], **RATES} for kind in TINY},
+    **{
+        kind: {"encoder": f"hf:{kind}", "hf": TINY[kind], **RATES}
+        for kind in TINY
+        if kind != "swin"
+    },
     "dinov2": {"encoder": "hf:dinov2", "hf": TINY["dinov2"], "decoder": "upsample"},
 }
 
