@@ -173,7 +173,10 @@ def predict(settings: Settings) -> Block:
         f"{count} PNGs of {size[0]}x{size[1]}, an image's share; the network is EfficientNet-Lite0 "
         "with two classifiers, which sees images as stored, on one thread; reading, overlay "
         "and writing have threads of their own. The clock tells what overlaps, on a machine with "
-        "a second core to spare; the processor what there is to do."
+        "a second core to spare; the processor what there is to do. "
+        "Where other work has the cores, the clock's ratio says nothing; and a dear forward at "
+        "full size hides what surrounds it, so that a met goal here does not hold for a smaller "
+        "network."
     )
     return Block("Prediction", lines, notes)
 
