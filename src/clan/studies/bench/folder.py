@@ -16,7 +16,9 @@ from clan.studies.launch import refuse_other_run
 from clan.training.resuming import FREE_TO_CHANGE, changes
 from clan.weights.start import placed
 
-NO_MATTER = (*FREE_TO_CHANGE, "training.log_every")
+ABSENT = ("data.source.absent", "data.target.absent", "data.validation.absent")
+"""Keys that `clan data check` alone reads."""
+NO_MATTER = (*FREE_TO_CHANGE, *ABSENT, "training.log_every")
 """Keys that change neither a network nor its scores."""
 FILES = (
     *("data.source.dataset", "data.target.dataset", "data.validation.dataset"),
