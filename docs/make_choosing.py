@@ -8,6 +8,7 @@ variants have other names. Nothing is typed: what the page says of a method foll
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from generated import between, bring_up_to_date
+from make_overview import COSTS, relative
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "choosing.md"
@@ -42,8 +44,8 @@ class Row:
     """Share of the way to the oracle; None without one."""
     lost: tuple[str, float]
     """The class that loses most against the baseline, by the mean over seeds, and its points."""
-    time: float
-    """Seconds of an update in the baseline's, as the trainings logged them."""
+    time: float | None
+    """Of an update at full size in the baseline's, where `benchmarks/step_cost.py` measured it."""
 
     @property
     def always(self) -> bool:
@@ -91,8 +93,6 @@ def _row(
     shared = [seed for seed in seeds if seed in oracle]
     gap = [_miou(oracle[seed]) - _miou(base[seed]) for seed in shared]
     part = [_miou(own[seed]) - _miou(base[seed]) for seed in shared]
-    times = [_pace(runs[seed]) for runs in (own, base) for seed in seeds]
-    ratio = statistics.median(times[: len(seeds)]) / statistics.median(times[len(seeds) :])
     return Row(
         name=name,
         seeds=len(seeds),
@@ -100,7 +100,7 @@ def _row(
         better=sum(gain > 0 for gain in gains),
         closed=sum(part) / sum(gap) if gap and sum(gap) > 0 else None,
         lost=_lost(own, base, seeds),
-        time=ratio,
+        time=_time(name),
     )
 
 
@@ -128,14 +128,19 @@ def _lost(
     return min(changes.items(), key=lambda item: item[1])
 
 
-def _pace(record: Mapping[str, Any]) -> float:
-    """Return the median seconds of an update over a run's log."""
-    log, last, paces = record["log"], 0, []
-    for step, seconds in zip(log["step"], log["seconds"], strict=True):
-        if seconds is not None and step > last:
-            paces.append(seconds / (step - last))
-            last = step
-    return statistics.median(paces)
+@functools.cache
+def _costs() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(COSTS.read_text(encoding="utf-8"))
+    return found
+
+
+def _time(name: str) -> float | None:
+    """Return what an update costs on ResNet-101, or else on MiT-B5."""
+    for folder in ("gta5-cityscapes/paper/resnet101", "gta5-cityscapes/transformer/mitb5"):
+        measured = relative(name, folder, _costs())
+        if measured != "-":
+            return float(measured.split(",")[0])
+    return None
 
 
 def body(tables: Mapping[str, Sequence[Row]]) -> str:
@@ -192,11 +197,9 @@ def _sentences(table: Sequence[Row]) -> str:
     never = [row.name for row in table if row.better == 0]
     out = [f"Greatest mean gain: `{best.name}`, {best.gain:+.1f} points over {best.seeds} seeds."]
     if always:
-        cheapest = min(always, key=lambda row: row.time)
-        out.append(
-            f"Better in every seed: {_listed([row.name for row in always])}; of these "
-            f"`{cheapest.name}` costs least."
-        )
+        cheapest = min(always, key=lambda row: row.time or float("inf"))
+        least = f"; of these `{cheapest.name}` costs least" if cheapest.time else ""
+        out.append(f"Better in every seed: {_listed([row.name for row in always])}{least}.")
     else:
         out.append("No method is better in every seed.")
     if never:
@@ -212,9 +215,10 @@ def _table(table: Sequence[Row]) -> str:
     for row in table:
         closed = "-" if row.closed is None else f"{100 * row.closed:.0f} %"
         name, points = row.lost
+        time = "-" if row.time is None else f"x{row.time:.1f}"
         lines.append(
             f"| `{row.name}` | {row.gain:+.1f} | {row.better} of {row.seeds} | {closed} "
-            f"| {name} {points:+.1f} | x{row.time:.1f} |"
+            f"| {name} {points:+.1f} | {time} |"
         )
     return "\n".join(lines)
 

@@ -88,7 +88,7 @@ def recipes(costs: list[dict[str, Any]]) -> str:
     lines = []
     for name, (gta5, synthia, source) in READ.items():
         measured = [
-            _relative(name, f"gta5-cityscapes/transformer/{network}", costs)
+            relative(name, f"gta5-cityscapes/transformer/{network}", costs)
             for network in TRANSFORMERS
         ]
         lines.append(f"| `{name}` | {' | '.join([*measured, gta5, synthia, source])} |")
@@ -104,11 +104,11 @@ def _said(page: str) -> dict[str, str]:
 
 def _numbers(name: str, costs: list[dict[str, Any]]) -> list[str]:
     folders = [f"gta5-cityscapes/paper/{network}" for network in NETWORKS]
-    relative = [_relative(name, folder, costs) for folder in folders]
-    return relative + [_published(name, task, letter) for task in TASKS for letter in "RV"]
+    measured = [relative(name, folder, costs) for folder in folders]
+    return measured + [_published(name, task, letter) for task in TASKS for letter in "RV"]
 
 
-def _relative(name: str, folder: str, costs: list[dict[str, Any]]) -> str:
+def relative(name: str, folder: str, costs: list[dict[str, Any]]) -> str:
     """Return time and memory of an update at full size in those of the folder's source_only."""
     for row, base in product(costs, costs):
         if (row["preset"], base["preset"]) != (f"{folder}/{name}", f"{folder}/source_only"):

@@ -16,9 +16,7 @@ def program(docs_program: Callable[[str], ModuleType]) -> ModuleType:
     return docs_program("make_choosing")
 
 
-def record(
-    system: str, seed: int, *iou: float, method: str = "", pace: float = 1
-) -> dict[str, Any]:
+def record(system: str, seed: int, *iou: float, method: str = "") -> dict[str, Any]:
     return {
         "system": system,
         "seed": seed,
@@ -28,15 +26,13 @@ def record(
             "miou": {"two": sum(iou) / 2, "one": 0.9},
             "iou": dict(zip(("a", "b"), iou, strict=True)),
         },
-        # the last line is of an evaluation
-        "log": {"step": [10, 20, 20], "seconds": [20 * pace, 10 * pace, None]},
     }
 
 
 RECORDS = [
     *(record("source_only", seed, 0.2, 0.4) for seed in (0, 1)),
-    record("clan", 0, 0.4, 0.4, pace=2),
-    record("clan", 1, 0.2, 0.5, pace=2),
+    record("clan", 0, 0.4, 0.4),
+    record("clan", 1, 0.2, 0.5),
     # a seed that the baseline has not
     record("clan", 2, 0.0, 0.0),
     record("mic", 0, 0.1, 0.4),
@@ -60,7 +56,9 @@ def test_gains_are_of_shared_seeds(table: list[Any]) -> None:
     assert (clan.seeds, clan.better, clan.always) == (2, 2, True)
     assert clan.gain == pytest.approx(7.5)
     assert clan.closed == pytest.approx(0.5)
-    assert clan.time == pytest.approx(2)
+    # a column of the table in methods.md: measured alone, where logs share their machine
+    assert clan.time is not None
+    assert clan.time > 1
     assert (mic.better, mic.always) == (0, False)
     assert (mic.lost[0], mic.lost[1]) == ("a", pytest.approx(-10))
 

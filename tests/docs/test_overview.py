@@ -34,9 +34,9 @@ def test_costs_are_relative_to_the_same_networks_source_only(program: ModuleType
     elsewhere = [row("clan", 1, 1, device="a GPU"), row("clan", 1, 1, machine="y")]
     costs = [*elsewhere, row("source_only", 2, 4), row("clan", 5, 6)]
     folder = "gta5-cityscapes/paper"
-    assert program._relative("clan", f"{folder}/vgg16", costs) == "2.5, 1.5"
-    assert program._relative("clan", f"{folder}/resnet101", costs) == "-"
-    assert program._relative("tan", f"{folder}/vgg16", costs) == "-"
+    assert program.relative("clan", f"{folder}/vgg16", costs) == "2.5, 1.5"
+    assert program.relative("clan", f"{folder}/resnet101", costs) == "-"
+    assert program.relative("tan", f"{folder}/vgg16", costs) == "-"
 
 
 def test_recipes_are_measured_on_their_own_networks(program: ModuleType) -> None:

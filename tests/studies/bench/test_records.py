@@ -13,10 +13,11 @@ from clan.config.flat import flat, unflat
 from clan.config.loading import load_config
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
+from clan.studies.bench.folder import run_changes
 from clan.studies.bench.records import Records
 from clan.studies.bench.task import open_task
 from tests.studies.bench.conftest import copy_of, request, run
-from tests.systems import SETTINGS
+from tests.systems import SETTINGS, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -206,3 +207,11 @@ def test_other_bad_files(street: Path, records: Path, tmp_path: Path) -> None:
 def test_dotted_keys_make_the_tree_again() -> None:
     config = load_config("town/clan")
     assert type(config).model_validate(unflat(flat(config))) == config
+
+
+def test_classes_that_a_split_is_said_to_lack_make_no_other_run(street: Path) -> None:
+    """They are for `clan data check` alone."""
+    plain = tiny(street)
+    told = tiny(street, "source_only", "data.source.absent=[sky]")
+    assert run_changes(plain, told) == []
+    assert run_changes(plain, tiny(street, "source_only", "data.batch_size=4"))
