@@ -118,6 +118,11 @@ class DataOptions(Options):
     corners aligned; reference: in one step from the classifiers' size (published code)."""
     batch_size: int = Field(1, ge=1)
     """Images per domain and update, over all processes and accumulated parts."""
+    cache: str = "none"
+    """Keeps what was decoded and resized: none, memory (of each process), or a folder. Results stay
+    the same bit by bit; reading is several times faster after the first pass."""
+    cache_gib: float = Field(50.0, gt=0)
+    """GiB that the cache holds at most; what is beyond is read from its files."""
     workers: int = Field(0, ge=0)
     """Loader processes per domain; 0 reads in the training process. The data stay the same."""
 

@@ -19,7 +19,8 @@ from torch.utils.data import Dataset as TorchDataset
 from clan.core.errors import DataError, counted
 from clan.data import images
 from clan.data.containers import read_palette
-from clan.data.datasets import Dataset, Item
+from clan.data.datasets import Dataset
+from clan.data.items import Item
 from clan.data.loading import Loader
 from clan.data.python import PythonDataset
 

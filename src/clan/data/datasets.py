@@ -22,6 +22,7 @@ from clan.data.classes import IGNORE, NO_CLASSES, ClassSet, class_set
 from clan.data.containers import turn
 from clan.data.description import Description, read_description
 from clan.data.encodings import Encoding
+from clan.data.items import Item, Items
 from clan.data.label_maps import LabelMap
 from clan.data.splits import list_split
 from clan.data.views import resize_image
@@ -34,22 +35,13 @@ Unpaired = Literal["refuse", "report"]
 
 
 @dataclass(frozen=True)
-class Item:
-    """One image; ``name`` is unique in its data set and fit to name files after it."""
-
-    name: str
-    image: Path
-    label: Path | None
-
-
-@dataclass(frozen=True)
 class Dataset:
     """A split of a data set: its items and how to read them."""
 
     name: str
     split: str
     classes: ClassSet = field(repr=False)
-    items: tuple[Item, ...] = field(repr=False)
+    items: Sequence[Item] = field(repr=False)
     label_map: LabelMap = field(repr=False, compare=False)
     encoding: Encoding = "index"
     size_mismatch: Literal["error", "resize_image"] = "error"
@@ -256,7 +248,7 @@ def _folder(folder: Path, split: str, classes: ClassSet | None) -> Dataset:
             f"no image ({endings}) in {folder} or below it{said and f' ({said})'}; "
             f"{listing.describe(folder, '*')}"
         )
-    items = tuple(Item(key[0], Path(path), None) for key, path in found.items())
+    items = Items([key[0] for key in found], list(found.values()), None)
     classes = classes or NO_CLASSES
     return Dataset(
         folder.resolve().name,
@@ -296,7 +288,7 @@ def _described(
         name=name,
         split=split,
         classes=classes,
-        items=tuple(Item(*found) for found in files_of.items()),
+        items=files_of.items(),
         label_map=label_map,
         encoding=description.labels.encoding,
         size_mismatch=description.size_mismatch,

@@ -113,7 +113,9 @@ def find(root: Path, pattern: str) -> Found:
                     f"{found[key]} and {path} are one item to the pattern {pattern!r}, since its "
                     "wildcards match the same in both; remove one, or narrow the pattern"
                 )
-    return dict(sorted(found.items()))
+    # by component, as tuples would be: no name holds the sign in between, which is the least of all
+    order = dict(zip(map("\0".join, found), found.items(), strict=True))
+    return dict(map(order.__getitem__, sorted(order)))
 
 
 def _step(folder: tuple[Key, str], component: str, files: bool) -> Iterator[tuple[Key, str]]:
@@ -126,11 +128,11 @@ def _step(folder: tuple[Key, str], component: str, files: bool) -> Iterator[tupl
         if os.path.isfile(inside) if files else os.path.isdir(inside):
             yield key, inside
         return
-    wanted = expression(component)
+    fits = expression(component).fullmatch
     for entry in _entries(path):
-        match = wanted.fullmatch(entry.name)
+        match = fits(entry.name)
         if match and (entry.is_file() if files else entry.is_dir()):
-            yield (*key, *match.groups()), entry.path
+            yield key + match.groups(), entry.path
 
 
 def _entries(path: str) -> Iterator[os.DirEntry[str]]:

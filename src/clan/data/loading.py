@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from clan.core.errors import ClanError, DataError
+from clan.data.cache import Cache
 from clan.data.datasets import Dataset
 from clan.data.sampling import ClassDraw, LabelCounts, sample_index
 from clan.data.sizes import Size, input_size
@@ -111,7 +112,9 @@ class _Steps(TorchDataset[Batch | ClanError]):
         with_labels: bool,
         rare: RareCrops | None,
         by_class: ClassDraw | None,
+        cache: Cache | None,
     ) -> None:
+        self.cache = cache
         self.rare, self.by_class = rare, by_class
         self.dataset, self.view, self.seed, self.stream = dataset, view, seed, stream
         self.batch_size, self.slots = batch_size, slots
@@ -157,6 +160,8 @@ class _Steps(TorchDataset[Batch | ClanError]):
         return sample_index(self.seed, self.stream, position, len(self.dataset)), self.rare
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        if self.cache is not None:
+            return self.cache.read(index, self.with_labels)
         if self.with_labels:
             return self.dataset.read(index)
         return self.dataset.read_image(index), None
@@ -198,6 +203,7 @@ def training_loader(
     with_labels: bool = True,
     rare: RareCrops | None = None,
     by_class: ClassDraw | None = None,
+    cache: Cache | None = None,
 ) -> DataLoader[Batch]:
     """Return the batches of steps ``start_step`` to ``stop_step - 1``, one a step.
 
@@ -216,6 +222,7 @@ def training_loader(
         rare: draws the crops of labelled images towards rare classes.
         by_class: chooses the images, and draws their crops towards the class each was chosen for;
             in place of the order of `sample_index` and of ``rare``.
+        cache: of this data set for this view; the batches stay the same.
 
     Raises:
         DataError: a batch size that the processes cannot share; in iteration, unreadable files.
@@ -232,7 +239,7 @@ def training_loader(
         raise DataError(f"no steps from {start_step} to {stop_step}; expected 0 <= start <= stop")
     share = batch_size // world_size
     slots = range(rank * share, (rank + 1) * share)
-    parts = (slots, with_labels, rare, by_class)
+    parts = (slots, with_labels, rare, by_class, cache)
     steps = _Steps(dataset, view, seed, stream, batch_size, *parts)
     loader = Loader(steps, range(start_step, stop_step), workers)
     return cast("DataLoader[Batch]", loader)

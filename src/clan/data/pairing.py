@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from clan.core.errors import DataError, counted
@@ -47,9 +48,16 @@ class Pairing:
                 "left over, or name the wanted images in a `list` file"
             )
 
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every image has a label, and every label an image."""
+        return self.images.keys() == self.labels.keys()
+
     def unpaired(self, keys: Sequence[Key] | None = None) -> tuple[list[str], list[str]]:
         """Return (images without a label, labels without an image); see `check` for ``keys``."""
         if not self.labels:
+            return [], []
+        if keys is None and self.complete:
             return [], []
         wanted = self.images.keys() if keys is None else keys
         bare = [self.images[key] for key in wanted if key not in self.labels]
@@ -136,9 +144,16 @@ def without(images: Found, root: Path, excluded: Sequence[str]) -> Found:
 
     A pattern without a slash is compared with file names, another with paths below ``root``.
     """
+    if not excluded:
+        return images
     ways = [_excluding(pattern) for pattern in excluded]
     kept: Found = {}
     start = len(os.path.join(root, ""))
+    # what all matches begin with: most data sets have labels in a folder of their own
+    fixed = [re.split(r"[*{]", p)[0] if "/" in p else "" for p in excluded]
+    begins = tuple(os.path.join(root, *part.split("/")) for part in fixed)
+    if not any(path.startswith(begins) for path in images.values()):
+        return images
     for key, path in images.items():
         name = path[start:].replace(os.sep, "/")
         texts = [name if "/" in pattern else name.rsplit("/", 1)[-1] for pattern in excluded]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clan.core.errors import DataError, counted
 from clan.data import lists
 from clan.data.description import SplitPatterns
+from clan.data.items import Items
 from clan.data.listing import Found, Key, describe, find, unique_names
 from clan.data.pairing import Pairing, match_numbers, without
 
@@ -24,19 +27,23 @@ class SplitFiles:
     left_out: str
     """What `images` matches and is no image, in words; empty if there is none."""
 
-    def items(self) -> Iterator[tuple[str, Path, Path | None]]:
-        """Yield (name, image, label) of what is complete; names are unique."""
+    def items(self) -> Items:
+        """Return what is complete; names are unique."""
         images, labels = self.pairing.images, self.pairing.labels
-        chosen = [
-            key
-            for key in (images if self.keys is None else self.keys)
-            if not labels or key in labels
-        ]
-        for key, name in zip(chosen, self._names(chosen), strict=True):
-            yield name, Path(images[key]), Path(labels[key]) if labels else None
+        chosen = list(images if self.keys is None else self.keys)
+        if labels and not (self.keys is None and self.pairing.complete):
+            chosen = [key for key in chosen if key in labels]
+        return Items(
+            self._names(chosen),
+            [images[key] for key in chosen],
+            [labels[key] for key in chosen] if labels else None,
+        )
 
     def _names(self, keys: Sequence[Key]) -> list[str]:
         """Return what the wildcards matched, and where that is not one image's alone, its path."""
+        first = ["/".join(filter(None, key)) for key in keys]
+        if all(first) and len(set(first)) == len(first):
+            return first
         start = len(os.path.join(self.pairing.root, ""))
         choices = []
         for key in keys:
@@ -54,6 +61,25 @@ def list_split(
     DataError if ``root`` is no folder, a folder cannot be read, two files are one item, or a list
     file (in ``root``, else in ``home``) does not fit.
     """
+    with _no_collection():
+        return _list_split(patterns, root, where, labels, home)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the collector of garbage away: it would look at all that was listed again and again."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
+
+def _list_split(
+    patterns: SplitPatterns, root: Path, where: str, labels: bool, home: Path
+) -> SplitFiles:
     if not root.is_dir():
         raise DataError(f"{where}: {describe(root, patterns.images)}")
     every = find(root, patterns.images)
@@ -63,7 +89,8 @@ def list_split(
         # in a common folder the narrower pattern says what a file is
         pictures = without(chosen, root, (patterns.labels,))
         taken = set() if pictures else set(chosen.values())
-        found = {key: path for key, path in found.items() if path not in taken} or found
+        if taken:
+            found = {key: path for key, path in found.items() if path not in taken} or found
         chosen = pictures or chosen
     if patterns.match == "numbers":
         found = match_numbers(chosen, found)

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clan.core.errors import ConfigError, RunError, nearest
-from clan.data.datasets import Dataset, Item
+from clan.data.datasets import Dataset
+from clan.data.items import Item
 from clan.data.loading import evaluation_loader
 from clan.data.sizes import input_size
 from clan.data.views import resize_image

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from clan.core.errors import ConfigError, DataError, RunError
-from clan.data.datasets import Dataset, Item
+from clan.data.datasets import Dataset
+from clan.data.items import Item
 from clan.data.sizes import Size
 from clan.models.segmenter import Segmenter
 from clan.scoring.confusion import Confusion

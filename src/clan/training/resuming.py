@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FREE_TO_CHANGE = (
     "description",
+    "data.cache",
+    "data.cache_gib",
     "data.root",
     "data.workers",
     "training.accelerator",

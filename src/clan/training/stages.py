@@ -16,13 +16,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clan.config.tree import Config
-from clan.data.datasets import Dataset, Item
+from clan.data.cache import Cache, open_cache
+from clan.data.datasets import Dataset
 from clan.data.images import write_label
+from clan.data.items import Item
 from clan.data.label_maps import LabelMap
 from clan.data.loading import Batch, class_counts, evaluation_loader, training_loader
 from clan.data.sampling import ClassDraw
 from clan.data.sizes import Size
-from clan.data.views import RareCrops, resize_label
+from clan.data.views import RareCrops, ViewOptions, resize_label
 from clan.losses.fourier import fourier_style
 from clan.methods import METHODS, Reading, Stage
 from clan.training.domains import Domains
@@ -125,6 +127,7 @@ class StageBatches:
 
     def __init__(self, config: Config, domains: Domains, fabric: Fabric) -> None:
         self._config, self._domains, self._fabric = config, domains, fabric
+        self._caches: list[tuple[Dataset, ViewOptions, Cache | None]] = []
 
     def of(self, steps: range, reading: Reading, folder: Path) -> Iterator[tuple[Batch, Batch]]:
         """Yield this process's source and target batches of the ``steps``, on its device.
@@ -166,9 +169,10 @@ class StageBatches:
         data, rare = self._config.data, None
         if reading.rare_classes:
             rare = RareCrops(reading.rare_classes, reading.rare_chance)
+        view = data.target_view if stream == TARGET_STREAM else data.source_view
         return training_loader(
             dataset,
-            data.target_view if stream == TARGET_STREAM else data.source_view,
+            view,
             seed=self._config.seed,
             stream=stream,
             batch_size=data.batch_size,
@@ -180,7 +184,18 @@ class StageBatches:
             with_labels=with_labels,
             rare=rare,
             by_class=by_class,
+            cache=self._cache(dataset, view),
         )
+
+    def _cache(self, dataset: Dataset, view: ViewOptions) -> Cache | None:
+        """Return the data set's cache; one in memory lasts over stages that read the same."""
+        data = self._config.data
+        for known, of_view, cache in self._caches:
+            if known is dataset and of_view == view:
+                return cache
+        cache = open_cache(dataset, view, data.cache, data.cache_gib)
+        self._caches.append((dataset, view, cache))
+        return cache
 
     @cached_property
     def source_classes(self) -> NDArray[np.int64]:
