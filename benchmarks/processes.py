@@ -25,7 +25,8 @@ from lightning.fabric import Fabric
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from clan.config.tree import Config, load_config
+from clan.config.loading import load_config
+from clan.config.tree import Config
 from clan.data.classes import class_set
 from clan.methods import METHODS, Method, Progress
 from clan.models.segmenter import Segmenter

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import clan
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import ClanError
 from clan.runs.environment import machine
 from clan.studies.bench.cost import had_to_wait, measure_apart, on_cpu

@@ -16,7 +16,7 @@ from typing import Any
 
 from generated import between, bring_up_to_date
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 
 PAGE = Path(__file__).with_name("paper-vs-code.md")
 BEGIN = "<!-- rows: written by docs/make_paper_vs_code.py -->"

@@ -18,7 +18,7 @@ from generated import between, bring_up_to_date
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.methods import METHODS
 from clan.models.decoders.contract import Classifier
 from clan.models.encoders.contract import Encoder

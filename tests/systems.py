@@ -18,7 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from clan import cli
-from clan.config.tree import Config, load_config
+from clan.config.loading import load_config
+from clan.config.tree import Config
 from clan.methods import METHODS, Method, Progress
 from clan.runs.folder import RunFolder
 from clan.studies.jobs import Job
@@ -108,7 +109,11 @@ def records(run: RunFolder) -> list[dict[str, Any]]:
     lines = run.metrics_file.read_text().splitlines()
     found = [json.loads(line) for line in lines]
     return [
-        {k: v for k, v in record.items() if k not in ("images_per_second", "seconds", "memory")}
+        {
+            k: v
+            for k, v in record.items()
+            if k not in ("images_per_second", "seconds", "memory", "waiting")
+        }
         for record in found
     ]
 

@@ -39,15 +39,17 @@ interleaved rounds or more; the machine was shared with other work, so read the 
 each item stands beside it and was measured in the same rounds.
 
 {machine}
-The run took {minutes:.0f} minutes.
+The run took {minutes:.0f} minutes. {gpu}
 """
+NO_GPU = "There was no GPU: its rows are not measured."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     began, blocks = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as folder:
-        for name in options.only or _here():
+        names = options.only or _here()
+        for name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)
             since = time.perf_counter()
             settings = Settings(options.rounds, options.quick, Path(folder) / name)
@@ -59,7 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     minutes = (time.perf_counter() - began) / 60
     from clan.runs.environment import machine
 
-    head = HEAD.format(rounds=options.rounds, machine=machine(), minutes=minutes)
+    head = HEAD.format(
+        rounds=options.rounds,
+        machine=machine(),
+        minutes=minutes,
+        gpu="" if "gpu" in names else NO_GPU,
+    )
     options.page.write_text("\n".join([head, *blocks]).rstrip() + "\n", encoding="utf-8")
 
 

@@ -11,11 +11,12 @@ import torch
 
 from benchmarks.speed.published import Images, Published
 from benchmarks.speed.rounds import Run
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.data.classes import CITYSCAPES
 from clan.data.loading import Batch
 from clan.methods import METHODS, Method, Progress
 from clan.models.segmenter import Segmenter
+from clan.training.network import prepare_network
 from clan.training.processes import launch
 
 Size = tuple[int, int]
@@ -26,6 +27,7 @@ def method_of(preset: str, overrides: tuple[str, ...]) -> Method:
     config = load_config(preset, overrides)
     torch.manual_seed(0)
     segmenter = Segmenter(config.model, CITYSCAPES)
+    prepare_network(segmenter, config.training)
     method = METHODS[config.method.name](segmenter, config.method, config.optim)
     method.setup(launch(config.training))
     return method

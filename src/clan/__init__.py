@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     __version__: str
     from clan.comparison.compare import compare
     from clan.config.files import preset_names
-    from clan.config.tree import Config, load_config
+    from clan.config.loading import load_config
+    from clan.config.tree import Config
     from clan.data.datasets import open_dataset
+    from clan.losses.segmentation import LossOptions, PixelLoss, register_loss
     from clan.methods.contract import Method, MethodOptions
     from clan.methods.registry import register_method
     from clan.models.decoders.contract import Classifier, Decoder, DecoderOptions, DecoderSpec
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
     from clan.models.encoders.table import register_encoder
     from clan.models.segmenter import Segmenter
     from clan.prediction.evaluate import evaluate
-    from clan.prediction.predictor import load, predict
+    from clan.prediction.export import export
+    from clan.prediction.files import predict
+    from clan.prediction.hub import from_hub, push_to_hub
+    from clan.prediction.predictor import load
     from clan.reporting import report
     from clan.runs.sinks.contract import Sink
     from clan.runs.sinks.table import register_sink
@@ -51,8 +56,10 @@ _HOMES = {
     "EncoderOptions": "clan.models.encoders.contract",
     "EncoderSpec": "clan.models.encoders.contract",
     "FeatureMap": "clan.models.encoders.contract",
+    "LossOptions": "clan.losses.segmentation",
     "Method": "clan.methods.contract",
     "MethodOptions": "clan.methods.contract",
+    "PixelLoss": "clan.losses.segmentation",
     "Segmenter": "clan.models.segmenter",
     "Sink": "clan.runs.sinks.contract",
     "bench": "clan.studies.bench.api",
@@ -60,14 +67,18 @@ _HOMES = {
     "compare": "clan.comparison.compare",
     "convert": "clan.weights.convert",
     "evaluate": "clan.prediction.evaluate",
+    "export": "clan.prediction.export",
+    "from_hub": "clan.prediction.hub",
     "load": "clan.prediction.predictor",
-    "load_config": "clan.config.tree",
+    "load_config": "clan.config.loading",
     "make_town": "clan.town",
     "open_dataset": "clan.data.datasets",
-    "predict": "clan.prediction.predictor",
+    "predict": "clan.prediction.files",
     "preset_names": "clan.config.files",
+    "push_to_hub": "clan.prediction.hub",
     "register_decoder": "clan.models.decoders.table",
     "register_encoder": "clan.models.encoders.table",
+    "register_loss": "clan.losses.segmentation",
     "register_method": "clan.methods.registry",
     "register_sink": "clan.runs.sinks.table",
     "report": "clan.reporting",
@@ -89,8 +100,10 @@ __all__ = [
     "EncoderOptions",
     "EncoderSpec",
     "FeatureMap",
+    "LossOptions",
     "Method",
     "MethodOptions",
+    "PixelLoss",
     "Segmenter",
     "Sink",
     "bench",
@@ -98,14 +111,18 @@ __all__ = [
     "compare",
     "convert",
     "evaluate",
+    "export",
+    "from_hub",
     "load",
     "load_config",
     "make_town",
     "open_dataset",
     "predict",
     "preset_names",
+    "push_to_hub",
     "register_decoder",
     "register_encoder",
+    "register_loss",
     "register_method",
     "register_sink",
     "report",

@@ -1,4 +1,4 @@
-"""The main job on the built-in data, told step by step."""
+"""The demo: trains, compares and reports three systems on the built-in data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.console import Console
 
 from clan.comparison import render
 from clan.comparison.compare import compare
-from clan.config.tree import Config, load_config
+from clan.config.loading import load_config
+from clan.config.tree import Config
 from clan.core.errors import ConfigError, nearest
 from clan.core.files import write_whole
 from clan.core.progress import watching

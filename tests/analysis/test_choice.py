@@ -17,7 +17,7 @@ from clan.analysis.choice import (
     write_choices,
 )
 from clan.analysis.results import write_result
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import RunError
 from clan.data.classes import ClassSet
 from clan.runs.folder import RunFolder

@@ -15,7 +15,7 @@ from benchmarks.speed.builders import batches_of, images_of
 from benchmarks.speed.published import Published
 from benchmarks.speed.rounds import Case, measure
 from benchmarks.speed.table import Line
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.data.classes import CITYSCAPES
 from clan.methods import METHODS, Progress
 from clan.models.segmenter import Segmenter

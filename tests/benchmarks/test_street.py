@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clan.config.tree import flat
+from clan.config.flat import flat
 from clan.studies.bench.task import open_task
 
 STREET = Path(__file__).resolve().parents[2] / "benchmarks" / "street"

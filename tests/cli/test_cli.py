@@ -17,7 +17,7 @@ from PIL import Image
 
 from clan import cli
 from clan.config.files import preset_names
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.data.classes import CITYSCAPES
 from clan.runs.folder import RunFolder
 from clan.studies.sweep.study import sweep as study_sweep
@@ -123,7 +123,7 @@ def test_what_the_machine_refuses_is_no_traceback(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/some/file")
 
-    monkeypatch.setattr("clan.config.tree.load_config", full)
+    monkeypatch.setattr("clan.config.loading.load_config", full)
     assert clan("presets", "town/clan") == (1, "", "error: /some/file: No space left on device\n")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clan.config.tree import anchored, differences, dump_config, is_configuration, load_config
+from clan.config.flat import differences
+from clan.config.loading import anchored, dump_config, is_configuration, load_config
 from clan.core.errors import ConfigError
 from tests.systems import tiny
 
@@ -282,10 +283,10 @@ def test_class_distributions_of_whole_images_need_whole_images(view: list[str], 
         (
             "clan_st",
             ["thresholds=fixed", "portion=0.5"],
-            r"portion 0\.5 is read with thresho",
+            r"portion 0\.5 has no effect with thresho",
         ),
-        ("clan_st", ["threshold=0.5"], r"threshold 0\.5 is for all classes.*thresholds=fixed"),
-        ("cbst", ["alpha=0.25"], r"alpha 0\.25 belongs to a regulariser, and there is none"),
+        ("clan_st", ["threshold=0.5"], r"threshold 0\.5 has no effect.*thresholds=fixed"),
+        ("cbst", ["alpha=0.25"], r"alpha 0\.25 has no effect without a regulariser"),
         ("cbst", ["regulariser=lrent", "spatial_prior=true"], "leave one of the two out"),
     ],
 )

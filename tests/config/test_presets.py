@@ -15,7 +15,9 @@ import yaml
 
 import clan
 from clan.config.files import preset_names
-from clan.config.tree import Config, differences, load_config
+from clan.config.flat import differences
+from clan.config.loading import load_config
+from clan.config.tree import Config
 from clan.core.options import Options
 from clan.losses.segmentation import LOSSES, LossOptions
 from clan.methods import METHODS, MethodOptions

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import ConfigError, DataError
 from clan.data.datasets import open_dataset
 from clan.data.loading import evaluation_loader, training_loader

@@ -17,7 +17,8 @@ import yaml
 import clan
 from clan.cli import app
 from clan.config.files import matching_presets, preset_names
-from clan.config.tree import Config, load_config
+from clan.config.loading import load_config
+from clan.config.tree import Config
 from clan.core.options import Options
 from clan.data.classes import class_set
 from clan.data.description import Description

@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from clan.methods import METHODS
+from tests.systems import SETTINGS, write_street
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -26,7 +28,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.training.display import Silent
 from clan.training.train import train
 from tests.systems import tiny, write_street
@@ -105,52 +107,49 @@ def test_the_method_of_the_page_trains_and_passes_its_tests(followed: Path) -> N
     assert (run / "model.safetensors").is_file()
 
 
-OUTSIDE = """
-from pathlib import Path
-
-import clan
-import extras
-from clan.methods import METHODS
-from clan.training.display import Silent
-from clan.training.train import train
-from tests.systems import tiny, write_street
-
-assert "even" not in METHODS
-changes = ["model.encoder=patches", "method.name=even", "training.sinks=[lines]"]
-street = write_street(Path("street"))
-config = tiny(street, "source_only", "training.steps=2", "training.log_every=1", *changes)
-assert type(config.method) is extras.Even.Options
-run = train(config, "run", display=Silent())
-model = clan.load(run.path)
-image = next((street / "photos" / "val").glob("*.png"))
-assert model.predict(image).shape == (32, 64)
-assert any(type(part) is extras.Patches for part in model.segmenter.modules())
-"""
-"""What a program of a reader does, in a Python of its own."""
-
-
-def test_another_package_brings_an_encoder_a_method_and_a_sink(tmp_path: Path) -> None:
-    files = {path: code for kind, path, code in BLOCKS if kind == "outside"}
-    assert set(files) == {"pyproject.toml", "extras.py"}
-    for path, code in files.items():
-        (tmp_path / path).write_text(code)
-    # what an installation makes of the entry points
-    (point,) = re.findall(r'^\[project\.entry-points\."(.+)"\]\n(\w+) = "(.+)"$', PAGE, re.M)
-    about = tmp_path / "extras-0.1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: extras\nVersion: 0.1\n")
-    (about / "entry_points.txt").write_text("[{}]\n{} = {}\n".format(*point))
-    places = os.pathsep.join((str(tmp_path), str(ROOT / "src"), str(ROOT)))
+def clan(folder: Path, *arguments: str) -> None:
+    """Run the command line in a folder from which packages are imported too."""
+    places = os.pathsep.join((str(folder), str(ROOT / "src")))
     environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", OUTSIDE],
-        cwd=tmp_path,
+        [sys.executable, "-m", "clan.cli", *arguments],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_another_package_adds_an_encoder_a_method_and_a_sink_to_the_command_line(
+    tmp_path: Path,
+) -> None:
+    files = {path: code for kind, path, code in BLOCKS if kind == "outside"}
+    assert set(files) == {"pyproject.toml", "extras.py"}
+    for path, code in files.items():
+        (tmp_path / path).write_text(code)
+    # as an installation writes them
+    points = tomllib.loads(files["pyproject.toml"])["project"]["entry-points"]
+    assert set(points) == {"clan.encoders", "clan.methods", "clan.sinks"}
+    about = tmp_path / "extras-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: extras\nVersion: 0.1\n")
+    lines = [
+        f"[{group}]\n{name} = {value}\n"
+        for group, found in points.items()
+        for name, value in found.items()
+    ]
+    (about / "entry_points.txt").write_text("".join(lines))
+    street = write_street(tmp_path / "street")
+    # the page's changes, and those that make it small
+    (command,) = re.findall(r"^clan train (town/source_only .+?) --out", PAGE, re.M | re.S)
+    changes = [c for c in command.replace("\\\n", "").split()[1:] if not c.startswith("data.root")]
+    assert {"model.encoder=patches", "method.name=even", "training.sinks=[lines]"} < set(changes)
+    small = [*SETTINGS, "training.log_every=1", *changes, "training.steps=2"]
+    clan(tmp_path, "train", str(street / "source_only.yaml"), *small, "--out", "run")
+    clan(tmp_path, "predict", "run", str(street / "photos" / "val"), "--out", "predictions")
+    assert len(list((tmp_path / "predictions").glob("*_label.png"))) == 3
     written = [line.split()[:2] for line in (tmp_path / "run/lines.txt").read_text().splitlines()]
     assert ["1", "entropy"] in written
     assert ["2", "loss_seg"] in written

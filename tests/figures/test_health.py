@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import RunError
 from clan.figures.health import draw_health
 from clan.figures.style import save_figure

@@ -148,9 +148,9 @@ def test_the_hue_turns_about_the_axis_of_greys() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(2, 3, 5, 7, generator=generator)
     third = torch.full((2, 1, 1, 1), 2 * torch.pi / 3)
-    torch.testing.assert_close(mixing._turned(x, third), x.roll(1, dims=1))
+    torch.testing.assert_close(mixing._rotate_hue(x, third), x.roll(1, dims=1))
     grey = x[:, :1].expand_as(x)
-    torch.testing.assert_close(mixing._turned(grey, third / 5), grey)
+    torch.testing.assert_close(mixing._rotate_hue(grey, third / 5), grey)
 
 
 def test_some_images_keep_their_colours() -> None:

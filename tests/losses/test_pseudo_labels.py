@@ -14,15 +14,15 @@ from clan.losses.pseudo_labels import (
     BINS,
     RARE,
     REACH,
+    align_shares,
+    argmax_labels,
+    argmax_shares,
     balanced_labels,
     confidence_counts,
     confidence_thresholds,
-    keep_shares,
     soft_cross_entropy,
     soft_labels,
     uniform_divergence,
-    winner_labels,
-    won_shares,
 )
 
 
@@ -91,7 +91,7 @@ def test_a_winner_keeps_its_pixel_or_nobody_has_it():
     thresholds = torch.tensor([0.8, 0.35])
     # by the ratio the second class takes the first pixel, 0.4 / 0.35 against 0.6 / 0.8
     assert balanced_labels(p, thresholds).flatten().tolist() == [1, 0, 1]
-    assert winner_labels(p, thresholds).flatten().tolist() == [255, 0, 1]
+    assert argmax_labels(p, thresholds).flatten().tolist() == [255, 0, 1]
 
 
 def test_soft_labels_follow_their_formula_and_harden_as_they_cool():
@@ -122,25 +122,25 @@ def test_losses_are_float32():
     assert uniform_divergence(logits).dtype == torch.float32
 
 
-def test_won_shares_are_counts_of_winners():
+def test_argmax_shares_are_counts_of_winners():
     p = softmax_maps(5)
     counts = confidence_counts(p, 4).sum(dim=1)
-    assert torch.allclose(won_shares(p), counts / counts.sum())
+    assert torch.allclose(argmax_shares(p), counts / counts.sum())
 
 
 def test_kept_shares_multiply_by_the_ratio_and_keep_the_sum():
     q = 0.5 * softmax_maps(6)
     wanted, found = torch.tensor([0.1, 0.3, 0.3, 0.3]), torch.tensor([0.4, 0.3, 0.15, 0.15])
-    led = keep_shares(q, wanted, found, 1.0)
+    led = align_shares(q, wanted, found, 1.0)
     assert torch.allclose(led.sum(dim=1), q.sum(dim=1))
     assert torch.allclose(led[:, 2] / led[:, 0], 8 * q[:, 2] / q[:, 0], rtol=1e-4)
-    half = keep_shares(q, wanted, found, 0.5)
+    half = align_shares(q, wanted, found, 0.5)
     assert torch.allclose(half[:, 2] / half[:, 0], 8**0.5 * q[:, 2] / q[:, 0], rtol=1e-4)
-    assert torch.allclose(keep_shares(q, wanted, found, 0.0), q)
-    assert torch.allclose(keep_shares(q, found, found, 1.0), q)
+    assert torch.allclose(align_shares(q, wanted, found, 0.0), q)
+    assert torch.allclose(align_shares(q, found, found, 1.0), q)
 
 
 def test_classes_too_rare_for_a_ratio_are_left():
     q = softmax_maps(7)
     rare = torch.tensor([0.5, 0.5, 0.0, RARE / 2])
-    assert torch.allclose(keep_shares(q, rare, torch.tensor([0.5, 0.5, 0.0, 0.0]), 1.0), q)
+    assert torch.allclose(align_shares(q, rare, torch.tensor([0.5, 0.5, 0.0, 0.0]), 1.0), q)

@@ -92,7 +92,7 @@ def test_a_source_of_one_class_is_refused():
         def source(self, most=None):
             return iter([street(0, 32), street(1, 32)])
 
-    with pytest.raises(DataError, match="superpixels are of 1 class only"):
+    with pytest.raises(DataError, match="superpixels have 1 class"):
         begin(build("cda", superpixels=16), Grey())
 
 

@@ -11,11 +11,11 @@ from torch import nn
 
 from clan.losses.alignment import alignment_map
 from clan.losses.pseudo_labels import (
+    align_shares,
+    argmax_labels,
+    argmax_shares,
     balanced_labels,
     class_diversity,
-    keep_shares,
-    winner_labels,
-    won_shares,
 )
 from clan.methods import METHODS, Progress, Stage
 from clan.methods.clan_st import SHARES_DECAY
@@ -96,7 +96,7 @@ def test_a_round_labels_its_portion_of_each_class_on_all_target_images():
             assert 0.4 <= share <= 0.4 + 0.05 + 2 / len(won)
 
 
-@pytest.mark.parametrize(("label", "give"), [("ratio", balanced_labels), ("winner", winner_labels)])
+@pytest.mark.parametrize(("label", "give"), [("ratio", balanced_labels), ("winner", argmax_labels)])
 def test_labels_are_given_as_asked(label, give, monkeypatch):
     method = begun(label=label, batch_norm="frozen", **PLAIN_VIEW)
     method.thresholds.copy_(torch.tensor([0.6, 0.3, 0.05]))
@@ -141,16 +141,16 @@ def test_shares_follow_the_target_and_lead_its_labels_back():
     q = method.confidence(image)
     assert torch.equal(free.aligned_confidence(image), q)
     # the class that wins most had little when the rounds began
-    much = int(won_shares(q).argmax())
+    much = int(argmax_shares(q).argmax())
     method.first_shares.copy_(F.one_hot(torch.tensor(much), 3) * -0.4 + 0.45)
     before = method.shares.clone()
     # half of the pixels are labelled
     thresholds = method.thresholds.fill_(q.amax(dim=1).median())
     found = step(method)["pseudo_share"]
-    expected = before + (1 - SHARES_DECAY) * (won_shares(q) - before)
+    expected = before + (1 - SHARES_DECAY) * (argmax_shares(q) - before)
     assert torch.allclose(method.shares, expected, atol=1e-6)
-    led = keep_shares(q, method.first_shares, method.shares, 1.0)
-    assert won_shares(led)[much] < won_shares(q)[much]
+    led = align_shares(q, method.first_shares, method.shares, 1.0)
+    assert argmax_shares(led)[much] < argmax_shares(q)[much]
     # what is learnt from are the labels of what was led back
     labelled = [(balanced_labels(each, thresholds) != 255).float().mean() for each in (led, q)]
     assert labelled[0] != labelled[1]
@@ -295,7 +295,7 @@ def test_each_turn_remembers_one_plain_pass_of_the_target(mode, kept, turns):
     expected = first.running_mean.clone()
     for _ in range(max(1, turns)):
         for domain in ("source", "target"):
-            if POLICY[mode][domain].remembered:
+            if POLICY[mode][domain].updates_running:
                 expected = expected.lerp(passes[domain], 0.1)
     step(method)
     torch.testing.assert_close(first.running_mean, expected, rtol=1e-4, atol=1e-7)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import ConfigError
 from clan.data.classes import CITYSCAPES
 from clan.data.loading import Batch

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from clan.config.tree import anchored
+from clan.config.loading import anchored
 from clan.core.errors import ConfigError, WeightsError
 from clan.data.classes import ClassSet
-from clan.losses.pseudo_labels import winner_labels
+from clan.losses.pseudo_labels import argmax_labels
 from clan.methods import METHODS
 from clan.models.segmenter import Segmenter
 from clan.runs.folder import RunFolder
@@ -37,7 +37,7 @@ def test_the_target_is_labelled_by_the_mean_of_the_models() -> None:
         with torch.no_grad():
             maps = [m.ensemble(m(each["image"])).softmax(dim=1) for m in method.models]
         mean = sum(maps) / 3
-        expected = winner_labels(mean, method.thresholds)[0]
+        expected = argmax_labels(mean, method.thresholds)[0]
         assert torch.equal(domains.labels[f"t{number}"], expected)
         # G itself would label otherwise
         with torch.no_grad():

@@ -39,8 +39,8 @@ def test_step_a_reaches_all_b_the_classifiers_and_c_the_encoder():
     encoder, classifiers = parts(mcd)
     for part, learns, stands in (
         (lambda: mcd.learn_source(batch(1)), encoder + classifiers, []),
-        (lambda: mcd.set_apart(batch(1), batch(2)), classifiers, encoder),
-        (lambda: mcd.draw_together(batch(2)), encoder, classifiers),
+        (lambda: mcd.raise_discrepancy(batch(1), batch(2)), classifiers, encoder),
+        (lambda: mcd.lower_discrepancy(batch(2)), encoder, classifiers),
     ):
         mcd.start_update(START)
         part()
@@ -90,8 +90,8 @@ def test_what_stands_still_is_moved_by_neither_momentum_nor_decay():
     mcd.step(batch(1), batch(2), START)
     encoder, classifiers = parts(mcd)
     for part, stands in (
-        (lambda: mcd.set_apart(batch(1), batch(2)), encoder),
-        (lambda: mcd.draw_together(batch(2)), classifiers),
+        (lambda: mcd.raise_discrepancy(batch(1), batch(2)), encoder),
+        (lambda: mcd.lower_discrepancy(batch(2)), classifiers),
     ):
         before = [p.detach().clone() for p in stands]
         mcd.start_update(START)

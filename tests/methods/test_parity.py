@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.data.classes import CITYSCAPES
 from clan.data.loading import Batch
 from clan.methods import METHODS, Method, Progress

@@ -62,5 +62,5 @@ def test_what_is_fine_reaches_the_logits_where_it_is() -> None:
 def test_it_needs_a_map_of_stride_4() -> None:
     with pytest.raises(ValueError, match=r"fusion does not fit encoder vgg16.*stride 4"):
         ModelOptions(encoder="vgg16", decoder="fusion")
-    with pytest.raises(ValueError, match="would not read decoder_width"):
+    with pytest.raises(ValueError, match="does not read decoder_width"):
         ModelOptions(encoder="resnet18", decoder="deeplab", decoder_width=64)

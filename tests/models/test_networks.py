@@ -180,12 +180,12 @@ def test_the_two_classifiers_start_apart():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "mobilenet_v2", "width": 16}, "encoder mobilenet_v2 would not read width"),
+        ({"encoder": "mobilenet_v2", "width": 16}, "encoder mobilenet_v2 does not read width"),
         (
             {"encoder": "mobilenet_v2", "ceil_mode": True},
-            "would not read ceil_mode: it reads output_stride alone",
+            "does not read ceil_mode: it reads only output_stride",
         ),
-        ({"encoder": "resnet18", "stride_in": "1x1"}, "encoder resnet18 would not read stride_in"),
+        ({"encoder": "resnet18", "stride_in": "1x1"}, "encoder resnet18 does not read stride_in"),
         (
             {"encoder": "vgg16"},
             "deeplab does not fit encoder vgg16.*within 100 pixels.*fcn8s",
@@ -194,10 +194,10 @@ def test_the_two_classifiers_start_apart():
             {"encoder": "resnet50", "decoder": "fcn8s"},
             "fcn8s does not fit encoder resnet50.* 8, .*256 .* 4, ",
         ),
-        ({**VGG, "aspp_rates": (1,)}, "decoder fcn8s would not read aspp_rates: it has no options"),
-        ({**VGG, "output_stride": 16}, "encoder vgg16 would not read output_stride"),
+        ({**VGG, "aspp_rates": (1,)}, "decoder fcn8s does not read aspp_rates: it has no options"),
+        ({**VGG, "output_stride": 16}, "encoder vgg16 does not read output_stride"),
         ({**VGG, "freeze_affine": True}, "freeze_affine .* encoder vgg16 has none"),
-        ({**VGG, "dilate_first": True}, "encoder vgg16 would not read dilate_first"),
+        ({**VGG, "dilate_first": True}, "encoder vgg16 does not read dilate_first"),
         ({"input": "caffe", "mean": (0.0, 0.0, 0.0)}, "leave out mean and std"),
     ],
 )

@@ -211,7 +211,7 @@ def test_mcd_sets_classifiers_apart_without_what_they_share(
     street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[bool] = []
-    original = MCD.set_apart
+    original = MCD.raise_discrepancy
 
     def watched(self: MCD, *batches: Any) -> None:
         original(self, *batches)
@@ -219,7 +219,7 @@ def test_mcd_sets_classifiers_apart_without_what_they_share(
         moved.append(any(g is not None and bool(g.any()) for g in shared))
         assert all(p.grad.any() for head in self.segmenter.heads() for p in head.filters())
 
-    monkeypatch.setattr(MCD, "set_apart", watched)
+    monkeypatch.setattr(MCD, "raise_discrepancy", watched)
     changes = ("model.decoder=fusion", "model.decoder_width=8", "training.steps=2")
     clan.train(tiny(street, "mcd", *changes), tmp_path / "run")
     assert moved == [False, False]

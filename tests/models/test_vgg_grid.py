@@ -74,7 +74,7 @@ def test_shares_are_of_the_cells_pixels() -> None:
 
 
 def test_counts_go_beyond_what_float32_counts() -> None:
-    from clan.losses.pseudo_labels import won_shares
+    from clan.losses.pseudo_labels import argmax_shares
     from clan.losses.shares import class_shares
 
     label = torch.zeros(1, 4100, 4100, dtype=torch.uint8)
@@ -82,4 +82,4 @@ def test_counts_go_beyond_what_float32_counts() -> None:
     assert class_shares(label, 2)[0, 0] == pytest.approx(1, abs=1e-6)
     scores = torch.zeros(1, 2, 4100, 4100, dtype=torch.float16)
     scores[:, 1, 2050:] = 1
-    assert won_shares(scores).tolist() == pytest.approx([0.5, 0.5], abs=1e-6)
+    assert argmax_shares(scores).tolist() == pytest.approx([0.5, 0.5], abs=1e-6)

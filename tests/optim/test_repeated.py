@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import ConfigError
 from clan.data.classes import CITYSCAPES
 from clan.models.segmenter import ModelOptions, Segmenter

@@ -155,3 +155,16 @@ def test_pictures_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
         write_picture(tmp_path / "file" / "picture.png", picture)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+def test_an_overlay_is_the_weighted_mean_of_image_and_colours(alpha: float) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    label = rng.integers(0, 19, (20, 30), dtype=np.uint8)
+    label[:5] = 255
+    found = overlay(image, label, CITYSCAPES, alpha)
+    colors = CITYSCAPES.colorize(label).astype(float)
+    expected = np.where((label == 255)[..., None], image, image * (1 - alpha) + colors * alpha)
+    assert np.abs(found - expected).max() <= 0.5 + 1e-4
+    assert np.array_equal(found[:5], image[:5])

@@ -14,7 +14,8 @@ from clan.core.errors import DataError, RunError, WeightsError
 from clan.data.classes import ClassSet
 from clan.data.images import read_label
 from clan.models.segmenter import ModelOptions, Segmenter
-from clan.prediction.predictor import Predictor, find_images, load, predict_files
+from clan.prediction.files import find_images, predict_files
+from clan.prediction.predictor import Predictor, load
 from clan.weights.model_files import save_model
 
 TRIO = ClassSet("trio", ("sky", "road", "car"), ((70, 130, 180), (128, 64, 128), (0, 0, 142)))
@@ -92,13 +93,15 @@ def test_probabilities_sum_to_one_and_agree_with_the_labels() -> None:
     [
         np.zeros((4, 4), np.uint8),
         np.zeros((3, 4, 4), np.uint8),
-        np.zeros((4, 4, 3), np.float32),
+        np.full((4, 4, 3), 2, np.float32),
+        np.full((4, 4, 3), np.nan, np.float32),
+        np.zeros((4, 4, 3), np.int64),
         np.zeros((0, 4, 3), np.uint8),
         [[1, 2]],
     ],
 )
 def test_arrays_of_another_form_are_refused(image: object) -> None:
-    with pytest.raises(DataError, match=r"uint8 \(H, W, 3\) RGB; found"):
+    with pytest.raises(DataError, match=r"uint8 \(H, W, 3\) RGB.*; found"):
         Predictor(Painter()).predict(image)
 
 
@@ -131,7 +134,8 @@ def test_files_folders_and_patterns_keep_their_structure(tmp_path: Path) -> None
     stems = ["north/deep/three", "north/two", "one", "single", "x1/four", "x2/five", "[odd]*"]
     assert sorted(written) == sorted(out / f"{stem}_label.png" for stem in stems)
     found = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
-    assert found == {f"{s}_{k}" for s in stems for k in ("label.png", "overlay.jpg")}
+    pairs = {f"{s}_{k}" for s in stems for k in ("label.png", "overlay.jpg")}
+    assert found == pairs | {"classes.json"}
     assert calls == [(i, 7) for i in range(1, 8)]
 
 

@@ -19,7 +19,7 @@ from clan.analysis.ccd import CCDOptions, analyse_ccd
 from clan.analysis.choice import checkpoint_choices, choice_cells
 from clan.analysis.label_free import LabelFreeOptions, label_free
 from clan.comparison.compare import compare
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import ConfigError, RunError
 from clan.data.classes import ClassSet
 from clan.data.datasets import open_dataset

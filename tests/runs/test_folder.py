@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clan.config.tree import Config, load_config
+from clan.config.loading import load_config
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
 

@@ -14,7 +14,8 @@ from lightning.fabric import Fabric
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import clan
-from clan.config.tree import Config, load_config
+from clan.config.loading import load_config
+from clan.config.tree import Config
 from clan.core.errors import ConfigError
 from clan.runs.folder import RunFolder
 from clan.runs.journal import Journal

@@ -27,6 +27,7 @@ from clan.data.datasets import Dataset, open_dataset
 from clan.data.loading import evaluation_loader
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.prediction.evaluate import evaluate
+from clan.scoring import confusion
 from clan.scoring.confusion import Confusion
 from clan.scoring.evaluation_file import Evaluation, read_evaluation, write_evaluation
 from clan.scoring.inference import evaluating, pick_device, upsampled_argmax
@@ -426,7 +427,7 @@ def test_absent_classes_are_said() -> None:
 def test_a_protocol_excludes_a_size_of_its_own(tmp_path: Path) -> None:
     label = np.zeros((4, 4), np.uint8)
     data = write_pairs(tmp_path, [label], [label])
-    with pytest.raises(ConfigError, match="one or the other"):
+    with pytest.raises(ConfigError, match="either it or them"):
         score(Painter(TRIO), data, size=(4, 4), protocol=Protocol())
     scores = score(Painter(TRIO), data, protocol=Protocol(flip=True))
     assert scores.protocol == Protocol(flip=True)
@@ -552,3 +553,36 @@ def test_evaluate_takes_data_and_name_from_the_run(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, [*arguments, *more], catch_exceptions=False)
         assert f"protocol {name} " in result.output
         assert "flip testing" in result.output
+
+
+@pytest.mark.parametrize("factor", [2, (4, 8)])
+def test_whole_factors_give_the_arg_max_of_torchs_up_sampling(factor) -> None:
+    """By other code, whose rounding may differ where two classes are equal to 1e-5."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 7, 12, 20, generator=generator)
+    down, across = (factor, factor) if isinstance(factor, int) else factor
+    size = (12 * down, 20 * across)
+    full = F.interpolate(logits, size=size, mode="bilinear")
+    found = upsampled_argmax(logits, size)
+    assert found.dtype == torch.uint8
+    best = full.max(dim=1).values
+    chosen = full.gather(1, found.long().unsqueeze(1)).squeeze(1)
+    assert (best - chosen).max() < 1e-5
+    assert (found != full.argmax(dim=1)).float().mean() < 1e-3
+
+
+def test_counts_stay_exact_beyond_what_a_float_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map is counted in parts; here parts of few pixels stand for those of millions."""
+    monkeypatch.setattr(confusion, "EXACT", 7)
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randint(0, 5, (1, 9, 11), generator=generator, dtype=torch.uint8)
+    prediction = torch.randint(0, 4, (1, 9, 11), generator=generator, dtype=torch.uint8)
+    truth[truth == 4] = IGNORE
+    counter = confusion.Confusion(4)
+    for _ in range(2):
+        counter.update(prediction, truth)
+    expected = np.zeros((4, 4), np.int64)
+    for t, p in zip(truth.flatten().tolist(), prediction.flatten().tolist(), strict=True):
+        if t != IGNORE:
+            expected[t, p] += 2
+    assert np.array_equal(counter.matrix(), expected)

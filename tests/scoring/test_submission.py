@@ -22,7 +22,8 @@ from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS, ClassSet
 from clan.figures.confusion import draw_confusion, row_shares, subtitle
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.prediction.evaluate import evaluate
-from clan.prediction.predictor import Predictor, predict_files
+from clan.prediction.files import predict_files
+from clan.prediction.predictor import Predictor
 from clan.scoring.evaluation_file import read_evaluation
 from clan.scoring.metrics import Scores
 from clan.scoring.protocol import Protocol
@@ -140,7 +141,7 @@ def test_a_split_without_labels_is_submitted_unscored(
     assert not scores.confusion.any()
     console = Console(record=True, file=io.StringIO(), width=100)
     console.print(score_table(scores))
-    assert "nothing was scored" in console.export_text()
+    assert "not scored: they have no labels" in console.export_text()
     predictor = Predictor(load_segmenter(model), "cpu")
     image = next(root.glob("leftImg8bit/test/ulm/*.png"))
     written = np.asarray(Image.open(tmp_path / "out" / f"{FRAMES[0]}_labelIds.png"))
@@ -183,7 +184,7 @@ def test_ids_are_official_and_palette_shows_the_colours(tmp_path: Path) -> None:
 
 def test_what_the_server_would_refuse_is_refused(tmp_path: Path) -> None:
     for name in ("ulm_19_leftImg8bit.png", "photo.png", "ulm_000000_000019x.png"):
-        with pytest.raises(DataError, match="not named as an image of Cityscapes"):
+        with pytest.raises(DataError, match="not named like an image of Cityscapes"):
             frame_name(Path(name))
     mine = ClassSet("mine", ("sky", "kerb"), ((0, 0, 0), (1, 1, 1)))
     with pytest.raises(ConfigError, match="kerb"):

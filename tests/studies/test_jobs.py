@@ -15,7 +15,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import ConfigError
 from clan.runs.folder import RunFolder
 from clan.studies.job_display import JobBars

@@ -45,7 +45,7 @@ def test_a_class_that_is_never_there_is_never_drawn(tmp_path: Path) -> None:
 
 
 def test_no_features_are_near_to_random_ones(street: Path) -> None:
-    with pytest.raises(ConfigError, match=r"starts from random ones: give weights, or set"):
+    with pytest.raises(ConfigError, match=r"makes these random: give weights, or set"):
         tiny(street, "daformer", "method.lambda_distance=0.005")
 
 

@@ -47,3 +47,14 @@ def test_silence(capfd: object) -> None:
         silent.advance(1, {}, 1.0)
     out, err = capfd.readouterr()  # type: ignore[attr-defined]
     assert out == err == ""
+
+
+def test_waiting_for_images_is_shown_where_there_is_some() -> None:
+    file = io.StringIO()
+    with Bar(Console(file=file, width=200)) as bar:
+        bar.begin("tan", 0, 2)
+        bar.advance(1, {"loss_seg": 1.25}, 12.34, 0.04)
+        bar.advance(2, {"loss_seg": 1.25}, 12.34, 0.43)
+    first, second = file.getvalue().splitlines()
+    assert first.endswith("12.3 img/s  seg 1.25")
+    assert second.endswith("12.3 img/s  waits 43 %  seg 1.25")

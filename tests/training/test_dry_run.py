@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from clan import cli
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import ConfigError, RunError
 from clan.methods import METHODS, Method, Progress
 from clan.methods.clan import CLAN

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from clan.config.files import preset_names
-from clan.config.tree import Config, load_config
+from clan.config.loading import load_config
+from clan.config.tree import Config
 from clan.methods import METHODS
 from clan.scoring.evaluation_file import read_evaluation
 from clan.training.display import Silent

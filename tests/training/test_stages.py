@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from PIL import Image
 
 import clan.training.loop
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import ConfigError
 from clan.data.images import read_label
 from clan.data.views import RareCrops, ViewOptions, augment, random_generator

@@ -1,5 +1,5 @@
-"""A closer look at runs: feature distances, embeddings, alignment maps, label-free scores.
+"""Analyses of runs: feature distances, embeddings, alignment maps, label-free scores.
 
-Each analysis writes what it computed, and with what, into the run's folder ``analysis/``, so that
-figures and reports are drawn without computing it again.
+Each analysis writes its results and settings into the run's folder ``analysis/``, so that figures
+and reports need not compute them again.
 """

@@ -1,4 +1,4 @@
-"""Cluster-centre distance (section 4.4, Figures 4 left and 6): how far apart a class lies.
+"""Cluster-centre distance (section 4.4, Figures 4 left and 6) of a class between the domains.
 
 For each class, the distance between the centre of its source pixels and the centre of its target
 pixels in feature space, divided by the same distance in the network before training.
@@ -39,7 +39,7 @@ from clan.scoring.inference import pick_device
 
 @dataclass(frozen=True)
 class CCDOptions:
-    """What the paper leaves open, and our choices."""
+    """Options of the distance; the paper leaves them open."""
 
     images: int = 1000
     """Images per domain, fewer where a split has fewer."""
@@ -52,7 +52,7 @@ class CCDOptions:
     labels: Labels = "truth"
     """Target labels: the truth (for the analysis alone), or each network's own predictions."""
     on: TargetSplit = "target"
-    """The target's split: what was adapted to, or what is scored on."""
+    """The target's split: the images of the adaptation, or the validation images."""
     seed: int = 0
     """Of the draw of images; the same for all runs that are compared."""
 
@@ -135,7 +135,7 @@ class CCD:
         name: the system.
         seed: of the training.
         classes: names.
-        steps: at which the network was looked at, ascending.
+        steps: the measured steps, ascending.
         distance: (steps, C) as measured; nan where a class is absent from one domain's sample.
         normalised: (steps, C) divided by the distance at step 0.
         about: data and options.

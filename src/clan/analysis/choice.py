@@ -1,4 +1,4 @@
-"""Which checkpoint each label-free score would take, and how well it ranks checkpoints."""
+"""The checkpoint that each label-free score chooses, and how well it ranks checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clan.analysis.results import COMMANDS, Result, matrix, read_alike, result_f
 
 TOGETHER = "all together"
 LEAST_STEPS = 3
-"""Fewer checkpoints have no ranking worth the name."""
+"""Least number of checkpoints for a rank correlation."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def checkpoint_choices(runs: Sequence[str | Path]) -> tuple[list[Choices], list[str]]:
-    """Return the choices for each system with label-free scores, and what stands in the way.
+    """Return the choices for each system with label-free scores, and notes.
 
     Args:
         runs: run folders; those without scores of `LEAST_STEPS` checkpoints are named in the notes.

@@ -1,4 +1,4 @@
-"""Which images an analysis looks at, and what it takes from a network on them."""
+"""The images of an analysis, and a network's features and predictions on them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FeatureKind = Literal["encoder", "logits", "softmax"]
 Labels = Literal["truth", "pseudo"]
 TargetSplit = Literal["target", "validation"]
 Watch = Callable[[str, int, int], None]
-"""Told what is looked at, how many images are done and of how many."""
+"""Called with the name of the pass, the number of images done and the total."""
 
 SOURCE_DRAW, TARGET_DRAW = 100, 101
 """Streams of random numbers, apart from those of trainings."""
@@ -85,13 +85,13 @@ def draw_domains(
 
 
 def draw_source(config: Config, dataset: Dataset, images: int, seed: int) -> Sample:
-    """Draw source images, shown at the size that training resizes them to before it crops."""
+    """Draw source images, at the size of training before crops."""
     size = config.data.source_view.size or config.data.evaluation_size
     return draw(dataset, size, images, seed, SOURCE_DRAW)
 
 
 def draw_target(config: Config, dataset: Dataset, images: int, seed: int) -> Sample:
-    """Draw target images, shown at the size that scoring shows them at."""
+    """Draw target images, at the size of scoring."""
     size = config.data.evaluation_size or config.data.target_view.size
     return draw(dataset, size, images, seed, TARGET_DRAW)
 
@@ -198,8 +198,8 @@ def class_counts(
 ) -> Tensor:
     """Return how many pixels of each class lie in each cell of a grid, (C, h, w) float32.
 
-    Features weighted by it and summed are those of all labelled pixels, each pixel taking the
-    feature of the cell that it lies in: a pole narrower than a cell counts, with its own weight.
+    A sum of features weighted by it is a sum over all labelled pixels, each with the feature of its
+    cell, so that objects narrower than a cell count with their number of pixels.
 
     Args:
         label: (H, W) uint8, 255 = ignore.

@@ -1,7 +1,6 @@
-"""Scores of a checkpoint on unlabelled target images: which one to take, without a label.
+"""Scores of checkpoints on unlabelled target images, for choosing one without labels.
 
-Every score is a mean over images of a number that the image's prediction gives; p is the ensemble
-prediction, C the number of classes.
+Every score is a mean over images; p is the ensemble prediction, C the number of classes.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ TEMPERATURE = 0.05
 """Of SND's similarities (Saito et al. 2021)."""
 
 HIGHER_IS_BETTER = {"entropy": False, "information": True, "snd": True, "agreement": True}
-"""The scores, and which way each is better."""
+"""The scores, and whether higher is better."""
 
 TITLES = {
     "entropy": "mean entropy",
@@ -67,7 +66,7 @@ SHORT = {
 
 @dataclass(frozen=True)
 class LabelFreeOptions:
-    """Which images, and how many pixels of each."""
+    """The images, and the number of pixels of each."""
 
     images: int = 200
     """Target images, fewer where the split has fewer."""
@@ -183,9 +182,9 @@ def label_free(
 ) -> Result:
     """Score a run's newest network, or each of its snapshots; write ``analysis/label_free.json``.
 
-    Where the run has labelled validation images, each step's true mIoU on them stands beside the
-    scores, so that `clan compare` can say how far the scores are to be trusted. It enters no
-    score, and is taken from the run's metrics where they have it.
+    If the run has labelled validation images, each step's true mIoU is stored beside the scores, so
+    that `clan compare` can show how well the scores rank checkpoints. It enters no score, and is
+    read from the run's metrics if they have it.
 
     Args:
         run: the run.

@@ -1,4 +1,4 @@
-"""Alignment maps M and D's answers on target images, before and after adaptation."""
+"""Alignment maps M and D's output on target images, before and after adaptation."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ D_KEYS = "discriminator."
 
 @dataclass(frozen=True)
 class MapsOptions:
-    """What is shown, and what the means are over."""
+    """Images, labels and distance of the maps."""
 
     images: int = 100
     """Target images that the means per class are over."""
     shown: int = 4
     """How many of them are kept as pictures."""
     labels: Labels = "truth"
-    """What the means per class go by: the truth, or the adapted network's own predictions."""
+    """Labels for the means per class: the truth, or the adapted network's predictions."""
     on: TargetSplit = "validation"
     """The target's split: what was adapted to, or what is scored on."""
     distance: Distance = "cosine"
@@ -85,11 +85,10 @@ def analyse_maps(
     root: str | None = None,
     watch: Watch = lambda *_: None,
 ) -> Result:
-    """Compute M, and D's answers, with a run's newest network and with one before adaptation.
+    """Compute M, and D's output, with a run's newest network and with one before adaptation.
 
-    D is that of the run's newest checkpoint, for both networks: it answers whether predictions look
-    like the source's (0) or the target's (1). Runs without a D have none. Writes
-    ``analysis/maps.npz``.
+    For both networks D is that of the run's newest checkpoint; its output is near 0 for predictions
+    like the source's and near 1 for those like the target's. Writes ``analysis/maps.npz``.
 
     Args:
         run: the adapted run.

@@ -1,4 +1,4 @@
-"""The networks of a run at its steps: before training, snapshots, the last."""
+"""The networks of a run: before training, at its snapshots, at the end."""
 
 from __future__ import annotations
 

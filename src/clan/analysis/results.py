@@ -1,4 +1,4 @@
-"""The files of analyses: what was computed, and with what, in a run's folder ``analysis/``."""
+"""The files of analyses in a run's folder ``analysis/``: results and settings."""
 
 from __future__ import annotations
 

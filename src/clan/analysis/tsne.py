@@ -56,7 +56,7 @@ class TSNEOptions:
     on: TargetSplit = "target"
     """The target's split: what was adapted to, or what is scored on."""
     perplexity: float = 30.0
-    """How many neighbours a point has, about."""
+    """Approximate number of neighbours of a point."""
     seed: int = 0
     """Of images, pixels and embedding; the same for all runs that are compared."""
 

@@ -14,7 +14,6 @@ from clan.core.errors import ClanError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Adapt a segmentation network from labelled renderings to unlabelled photographs.",
@@ -23,7 +22,7 @@ for command in (
     *(training.demo, training.presets, training.train, training.resume, training.sweep),
     bench.bench,
     *(scoring.evaluate, scoring.compare, scoring.health, scoring.report),
-    *(analysis.figure, networks.predict, networks.convert),
+    *(analysis.figure, networks.predict, networks.export, networks.convert),
 ):
     app.command()(command)
 app.add_typer(analysis.analyse_app, name="analyse")

@@ -1,4 +1,4 @@
-"""Commands that look closer at runs: analyses and figures."""
+"""Commands for analyses and figures of runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clan.cli.common import progress, tell
 analyse_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Look closer at runs: class centres, t-SNE, alignment maps.",
+    help="Analyse runs: class centres, t-SNE, alignment maps.",
 )
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]
@@ -163,7 +163,7 @@ def maps(
     device: Device = "auto",
     root: Root = None,
 ) -> None:
-    """Alignment maps M and D's answers on target images, before and after adaptation.
+    """Alignment maps M and D's output on target images, before and after adaptation.
 
     Writes `RUN/analysis/maps.npz`; draw it with `clan figure maps` or `maps-classes`.
 

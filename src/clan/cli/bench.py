@@ -41,25 +41,27 @@ def bench(
     ] = None,
     baseline: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="The row that gains and costs count from.  \\[default: source_only]"),
+        typer.Option(
+            help="The row that gains and costs are relative to.  \\[default: source_only]"
+        ),
     ] = None,
     oracle: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="The row that ends the gap.  \\[default: oracle]"),
+        typer.Option(help="The row that is trained on target labels.  \\[default: oracle]"),
     ] = None,
     control: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="The row that the others are tested against.  \\[default: the baseline]"),
     ] = None,
     table_only: Annotated[
-        bool, typer.Option("--table-only", help="Train nothing; write the table of what is there.")
+        bool, typer.Option("--table-only", help="Train nothing; tabulate the finished runs.")
     ] = False,
     cost: Annotated[
         bool,
         typer.Option(
             "--cost",
-            help="Measure time and memory of an update of each system, in three rounds; for a "
-            "machine that does nothing else.",
+            help="Measure time and memory of an update of each system, in three rounds; needs an "
+            "idle machine.",
         ),
     ] = False,
     page: Annotated[
@@ -75,18 +77,18 @@ def bench(
     records: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="File of runs that were trained before, here or on other machines: they are not "
-            "trained again, and what is finished here is added to it."
+            help="File of runs that were trained earlier, here or on other machines: they are not "
+            "trained again, and runs that are finished here are added to it."
         ),
     ] = None,
 ) -> None:
     """Train all systems of a task over seeds; write the paper's Table 1 of them.
 
-    Every training is a process: one per GPU where there are several, else sharing the machine's
-    threads. Data are checked before the first starts. The same command again goes on where it
-    stopped: what is finished is skipped, and a run of another configuration is an error. The table
+    Every training is a process: one per GPU if there are several, else they share the machine's
+    threads. Data are checked before the first starts. The same command continues a stopped
+    benchmark: finished runs are skipped, and a run of another configuration is an error. The table
     has IoU per class, mIoU with its spread, gain and gap closed, time and memory, and a rank test
-    over seeds that says which differences are real; it is written as Markdown, CSV, JSON and HTML.
+    over seeds for which differences are significant. It is written as Markdown, CSV, JSON and HTML.
 
     Examples:
 

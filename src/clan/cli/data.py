@@ -44,7 +44,7 @@ def data_check(
     overrides: Overrides = None,
     workers: Annotated[int, typer.Option(help="Processes; 0 for one per core.")] = 0,
 ) -> None:
-    """Read every file of a data set and report all that is wrong, before a training finds out.
+    """Read every file of a data set and report all problems before a training.
 
     Images or labels that are missing, truncated or of different sizes, label values outside the
     map, and how often each class occurs in each domain. Exits with 1 if anything is wrong.

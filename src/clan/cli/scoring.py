@@ -1,4 +1,4 @@
-"""Commands that look at finished runs: scores, tables, health, the report."""
+"""Commands on runs: scores, tables, health, the report."""
 
 from __future__ import annotations
 
@@ -76,8 +76,7 @@ def evaluate(
 ) -> None:
     """Score a model on a labelled split: IoU per class, and mIoU per named class subset.
 
-    The result names the protocol it was made by; flip and multi-scale testing are used only when
-    asked for.
+    The result names its protocol; flip and multi-scale testing are off by default.
 
     Examples:
 
@@ -148,7 +147,7 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Set runs side by side, like the paper's tables.
+    """Compare runs in a table like the paper's.
 
     Per-class IoU, mIoU, gain over source only and the share of the domain gap closed; mean and
     standard deviation over seeds; best in bold. Where runs have label-free scores of their
@@ -169,7 +168,7 @@ def compare(
 def health(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, finished or not.")],
 ) -> None:
-    """Tell whether adversarial trainings are healthy, and what to try where they are not.
+    """Check the health of adversarial trainings, with advice on problems.
 
     D's accuracy and mean logit per domain, the adversary's share of G's gradient and the mean of
     the alignment map near the end, and a verdict over the whole training: d_wins, d_one_sided,
@@ -201,7 +200,7 @@ def report(
 ) -> None:
     """Show runs on one HTML page: scores, images, curves, analyses, configuration.
 
-    The page needs no network and no other file. What a run does not have yet is named on it.
+    The page is self-contained. It names the parts that a run does not have yet.
 
     Example: `clan report runs/*/seed0 --out report.html`
     """

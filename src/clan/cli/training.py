@@ -18,7 +18,7 @@ def demo(
 
     Makes the town (a two-domain set of street scenes), trains source-only, TAN and CLAN from
     scratch, scores them on the target, prints the comparison and writes pictures. A second call
-    reuses what stands.
+    reuses finished parts.
 
     Example: `clan demo --out demo`
     """
@@ -42,7 +42,8 @@ def presets(
     `clan presets town/tan town/clan`
     """
     from clan.config.files import matching_presets, preset_folders
-    from clan.config.tree import differences, dump_config, load_config
+    from clan.config.flat import differences
+    from clan.config.loading import dump_config, load_config
 
     if not names:
         alike: dict[str, list[str]] = {}
@@ -97,7 +98,7 @@ def train(
     Ctrl-C writes a checkpoint and says how to go on. Many machines: start the same command on
     each through torchrun, with `training.nodes` set.
     """
-    from clan.config.tree import load_config
+    from clan.config.loading import load_config
     from clan.training.display import Bar
     from clan.training.train import train as run_training
 
@@ -118,11 +119,11 @@ def resume(
     run: Annotated[Path, typer.Argument(help="The folder of an unfinished run.")],
     overrides: Overrides = None,
 ) -> None:
-    """Go on with a run from its newest checkpoint.
+    """Resume a run from its newest checkpoint.
 
-    The result is the same as if it had never stopped. What it does not depend on may change:
-    device, number of processes, loader workers, `data.root`, how often it is scored, how often and
-    how many checkpoints are written.
+    The result is the same as that of an uninterrupted run. Options that do not affect it may
+    change: device, number of processes, loader workers, `data.root`, the intervals of scoring and
+    checkpoints, and the number of checkpoints kept.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""Keys that have been renamed: refused in what a user writes, read in what older versions wrote."""
+"""Renamed keys: refused in a user's configuration, accepted in files of older versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 RENAMED = {"optim.segmenter.listings": "optim.segmenter.step_repeats"}
-"""The present name of each former key; the values stayed."""
+"""The present name of each former key; their values mean the same."""
 
 
 def renew(tree: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What every room stands on: errors that a user can act on, the base of option groups, files.
+"""What every package needs: errors that a user can act on, the base of option groups, files.
 
 It imports nothing else of the package.
 """

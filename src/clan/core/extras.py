@@ -1,4 +1,4 @@
-"""Packages that only some uses need: where one is missing, the error says how to install it."""
+"""Optional packages: if one is missing, the error has the command that installs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from clan.core.errors import ConfigError
 
 
 def require_extra(package: str, extra: str, needed_for: str) -> None:
-    """See that an optional package can be imported; it is not imported.
+    """Check that an optional package is installed, without importing it.
 
     Args:
         package: the name that it is imported by, such as ``skimage``.

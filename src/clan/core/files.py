@@ -21,12 +21,12 @@ from clan.core.errors import ClanError, RunError
 def write_whole(path: Path, content: bytes | str, error: type[ClanError] = RunError) -> None:
     """Write a file, whole or not at all; its folder is made.
 
-    Whoever reads the path finds the former content or the new one, never a part.
+    A reader of the path finds the former content or the new one, never a part.
 
     Args:
         path: the file; one that exists is replaced.
         content: its bytes, or text, which is written as UTF-8.
-        error: what is raised where it cannot be written, naming the path.
+        error: the error to raise if it cannot be written; it names the path.
     """
     make_folder(path.parent, error)
     with writing(path, error) as file:
@@ -39,8 +39,7 @@ def writing(
 ) -> Iterator[BinaryIO]:
     """Give a file to write into, which becomes ``path`` when the block ends without an error.
 
-    Where the disk refuses bytes, that is what is raised, whatever the library that wrote them
-    makes of it.
+    If the disk refuses bytes, that error is raised, not the one of the library that wrote them.
 
     Args:
         path: the file; its folder must exist.
@@ -59,7 +58,7 @@ def writing(
             os.fsync(raw.fileno())
             file.close()
         finally:
-            # after an error alone: what waits in the file's buffer is not wanted any more
+            # only after an error: the rest of the file's buffer is not needed
             with suppress(OSError):
                 file.close()
         os.replace(part, path)
@@ -96,7 +95,7 @@ def make_folder(folder: Path, error: type[ClanError] = RunError) -> None:
 
     Args:
         folder: may exist.
-        error: what is raised where it cannot be made, naming the folder.
+        error: the error to raise if it cannot be made; it names the folder.
     """
     missing = list(takewhile(lambda f: not os.path.lexists(f), (folder, *folder.parents)))
     try:

@@ -1,4 +1,4 @@
-"""Reading a whole data set before a training does: every problem at once, and what is in it."""
+"""Checks a whole data set before a training: all its problems, and its content."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _SHOWN = 50  # lines of problems in the rendered report; `CheckReport.problems` 
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, or worth a word, with one file."""
+    """One problem, or note, about one file."""
 
     path: str
     what: str
     kind: str = ""
-    """What it has in common with the same thing in other files; empty: ``what``, numbers aside."""
+    """Text that equal problems of other files share; empty: ``what`` without its numbers."""
     pixels: int = 0
     """How many pixels it is about; 0: not about pixels."""
 
@@ -56,12 +56,12 @@ class ClassCount(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What reading every file of a split found.
+    """The result of reading every file of a split.
 
-    ``found`` is all that is wrong, in the order of the items, what concerns the whole split at the
-    end. ``notes`` are no problems, but should be known. ``histogram`` is class name
-    (and 'ignore') -> pixels, and images with at least one such pixel, over the readable labels;
-    empty for an unlabelled split. ``sizes`` is (H, W) -> number of images stored so.
+    ``found`` has all problems in the order of the items, those of the whole split at the end.
+    ``notes`` are not problems. ``histogram`` is class name (and 'ignore') -> number of pixels, and
+    number of images with such a pixel, over the readable labels; empty for an unlabelled split.
+    ``sizes`` is (H, W) as stored -> number of images.
     """
 
     dataset: str
@@ -207,7 +207,7 @@ class _Findings(TorchDataset[_Finding]):
             yield Problem(str(path), what, kind, pixels)
 
     def _palette(self, path: Path, raw: NDArray[np.integer[Any]]) -> Iterator[Problem]:
-        """Yield where the colour of a palette's index is another class's than the map says."""
+        """Yield a problem where a palette index has the colour of another class than in the map."""
         palette = read_palette(path)
         if len(palette) == 0:
             return
@@ -226,7 +226,7 @@ class _Findings(TorchDataset[_Finding]):
 
 
 def _entry(dataset: PythonDataset, index: int) -> _Finding:
-    """Look at an entry of a data set from Python; its first fault hides its others."""
+    """Check an entry of a data set from Python; only its first problem is reported."""
     try:
         image, label = dataset.read(index)
     except DataError as error:

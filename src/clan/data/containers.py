@@ -1,8 +1,8 @@
-"""Files of pictures before anything is decoded: whole, of a bearable size, turned or not.
+"""Checks of image files before they are decoded: completeness, checksums, size, orientation.
 
-Decoders are lenient: some fill what is missing of a truncated file with grey, and some do not check
-the sums that a file carries. A training must not learn from such files, so both are checked here,
-from the container's own marks. Sizes and orientations are read from headers alone.
+Some decoders fill the missing part of a truncated file with grey, and some ignore checksums. A
+training must not learn from such files, so both are checked here from the container's format. Sizes
+and orientations are read from headers only.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from PIL import Image
 from clan.core.errors import DataError
 
 PNG = b"\x89PNG\r\n\x1a\n"
-"""What every PNG file begins with."""
+"""The first bytes of every PNG file."""
 
 MAX_PIXELS = 250_000_000
-"""Pixels of a picture above which it is refused, unless `PIXELS_VARIABLE` sets another limit."""
+"""Largest number of pixels of an image, unless `PIXELS_VARIABLE` sets another limit."""
 
 PIXELS_VARIABLE = "CLAN_MAX_PIXELS"
 """Environment variable with the largest number of pixels that a picture may have."""

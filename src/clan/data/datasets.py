@@ -48,14 +48,15 @@ class Dataset:
     unpaired: tuple[str, ...] = field(default=(), repr=False)
     """Files left out for want of a partner, where `open_dataset` was told to report them."""
     sought: str = field(default="", repr=False)
-    """Where labels were looked for and what is there instead; empty if labels were found, or none
-    was asked for."""
+    """Where labels were searched and what was found instead; empty if labels were found or not
+    requested."""
     left_out: str = field(default="", repr=False)
     """What lies beside the images and was left out, in words; empty if nothing was."""
     absent: tuple[str, ...] = field(default=(), repr=False)
     """Classes that this split is said to have no pixel of."""
     orientation: Literal["shown", "sensor"] | None = field(default=None, repr=False)
-    """How labels of turned photographs lie; None: nobody said, and they are taken as shown."""
+    """Orientation of labels of rotated photographs; None: not given, so as the photograph is shown.
+    """
 
     def __len__(self) -> int:
         return len(self.items)
@@ -322,8 +323,8 @@ def _classes(
         )
     if len(classes) == 1:
         raise DataError(
-            f"{path}: {classes.names[0]!r} is the only class. Whoever knows one class calls every "
-            "pixel so, whatever it shows: its loss is 0, its mIoU 100. Add a class for all else, "
+            f"{path}: {classes.names[0]!r} is the only class. A network with one class predicts it "
+            "for every pixel, with a loss of 0 and an mIoU of 100. Add a class for all else, "
             "such as `background: [0, 0, 0]`, and map its value to that instead of 'ignore'"
         )
     return classes, label_map

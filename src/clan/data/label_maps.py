@@ -1,7 +1,6 @@
-"""From what label files store, values or colours, to class indices.
+"""Maps from the values or colours of label files to class indices.
 
-Nothing that a map does not list passes silently: a class forgotten in it would be learnt as
-"nothing".
+Values that a map does not list are an error: a forgotten class would silently become 'ignore'.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Finding files: by pattern, and in folders; and names for what was found.
+"""Finds files by pattern and in folders, and names them.
 
-One rule for all commands: hidden files and folders (a dot in front) are left out, and so is what is
-no plain file; what a folder holds besides images is counted, so that it can be said.
+All commands leave out hidden files and folders (a leading dot) and special files; other files
+beside images are counted, so that messages can name them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Batches for training and evaluation.
 
-Batch i of a loader is a pure function of (seed, stream, step): workers, processes and a resume
-change who computes it, never what it holds.
+Batch i of a loader is a pure function of (seed, stream, step). It does not depend on the number of
+workers and processes, or on a resume.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Loader(DataLoader[T]):
                 failure = batch
                 break
             yield batch
-        # Dropped before the error leaves, or its traceback keeps the workers: found by the garbage
-        # collector instead, they take five seconds each to end.
+        # Deleted before the error is raised, whose traceback would keep the workers alive; the
+        # garbage collector takes five seconds to end each of them.
         del batches
         if failure is not None:
             try:

@@ -1,4 +1,4 @@
-"""Data sets from Python: any map-style data set of (image, label) pairs in the place of files."""
+"""Data sets from Python: any map-style data set of (image, label) pairs instead of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a network sees an image: a fixed size, or a short side that keeps the image's shape."""
+"""The size of a network's input: fixed, or a shorter side that keeps the image's aspect ratio."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Size = int | tuple[int, int]
 """[H, W] whatever the image's shape, or the number of pixels of its shorter side."""
 
 STRETCH = 1.25
-"""Largest change of an image's shape (of width over height) that is worth no word."""
+"""Largest change of an image's aspect ratio that is not reported."""
 
 
 def checked_size(value: Any) -> Any:

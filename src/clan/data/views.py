@@ -1,7 +1,7 @@
-"""How training sees an image: size, scale, crop, mirror, jitter; all a function of its place.
+"""Training views of images: size, scale, crop, mirror, jitter.
 
-What is drawn for an image depends on (seed, stream, step, slot) alone, through a counter-based
-generator (Philox): not on workers, processes, or what was drawn before.
+The random numbers of an image depend only on (seed, stream, step, slot), through a counter-based
+generator (Philox), not on workers, processes or earlier numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AUGMENTATION, _ORDER, _IMAGE_SCALE, _CLASS, _STRONG = range(5)
 
 
 class ViewOptions(Options):
-    """How training sees the images of a domain."""
+    """Size, crop and augmentation of a domain's images in training."""
 
     size: InputSize | None = None
     """(H, W) that the whole image is resized to first, or one number: its short side, its shape
@@ -47,8 +47,8 @@ class ViewOptions(Options):
     factor from 1-j to 1+j, drawn uniformly; 0: off."""
 
     strong: float = Field(0.0, ge=0, le=1)
-    """Strength of a random camera: white balance, gamma, blur and noise, so that a simulator's look
-    is not learnt; 1 is strong, 0: off."""
+    """Strength of a random camera: white balance, gamma, blur and noise, against overfitting to a
+    simulator's look; 1 is strong, 0: off."""
     fourier: float | None = Field(None, ge=0, le=0.5)
     """Of the source: beta of Fourier style (FDA). Low frequencies, up to beta times the shorter
     side, take the amplitudes of a target image; 0 takes its mean colour only; not given: off."""
@@ -62,7 +62,7 @@ class ViewOptions(Options):
         return value
 
     def cuts(self) -> str:
-        """Return in words how the crop cuts something off whole images; empty if it never does."""
+        """Return in words how the crop removes parts of images; empty if it never does."""
         if self.crop is None:
             return ""
         if self.size is None or isinstance(self.size, int):
@@ -206,8 +206,8 @@ def augment(
 
     The image is ``image_scale`` times as large as the label, its sides rounded down.
 
-    The order is: size and scale in one resize, crop, mirror, jitter. Every number is drawn whether
-    an option uses it or not, so that, for example, switching the jitter on moves no crop.
+    The order is: size and scale in one resize, crop, mirror, jitter. All random numbers are drawn
+    even if an option is off, so that, for example, jitter does not change the crops.
     """
     scale, top, left, mirror, *colors = rng.random(7)
     height, width = input_size(view.size, (image.shape[0], image.shape[1]))
@@ -239,7 +239,7 @@ def augment(
 def _towards_rare(
     label: NDArray[np.uint8], rare: RareCrops, crop: tuple[int, int], rng: np.random.Generator
 ) -> tuple[int, int] | None:
-    """Return the corner of a crop around a random pixel of a random rare class, if it is to be."""
+    """Return the corner of a crop around a random pixel of a random rare class, or None."""
     chance, which, where = rng.random(3)
     present = [c for c in rare.classes if (label == c).any()]
     if chance >= rare.chance or not present:

@@ -1,1 +1,1 @@
-"""Figures at paper quality: one module per kind, one style, no state of pyplot."""
+"""Figures at paper quality: one module per kind, one common style, without pyplot."""

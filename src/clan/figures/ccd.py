@@ -37,11 +37,11 @@ PAPERS_CLASS = "wall"
 
 
 def draw_steps(runs: Sequence[Path], options: FigureOptions) -> Figure:
-    """Draw the distance over the steps: of one class, and the mean over all classes.
+    """Draw the distance over the steps, of one class and averaged over all classes.
 
     Raises:
-        RunError: not analysed, not alike, or no class with a distance.
-        ConfigError: an unknown class, or one that is absent from a run's sample.
+        RunError: runs without this analysis or with different settings, or no class to show.
+        ConfigError: an unknown class, or one that is missing from a run's sample.
     """
     found = read_ccd(runs)
     name = followed(found, options.class_name)
@@ -69,10 +69,10 @@ def draw_steps(runs: Sequence[Path], options: FigureOptions) -> Figure:
 
 
 def draw_classes(runs: Sequence[Path], options: FigureOptions | None = None) -> Figure:
-    """Draw each class's distance at the runs' last steps: before training, then the systems.
+    """Draw each class's distance before training and at the last step of each system.
 
-    Bars are means over seeds, whiskers reach from the lowest to the highest. A class that is absent
-    from a domain's sample says so in the place of its bars.
+    Bars are means over seeds, whiskers reach from the lowest to the highest seed. Classes that are
+    missing from a domain's sample are marked "absent".
     """
     found = read_ccd(runs)
     classes = found[0].classes
@@ -84,7 +84,7 @@ def draw_classes(runs: Sequence[Path], options: FigureOptions | None = None) -> 
     }
     known = np.isfinite(np.concatenate(list(groups.values()))).all(axis=0)
     if not known.any():
-        raise RunError(f"{runs[0]}: no class is in both domains' samples; take more images")
+        raise RunError(f"{runs[0]}: no class is in both domains' samples; use more images")
     with paper_style():
         figure = new_figure(PAGE, 2.4)
         axes = figure.subplots()
@@ -114,26 +114,26 @@ def draw_classes(runs: Sequence[Path], options: FigureOptions | None = None) -> 
 
 
 def followed(found: Sequence[CCD], asked: str | None) -> str:
-    """Return the class to follow: the one asked for, the paper's wall, or the first present.
+    """Return the class to draw: the given one, else the paper's wall, else the first one present.
 
     Raises:
-        ConfigError: unknown, or absent from a sample.
+        ConfigError: unknown, or missing from a sample.
         RunError: no class is present in all samples.
     """
-    names, present = found[0].classes, _present_everywhere(found)
-    able = [name for name, here in zip(names, present.tolist(), strict=True) if here]
+    names, is_present = found[0].classes, _present_everywhere(found)
+    present = [name for name, here in zip(names, is_present.tolist(), strict=True) if here]
     if asked is not None:
         if asked not in names:
             raise ConfigError(f"unknown class {asked!r}{nearest(asked, names)}")
-        if asked not in able:
+        if asked not in present:
             raise ConfigError(
-                f"the class {asked!r} is absent from a domain's sample, or was at distance 0 "
-                f"before training; these are not: {', '.join(able) or 'none'}"
+                f"the class {asked!r} is missing from a domain's sample, or its distance before "
+                f"training was 0; possible classes: {', '.join(present) or 'none'}"
             )
         return asked
-    if not able:
-        raise RunError("no class is in both domains' samples; take more images")
-    return PAPERS_CLASS if PAPERS_CLASS in able else able[0]
+    if not present:
+        raise RunError("no class is in both domains' samples; use more images")
+    return PAPERS_CLASS if PAPERS_CLASS in present else present[0]
 
 
 def _present_everywhere(found: Sequence[CCD]) -> NDArray[np.bool_]:

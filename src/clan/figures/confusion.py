@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture: what each class is taken for."""
+"""The confusion matrix as a figure."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ INK, FAINT, EMPTY = "#212529", "#6c757d", "#eceff1"
 
 
 def draw_confusion(scores: Scores, path: Path, title: str) -> None:
-    """Draw the confusion matrix with normalised rows: percent of each class's own pixels.
+    """Draw the confusion matrix with normalised rows, in percent of each true class's pixels.
 
-    Rows are the truth, columns the prediction; the diagonal is the share found (recall). Classes
-    have a chip of their colour. A class without a pixel in the truth has a grey row. Shares below
+    Rows are the truth, columns the prediction; the diagonal is the recall. A square beside each
+    name has the class's colour. A class without a pixel in the truth has a grey row. Shares below
     half a percent are left blank.
 
     Args:
         scores: the counts.
         path: .png, .pdf or .svg.
-        title: the first line; classes, images, mIoU and the protocol stand below it.
+        title: the first line; classes, images, mIoU and the protocol are printed below it.
 
     Raises:
         RunError: nothing was counted, another suffix, or a path that cannot be written.
     """
-    # imported here: it takes longer than all else that a plain evaluation imports
+    # imported here, as it is slow to import and a plain evaluation does not need it
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -74,7 +74,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
 
 
 def subtitle(scores: Scores) -> str:
-    """Return what the numbers are over, and by which protocol: flip and multi-scale are named."""
+    """Return the number of classes and images, the mIoU and the protocol in words."""
     over = f"{len(scores.classes)} classes, {scores.images} images, mIoU {100 * scores.miou():.1f}"
     if scores.protocol is None:
         return over
@@ -82,7 +82,7 @@ def subtitle(scores: Scores) -> str:
 
 
 def check_path(path: Path) -> None:
-    """Refuse a path that `draw_confusion` could not draw into, before anything is counted.
+    """Refuse a path that `draw_confusion` cannot write, before anything is computed.
 
     Raises:
         RunError: another suffix than those of `SUFFIXES`.
@@ -141,8 +141,8 @@ def _labels(axes: Axes, classes: ClassSet) -> None:
     axes.set_ylabel("truth", color=FAINT, fontsize=11)
     figure = axes.get_figure(root=True)
     assert figure is not None
-    # chips of the classes' colours, between the cells and the names: nine points off the edge,
-    # whatever the size of a cell
+    # squares of the classes' colours between cells and names, nine points from the edge for any
+    # size of a cell
     inch = figure.dpi_scale_trans
     left = axes.transData + ScaledTranslation(-9 / 72, 0, inch)
     below = axes.transData + ScaledTranslation(0, -9 / 72, inch)

@@ -1,4 +1,4 @@
-"""Learning curves: target mIoU, losses and D's health over the steps, mean and range over seeds."""
+"""Learning curves: target mIoU, losses and D's accuracy over the steps; mean and range of seeds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POINTS = 60
-"""Points of a line at most: more logged values are averaged, which removes noise."""
+"""Most points of a line; more logged values are averaged, which reduces noise."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ Lines = Mapping[tuple[str, str], Sequence[Mapping[int, float]]]
 
 
 def draw_curves(runs: Sequence[Path], options: FigureOptions | None = None) -> Figure:
-    """Draw what the runs logged; panels without a value in any run are left out.
+    """Draw the logged values of runs; panels without a value in any run are left out.
 
     Lines are means over the seeds of a system; bands span the lowest to the highest seed.
 
@@ -78,7 +78,7 @@ def draw_curves(runs: Sequence[Path], options: FigureOptions | None = None) -> F
         if any(lines.values()):
             drawn.append((panel, lines))
     if not drawn:
-        raise RunError(f"{runs[0]}: metrics.jsonl holds nothing to draw yet")
+        raise RunError(f"{runs[0]}: metrics.jsonl has no value to draw yet")
     with paper_style():
         columns = min(3, len(drawn))
         rows = -(-len(drawn) // columns)
@@ -96,7 +96,7 @@ def draw_curves(runs: Sequence[Path], options: FigureOptions | None = None) -> F
 
 
 def _seed(records: Sequence[Record], key: str, factor: float) -> dict[int, float]:
-    """Return step -> value of one run; noise is averaged out, but evaluations are kept as is."""
+    """Return step -> value of one run; logged values are smoothed, evaluations are not."""
     table = logged(records, scalar(key, factor))
     series = over_seeds([table])
     if key == "miou" or series is None:

@@ -85,7 +85,7 @@ def _curve(axes: Axes, found: Sequence[Line], name: str, color: str, dash: str) 
 
 
 def _finish(panels: Any) -> None:
-    """Label the panels and mark what stands for chance and for trouble."""
+    """Label the panels, and mark chance level and problems."""
     accuracy, logits, loss, share = panels
     accuracy.set_ylabel("D accuracy")
     accuracy.set_ylim(-0.03, 1.03)

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """Options of a figure besides its runs; each kind uses those that concern it."""
+    """Options of a figure besides its runs; each kind reads some of them."""
 
     class_name: str | None = None
-    """The class shown over the steps; None for wall, or the first present class without it."""
+    """The class shown over the steps; None for wall or, if it is missing, the first class."""
     images: int = 3
-    """Images (rows) of figures that show some."""
+    """Number of images (rows) in figures with images."""
     baseline: str = "source_only"
-    """The system that gains and losses count from."""
+    """The system that gains and losses are relative to."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of figure: what it shows, and the function that draws it, ``module:name``.
+    """One kind of figure: its description, and the function that draws it, ``module:name``.
 
     The module is one of `clan.figures`, or given in full. The function takes run folders and
     `FigureOptions`, and returns a Figure.
@@ -39,10 +39,10 @@ class Kind:
     shows: str
     function: str
     of_study: bool = False
-    """The first path is the folder of a `clan sweep`; runs may follow."""
+    """Whether the first path is the folder of a `clan sweep`; runs may follow."""
 
     def draw(self, runs: Sequence[Path], options: FigureOptions) -> Figure:
-        """Draw it; modules are imported when they are needed."""
+        """Draw it; its module is imported here, when it is needed."""
         module, _, name = self.function.partition(":")
         function: Callable[[Sequence[Path], FigureOptions], Any] = getattr(
             import_module(module if "." in module else f"clan.figures.{module}"), name
@@ -52,12 +52,12 @@ class Kind:
 
 
 KINDS = {
-    "curves": Kind("learning curves: target mIoU, losses, D's health", "curves:draw_curves"),
+    "curves": Kind("learning curves: target mIoU, losses, D's accuracy", "curves:draw_curves"),
     "health": Kind("D's accuracy, logits, loss; its share of G's gradient", "health:draw_health"),
     "ccd": Kind("cluster-centre distance over the steps", "ccd:draw_steps"),
     "ccd-classes": Kind("cluster-centre distance per class, at the end", "ccd:draw_classes"),
     "tsne": Kind("t-SNE of pixel features, a panel per run", "tsne:draw_tsne"),
-    "maps": Kind("alignment maps and D's answers on images", "maps:draw_maps"),
+    "maps": Kind("alignment maps and D's output on images", "maps:draw_maps"),
     "maps-classes": Kind("mean of the alignment map per class", "maps:draw_classes"),
     "qualitative": Kind("images, predictions, ground truth", "qualitative:draw_qualitative"),
     "transfer": Kind("IoU per class won and lost over the baseline", "transfer:draw_transfer"),
@@ -80,13 +80,14 @@ def draw_figure(
         runs: run folders; seeds of one name are one system. For ``study`` first its folder, then
             the runs of a system to compare with.
         out: .png, .svg or .pdf.
-        options: what the figure may be told.
-        dpi: of a .png.
-        kinds: the figures there are, by name.
+        options: options of the figure.
+        dpi: resolution of a .png.
+        kinds: the table of figures by name.
 
     Raises:
         ConfigError: an unknown kind.
-        RunError: no run there, an analysis that is missing or not alike, an unwritable file.
+        RunError: no run at a path, an analysis that is missing or has different settings, or a file
+            that cannot be written.
     """
     if kind not in kinds:
         raise ConfigError(f"unknown figure {kind!r}{nearest(kind, kinds)}")

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 def draw_scores(runs: Sequence[Path], options: FigureOptions | None = None) -> Figure:
     """Draw a panel per score, a point per checkpoint, larger the later it is.
 
-    Above each panel stands the rank correlation over all points; where lower scores are better
-    its axis is turned round, so that a trustworthy score rises to the right.
+    Each panel's title has the rank correlation over all points. The axis of scores for which lower
+    is better is reversed, so that a useful score rises to the right in every panel.
 
     Raises:
-        RunError: not scored, not alike, or without true mIoUs to set against the scores.
+        RunError: runs without this analysis, with different settings, or without true mIoUs.
     """
     results = read_alike(runs, "label-free")
     for result in results:

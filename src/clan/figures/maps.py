@@ -1,4 +1,4 @@
-"""Alignment maps and D's answers as pictures, and their means per class as bars."""
+"""Alignment maps and D's output as images, and their means per class as bars."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ D_VALUES = "D's probability of the target"
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the pictures: its title, its maps (n, H, W) and what their values are."""
+    """One column of the figure: its title, its maps (n, H, W) and the name of their values."""
 
     title: str
     pictures: NDArray[Any]
@@ -46,13 +46,13 @@ class Column:
 
 
 def draw_maps(runs: Sequence[Path], options: FigureOptions) -> Figure:
-    """Draw target images with M before and after adaptation and, where there is a D, its answers.
+    """Draw target images with M before and after adaptation, and D's output if there is a D.
 
     Columns: the image; M of the network before; M of each run; then the same for D's probability
-    of the target. Maps of a kind share a scale, up to the 99th percentile of what is shown.
+    of the target. Maps of a kind share a scale, up to the 99th percentile of the shown values.
 
     Raises:
-        RunError: not analysed, or with other images, options or networks before.
+        RunError: runs without this analysis, or with different images, options or first networks.
     """
     results = read_alike(runs, "maps", ("target", "options", "before"))
     count = min(options.images, len(results[0].arrays["image"]))
@@ -91,18 +91,18 @@ def draw_maps(runs: Sequence[Path], options: FigureOptions) -> Figure:
 
 
 def draw_classes(runs: Sequence[Path], options: FigureOptions | None = None) -> Figure:
-    """Draw the mean of M per class, before adaptation and for each system; D's below, if any.
+    """Draw the mean of M per class, before adaptation and for each system; D's mean below, if any.
 
-    Bars are means over seeds. A class that no image has says so in the place of its bars.
+    Bars are means over seeds. Classes that are in no image are marked "absent".
     """
     results = read_alike(runs, "maps", ("target", "options", "before"))
-    judged = [r for r in results if "d_after" in r.about["means"]]
+    with_d = [r for r in results if "d_after" in r.about["means"]]
     with paper_style():
-        figure = new_figure(PAGE, 3.9 if judged else 2.2)
-        grid = figure.subplots(2 if judged else 1, 1, sharex=True, squeeze=False)[:, 0]
+        figure = new_figure(PAGE, 3.9 if with_d else 2.2)
+        grid = figure.subplots(2 if with_d else 1, 1, sharex=True, squeeze=False)[:, 0]
         _bars(grid[0], results, "m", "mean of M")
-        if judged:
-            _bars(grid[1], judged, "d", "mean of D's\nprobability of target", 0.5)
+        if with_d:
+            _bars(grid[1], with_d, "d", "mean of D's\nprobability of target", 0.5)
         handles, labels = grid[0].get_legend_handles_labels()
         legend_above(figure, handles, labels)
     return figure
@@ -116,9 +116,9 @@ def _columns(results: Sequence[Result]) -> list[Column]:
         Column(f"M, {before}", first.arrays["m_before"], m),
     ]
     columns += [Column(f"M, {system_label(r.name)}", r.arrays["m_after"], m) for r in results]
-    judged = [r for r in results if "d_after" in r.arrays]
-    for r in judged:
-        if len(judged) == 1:
+    with_d = [r for r in results if "d_after" in r.arrays]
+    for r in with_d:
+        if len(with_d) == 1:
             columns.append(Column(f"D, {before}", r.arrays["d_before"], d))
         columns.append(Column(f"D, {system_label(r.name)}", r.arrays["d_after"], d))
     return columns
@@ -135,7 +135,7 @@ def _before_color(result: Result) -> str:
 
 
 def _scale(values: str, pictures: Sequence[NDArray[Any]]) -> dict[str, Any]:
-    """Return colours and range: of M from 0, of D symmetric about 0.5, up to what is shown."""
+    """Return colour map and range: of M from 0, of D symmetric about 0.5."""
     found = np.concatenate(pictures).astype(np.float32)
     if values == M_VALUES:
         return {"cmap": M_COLORS, "vmin": 0, "vmax": max(0.05, float(np.percentile(found, 99)))}
@@ -146,7 +146,7 @@ def _scale(values: str, pictures: Sequence[NDArray[Any]]) -> dict[str, Any]:
 def _colorbar(
     figure: Figure, shown: Any, place: Axes, values: str, ends: tuple[float, float]
 ) -> None:
-    """Draw the part of the scale that is in use."""
+    """Draw a colour bar of the part of the scale that occurs."""
     bar = figure.colorbar(shown, cax=place, orientation="horizontal")
     bar.outline.set_visible(False)
     bar.set_label(values, fontsize=7)
@@ -166,11 +166,11 @@ def _bars(
         for name, indices in systems.items()
     }
     before = matrix(results[0].about["means"][f"{which}_before"])
-    # one D judges the network before; with several, each would give it another answer
-    lone = which == "m" or len(systems) == 1
-    width = 0.8 / (len(after) + lone)
+    # D's mean before adaptation is drawn only for a single D: each D gives another one
+    with_before = which == "m" or len(systems) == 1
+    width = 0.8 / (len(after) + with_before)
     places = np.arange(len(before))
-    if lone:
+    if with_before:
         axes.bar(
             places - 0.4 + width / 2,
             before - origin,
@@ -179,7 +179,7 @@ def _bars(
             color=_before_color(results[0]),
             label=_before(results[0]),
         )
-    for number, (name, values) in enumerate(after.items(), start=int(lone)):
+    for number, (name, values) in enumerate(after.items(), start=int(with_before)):
         axes.bar(
             places - 0.4 + width * (number + 0.5),
             values.mean(axis=0) - origin,

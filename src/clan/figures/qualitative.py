@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def draw_qualitative(runs: Sequence[Path], options: FigureOptions) -> Figure:
     """Draw validation images, each run's prediction and the truth, with a legend of the classes.
 
-    The images are spread evenly over the split, not chosen. Of several seeds of a system the first
-    one given is shown.
+    The images are evenly spaced over the split. Of several seeds of a system, the first given one
+    is shown.
 
     Raises:
         RunError: a run without a model, or runs of different classes or validation images.
@@ -50,7 +50,7 @@ def draw_qualitative(runs: Sequence[Path], options: FigureOptions) -> Figure:
     for name, each in predictors.items():
         if each.classes.names != validation.classes.names:
             raise RunError(
-                f"{folders[name].path} tells {', '.join(each.classes.names)} apart, the images are "
+                f"{folders[name].path} predicts {', '.join(each.classes.names)}, the images are "
                 f"labelled with {', '.join(validation.classes.names)}; show runs of one class set"
             )
     count = min(options.images, len(validation))

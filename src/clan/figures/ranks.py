@@ -1,4 +1,4 @@
-"""Critical-difference diagram: mean ranks, bars over insignificant differences (Demsar 2006)."""
+"""Critical-difference diagram (Demsar 2006): mean ranks; bars join insignificant differences."""
 
 from __future__ import annotations
 

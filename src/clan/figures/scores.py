@@ -1,4 +1,4 @@
-"""Scores of compared systems: a line for each, a dot for each seed, the mean over them."""
+"""Scores of compared systems: a line per system with a circle per seed and a bar at the mean."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = {
     "": ("#6c757d", "neither"),
     ORACLE: ("#009e73", "target labels"),
 }
-"""Colour and label for each family of methods; there are too many systems for a colour each."""
+"""Colour and label of each family of methods; single systems would need too many colours."""
 OTHER = "#999933"
 """Colour of other families."""
 
@@ -40,13 +40,13 @@ def draw_scores(
     baseline: str | None = None,
     oracle: str | None = None,
 ) -> Figure:
-    """Draw each seed's mIoU, systems by their means, the best on top.
+    """Draw each seed's mIoU; systems are sorted by their means, the best on top.
 
     Args:
         scored: mIoU in percent of each system by seed, at least one.
-        families: of `KINDS`, or other words, by system.
-        baseline: the system whose mean is a line through all others.
-        oracle: the system that learnt from target labels.
+        families: family of each system; those in `KINDS` have a label.
+        baseline: the system whose mean is drawn as a vertical line.
+        oracle: the system that is trained on target labels.
     """
     from matplotlib.lines import Line2D
 
@@ -61,7 +61,7 @@ def draw_scores(
         for y, name in enumerate(ordered):
             color, values = _look(kinds[name])[0], list(scored[name].values())
             axes.plot([min(values), max(values)], [y, y], color=color, linewidth=0.8)
-            # hollow, so that seeds that lie together are seen to be several
+            # not filled, so that overlapping seeds stay visible
             axes.plot(values, [y] * len(values), "o", mfc=PAPER, mec=color, mew=0.8, ms=4)
             axes.plot([means[name]] * 2, [y - 0.36, y + 0.36], color=color, linewidth=2)
             spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""

@@ -1,4 +1,4 @@
-"""Numbers over the steps of runs: read from their logs, averaged over seeds, smoothed."""
+"""Logged numbers over the steps, averaged over seeds and smoothed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def logged(records: Iterable[Record], read: Reader) -> dict[int, float]:
 def over_seeds(seeds: Sequence[Mapping[int, float]]) -> Series | None:
     """Average seeds (step -> number each) at the steps that all of them have.
 
-    At other steps the mean would jump whenever a seed joins or leaves it.
+    At steps that some seeds lack, the mean would be over fewer seeds and jump.
 
     Returns:
         None if there is no seed or no common step.
@@ -62,9 +62,9 @@ def over_seeds(seeds: Sequence[Mapping[int, float]]) -> Series | None:
 
 
 def smoothed(series: Series, points: int) -> Series:
-    """Average neighbours until at most ``points`` are left; a point stands at its last step.
+    """Average neighbouring points until at most ``points`` are left.
 
-    ``low`` and ``high`` become the extremes of the neighbours.
+    A point has the step of its last neighbour; ``low`` and ``high`` are the neighbours' extremes.
     """
     count = len(series.steps)
     if count <= points:

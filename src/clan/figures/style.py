@@ -1,7 +1,7 @@
 """The figures' common style: sizes, fonts, one fixed colour per system, and how they are saved.
 
-A figure is made inside `paper_style` by `new_figure` and handed to `save_figure` or `svg_text`;
-pyplot, which keeps figures and settings between calls, is never used.
+Make a figure by `new_figure` inside `paper_style`, and write it by `save_figure` or `svg_text`.
+pyplot is not used, as it keeps figures and settings between calls.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLUMN, PAGE = 3.35, 6.9
 SUFFIXES = (".png", ".svg", ".pdf")
 
 INK, FAINT, RULE, PAPER = "#212529", "#5c636a", "#dee2e6", "#ffffff"
-"""Text and axes; text of less weight; grid lines; background."""
+"""Colours of text and axes, secondary text, grid lines, background."""
 
 SYSTEM_COLORS = {
     "pretrained": "#b5bcc3",
@@ -37,11 +37,11 @@ SYSTEM_COLORS = {
     "oracle": "#009e73",
     "mcd": "#cc79a7",
 }
-"""A fixed colour for each system that the package knows (Okabe and Ito's, safe for the colour
-blind; those without adaptation are grey)."""
+"""Fixed colours of known systems, after Okabe and Ito, distinguishable by the colour-blind; systems
+without adaptation are grey."""
 
 OTHER_COLORS = ("#56b4e9", "#aa4499", "#999933", "#332288", "#882255", "#44aa99")
-"""Colours of systems with other names, in the order of their names."""
+"""Colours of other systems, by alphabetical order of their names."""
 
 _SETTINGS: Any = {
     "font.family": "sans-serif",
@@ -82,18 +82,18 @@ _SETTINGS: Any = {
     "savefig.facecolor": PAPER,
     "figure.dpi": 150,
     "image.interpolation": "nearest",
-    # fonts inside the file as TrueType, and as outlines: it looks alike on every machine
+    # fonts are embedded, so that files look the same on every machine
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
-    # names inside an SVG by its content alone: the same data give the same file
+    # ids in an SVG depend on its content alone: the same data give the same file
     "svg.hashsalt": "clan",
 }
 
 
 @contextmanager
 def paper_style() -> Iterator[None]:
-    """Set fonts, lines and colours for what is drawn inside; matplotlib's own come back after."""
-    # imported here: it takes longer than all else that a plain command imports
+    """Set fonts, lines and colours within the block; matplotlib's settings are restored after."""
+    # imported here, as it is slow to import
     from matplotlib import rc_context
 
     with rc_context(_SETTINGS):
@@ -101,9 +101,9 @@ def paper_style() -> Iterator[None]:
 
 
 def new_figure(width: float = COLUMN, height: float = 2.3) -> Figure:
-    """Return an empty figure of ``width`` x ``height`` inches that lays itself out.
+    """Return an empty figure of ``width`` x ``height`` inches with automatic layout.
 
-    Call it inside `paper_style`; text made outside has matplotlib's own fonts.
+    Call it inside `paper_style`, or text gets matplotlib's default fonts.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -115,11 +115,11 @@ def new_figure(width: float = COLUMN, height: float = 2.3) -> Figure:
 
 
 def system_colors(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour per system: the known have theirs in every figure.
+    """Return a colour per system; known systems have the same colour in every figure.
 
     Args:
-        names: of systems, such as those of runs. Case, blanks and hyphens count as underscores:
-            ``source only`` is ``source_only``.
+        names: of systems. Case does not matter, and blanks and hyphens count as underscores:
+            ``Source only`` is ``source_only``.
     """
     distinct = dict.fromkeys(names)
     others = sorted(name for name in distinct if _key(name) not in SYSTEM_COLORS)
@@ -128,7 +128,7 @@ def system_colors(names: Iterable[str]) -> dict[str, str]:
 
 
 def system_order(names: Iterable[str]) -> list[str]:
-    """Return distinct names in the order of the paper's tables, the oracle and others last."""
+    """Return distinct names: known systems in the paper's order, then others, then the oracle."""
     known = {name: place for place, name in enumerate(SYSTEM_COLORS)}
     known["oracle"] = len(known) + 1
     distinct = list(dict.fromkeys(names))
@@ -153,20 +153,20 @@ def system_label(name: str) -> str:
 
 
 def grid_lines(axes: Axes, axis: str = "y") -> None:
-    """Draw faint lines behind the data, along one axis' ticks."""
+    """Draw grid lines behind the data, at the ticks of one axis."""
     axes.grid(visible=True, axis=axis)  # type: ignore[arg-type]
     axes.tick_params(axis=axis, length=0)  # type: ignore[arg-type]
     axes.spines["left" if axis == "y" else "bottom"].set_visible(False)
 
 
 def legend_above(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """Place one legend in a line above all axes of the figure."""
+    """Place one legend above all axes of the figure."""
     columns = max(1, min(len(labels), int(figure.get_figwidth() / 0.85)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
 def system_legend(figure: Figure, systems: Mapping[str, Sequence[int]], marker: str = "") -> None:
-    """Name the systems and how many seeds each has, above all axes."""
+    """Place a legend of the systems, with their numbers of seeds, above all axes."""
     from matplotlib.lines import Line2D
 
     colors = system_colors(systems)
@@ -175,19 +175,19 @@ def system_legend(figure: Figure, systems: Mapping[str, Sequence[int]], marker: 
 
 
 def seeds_label(name: str, seeds: int) -> str:
-    """Return a system's printed name, with the number of seeds where there are several."""
+    """Return a system's label, with the number of seeds if there are several."""
     return f"{system_label(name)} ({seeds} seeds)" if seeds > 1 else system_label(name)
 
 
 def class_axis(
     axes: Axes, names: Sequence[str], absent: Iterable[int], origin: float = 0.0
 ) -> None:
-    """Write class names below groups of bars at 0, 1, ...; where a class is absent, say so."""
+    """Write class names below groups of bars at 0, 1, ...; mark absent classes."""
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.6, len(names) - 0.4)
     for place in absent:
-        # a little above the line that bars start from
+        # slightly above the line where bars start
         axes.annotate(
             "absent",
             (place, origin),
@@ -202,7 +202,7 @@ def class_axis(
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file that `save_figure` could not write, before anything is computed.
+    """Refuse a suffix that `save_figure` cannot write, before anything is computed.
 
     Raises:
         RunError: another suffix than those of `SUFFIXES`.
@@ -234,8 +234,8 @@ def svg_text(figure: Figure, name: str, dpi: int = 150) -> str:
 
     Args:
         figure: of `new_figure`.
-        name: unlike that of other figures of the page: ids inside the element follow from it.
-        dpi: of pictures inside.
+        name: unique on the page, as ids inside the element depend on it.
+        dpi: of images inside.
     """
     text = _rendered(figure, "svg", dpi, salt=name).decode()
     return text[text.index("<svg") :]
@@ -244,7 +244,7 @@ def svg_text(figure: Figure, name: str, dpi: int = 150) -> str:
 def _rendered(figure: Figure, kind: str, dpi: int, salt: str = "clan") -> bytes:
     from matplotlib import rc_context
 
-    # no date and no version of the day: files differ only where figures do
+    # without date and version, so that files differ only if figures do
     undated: dict[str, Any] = {
         "png": {"Software": None},
         "svg": {"Date": None, "Creator": None},

@@ -1,4 +1,4 @@
-"""What adaptation won and lost per class: IoU against the baseline's (negative transfer)."""
+"""Gains and losses of adaptation per class: IoU minus the baseline's (negative transfer)."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 def draw_transfer(runs: Sequence[Path], options: FigureOptions) -> Figure:
     """Draw each class's change of IoU from the baseline to each adapted system, in points.
 
-    Bars below the line are negative transfer. Means over the seeds that both have; the oracle is
-    left out. Below each class stands the baseline's IoU.
+    Bars below zero are negative transfer. Means are over the seeds that both have; the oracle is
+    left out. The baseline's IoU is printed below each class.
 
     Raises:
-        RunError: no run of the baseline's name, none beside it, or runs not scored alike.
+        RunError: no run of the baseline, no other run, or runs that were not scored alike.
     """
     comparison = compare(runs, baseline=options.baseline)
     rows = {row.name: row for row in comparison.rows}
     if options.baseline not in rows:
         raise RunError(
-            f"no run is named {options.baseline!r}, which changes count from; the runs are "
+            f"no run is named {options.baseline!r} (the baseline); the runs are "
             f"{', '.join(rows)}. Name another with --baseline"
         )
     names = [n for n in system_order(rows) if n not in (options.baseline, comparison.oracle)]
     if not names:
-        raise RunError(f"there is no run beside {options.baseline}: nothing has changed")
+        raise RunError(f"there is no run but {options.baseline}: name others to compare with it")
     base = rows[options.baseline].iou
     colors = system_colors(names)
     with paper_style():
@@ -67,7 +67,7 @@ def draw_transfer(runs: Sequence[Path], options: FigureOptions) -> Figure:
             for name, iou in zip(comparison.classes, base, strict=True)
         ]
         class_axis(axes, heads, np.flatnonzero(np.isnan(base)).tolist())
-        axes.set_ylabel(f"IoU less {system_label(options.baseline)}'s\nin points")
+        axes.set_ylabel(f"IoU minus {system_label(options.baseline)}'s\nin points")
         grid_lines(axes)
         handles, labels = axes.get_legend_handles_labels()
         legend_above(figure, handles, labels)

@@ -1,4 +1,4 @@
-"""t-SNE pictures side by side (Figure 3 e to g): colours are classes, marks are domains."""
+"""t-SNE plots side by side (Figure 3 e to g): colours are classes, markers are domains."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLASS_COLORS = ("#0072b2", "#e69f00", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#999933")
-"""Blue, orange, red and green as in the paper, then others that stay apart."""
+"""Blue, orange, red and green as in the paper, then others that differ clearly."""
 
 DOMAINS = ("source", "target")
 
@@ -33,14 +33,15 @@ def draw_tsne(runs: Sequence[Path], options: FigureOptions | None = None) -> Fig
     """Draw a panel per run: source pixels as circles, target pixels as crosses.
 
     Raises:
-        RunError: not analysed, not with the same images and options, or more classes than colours.
+        RunError: runs without this analysis, with different images or options, or more classes than
+            colours.
     """
     results = read_alike(runs, "tsne")
     classes = [str(name) for name in results[0].about["shown"]]
     if len(classes) > len(CLASS_COLORS):
         raise RunError(
-            f"{len(classes)} classes cannot be told apart by {len(CLASS_COLORS)} colours; analyse "
-            "fewer (clan analyse tsne --classes)"
+            f"{len(classes)} classes, and the figure has {len(CLASS_COLORS)} colours; analyse "
+            "fewer classes (clan analyse tsne --classes)"
         )
     several = len({result.seed for result in results}) > 1
     columns = min(3, len(results))

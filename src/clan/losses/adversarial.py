@@ -17,7 +17,7 @@ def adversarial_loss(domain_logits: Tensor, label: float, weight: Tensor | None 
         weight: (N, 1, H, W) or None for 1 everywhere.
     """
     logits = domain_logits.float()
-    # softplus(-x) = -log(sigmoid(x)): no tensor of labels has to be made
+    # softplus(-x) = -log(sigmoid(x)), without a tensor of labels
     loss = F.softplus(-logits if label else logits)
     return (loss if weight is None else weight * loss).mean()
 

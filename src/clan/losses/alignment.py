@@ -1,7 +1,7 @@
-"""The two classifiers: their weights' discrepancy and their disagreement per pixel.
+"""The discrepancy of the two classifiers' weights, and their disagreement per pixel.
 
-Computed in float32 whatever the precision around: cosines and logarithms of small probabilities
-do not survive half precision.
+Always computed in float32: cosines and logarithms of small probabilities lose their digits in half
+precision.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def information_map(p: Tensor) -> Tensor:
         1 (all classes alike); 0 where there is but one class.
     """
     p = p.float()
-    # the clamp bounds the slope, which at p = 0 would be infinite
+    # the clamp bounds the gradient, which would be infinite at p = 0
     return -p * p.clamp(min=1e-30).log() / math.log(max(2, p.shape[1]))
 
 
@@ -30,7 +30,7 @@ def entropy_loss(p: Tensor) -> Tensor:
 def robust_entropy_loss(p: Tensor, eta: float) -> Tensor:
     """Mean of (H^2 + 1e-8)^eta over pixels, H the normalised entropy (FDA, Yang and Soatto 2020).
 
-    With eta above 1/2 it pushes uncertain pixels more than certain ones, unlike H itself.
+    With eta above 1/2, uncertain pixels have larger gradients than certain ones, unlike with H.
 
     Args:
         p: softmax maps (N, C, H, W).

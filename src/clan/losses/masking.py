@@ -1,4 +1,4 @@
-"""Masked images: blocks of the target that the network has to infer from around them (MIC).
+"""Masked images: blocks of the target that the network must infer from their context (MIC).
 
 Hoyer et al. 2023, "MIC: Masked Image Consistency for Context-Enhanced Domain Adaptation".
 """
@@ -34,7 +34,7 @@ def block_grid(size: torch.Size, block: int) -> tuple[int, int]:
 
 
 def masked(image: Tensor, visible: Tensor, mean: Tensor) -> Tensor:
-    """Paint what is not visible in the mean colour, which normalisation turns to 0.
+    """Set masked pixels to the mean colour, which normalisation maps to 0.
 
     Args:
         image: (N, 3, H, W) uint8 RGB.
@@ -42,6 +42,6 @@ def masked(image: Tensor, visible: Tensor, mean: Tensor) -> Tensor:
         mean: (1, 3, 1, 1) of the network's normalisation, RGB in 0..255.
 
     Returns:
-        (N, 3, H, W) float32 in 0..255: the mean is no whole number.
+        (N, 3, H, W) float32 in 0..255.
     """
     return torch.where(visible, image.to(mean.dtype), mean)

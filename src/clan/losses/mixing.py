@@ -1,7 +1,6 @@
-"""Strong views of target images for self-training: pasted source classes, colours, blur.
+"""Strong views of target images for self-training: pasted source classes, colour changes, blur.
 
-Pure functions of tensors and of the random numbers that they are given. Nothing waits for the
-device.
+Pure functions of tensors and of given random numbers. None of them waits for the device.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from torch import Tensor
 from clan.data.classes import IGNORE
 
 BLUR_RADIUS = 4
-"""Pixels: reaches three standard deviations of the widest blur."""
+"""Radius of the kernel in pixels: more than three standard deviations of the widest blur."""
 BLUR_SIGMA = (0.15, 1.15)
 """Range of the blur's standard deviation in pixels, as in DACS."""
 GREY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in an image's grey (ITU-R BT.601)."""
+"""Weights of red, green and blue in the grey value (ITU-R BT.601)."""
 
 
 class Draw(Protocol):
     """Gives uniform random numbers from 0 to 1."""
 
     def __call__(self, *shape: int, images: int, device: torch.device) -> Tensor:
-        """Return float32 of ``shape``, whose dimension ``images`` counts the images."""
+        """Return float32 of ``shape``; ``images`` is the dimension that counts the images."""
 
 
 def any_draw(*shape: int, images: int, device: torch.device) -> Tensor:
@@ -36,15 +35,15 @@ def any_draw(*shape: int, images: int, device: torch.device) -> Tensor:
 
 
 class SlotDraw:
-    """A `Draw` that gives each image of an update its own numbers, however they are divided.
+    """A `Draw` whose numbers do not depend on how images are divided among processes.
 
-    All processes draw the numbers of all images from generators of one seed, and each takes those
-    of its own. So they are a function of the seed and the image's slot alone.
+    All processes draw the numbers of all images from generators with the same seed, and each keeps
+    those of its own images. So an image's numbers depend on the seed and its slot alone.
 
     Args:
-        seed: of the update, the same in all processes.
-        rank: of this process, which has that share of the images.
-        processes: how many there are.
+        seed: seed of the update, the same in all processes.
+        rank: rank of this process.
+        processes: number of processes.
     """
 
     def __init__(self, seed: int, rank: int, processes: int) -> None:
@@ -80,9 +79,9 @@ def class_mask(
         label: (N, H, W) uint8 class indices, 255 = ignore.
         classes: C.
         draw: gives the random numbers.
-        shown: (N, 256) bool or one for all, the values to choose among (DAFormer's code: those of
-            the whole batch); None: each label's own.
-        ignored: the pixels without a label are a class of their own; else they are never chosen.
+        shown: (N, 256) bool, or (1, 256) for all labels: the values to choose from, such as those
+            of the whole batch (DAFormer's code); None: each label's own.
+        ignored: treat pixels without a label as one more class; else they are never chosen.
 
     Returns:
         (N, H, W) bool: the pixels of the chosen classes.
@@ -103,7 +102,7 @@ def class_mask(
 def paste(
     mask: Tensor, source: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Lay the masked pixels of source images and labels over those of the target.
+    """Replace the masked pixels of target images and labels by those of the source.
 
     Args:
         mask: (N, H, W) bool.
@@ -115,7 +114,7 @@ def paste(
 
 
 def at_size(image: Tensor, label: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
-    """Bring images (N, 3, h, w) uint8 and labels (N, h', w') uint8 to ``size`` (H, W)."""
+    """Resize images (N, 3, h, w) uint8 and labels (N, h', w') uint8 to ``size`` (H, W)."""
     if image.shape[-2:] != size:
         resized = F.interpolate(image.float(), size=size, mode="bilinear", antialias=True)
         image = _as_bytes(resized)
@@ -138,10 +137,10 @@ def strong_view(
     Args:
         image: (N, 3, H, W) uint8 RGB.
         jitter: j; each of the three is multiplied by its own factor from 1 - j to 1 + j.
-        blur_chance: probability of a Gaussian blur, of random width in `BLUR_SIGMA`.
+        blur_chance: probability of a Gaussian blur with random standard deviation in `BLUR_SIGMA`.
         draw: gives the random numbers.
-        jitter_chance: probability that an image's colours are changed at all.
-        hue: also turn the colours about the grey axis, by at most j of a full turn.
+        jitter_chance: probability that an image's colours are changed.
+        hue: also rotate the colours about the grey axis, by at most j of a full turn.
 
     Returns:
         (N, 3, H, W) uint8.
@@ -158,17 +157,17 @@ def strong_view(
     x = (x - mean) * contrast + mean
     x = torch.lerp(_grey(x).expand_as(x), x, saturation)
     if hue:
-        x = _turned(x, torch.where(changed, 2 * math.pi * jitter * (2 * turn - 1), 0.0))
+        x = _rotate_hue(x, torch.where(changed, 2 * math.pi * jitter * (2 * turn - 1), 0.0))
     return _as_bytes(_blur(x, blur_chance, draw))
 
 
-def _turned(x: Tensor, angle: Tensor) -> Tensor:
-    """Turn colours (N, 3, H, W) about the axis of greys by an angle (N, 1, 1, 1) in radians."""
+def _rotate_hue(x: Tensor, angle: Tensor) -> Tensor:
+    """Rotate colours (N, 3, H, W) about the grey axis by an angle (N, 1, 1, 1) in radians."""
     mean = x.mean(dim=1, keepdim=True)
-    apart = x - mean
-    # Rodrigues' formula for the axis (1, 1, 1) / sqrt 3, across which the deviation lies
-    across = (apart.roll(1, dims=1) - apart.roll(-1, dims=1)) / math.sqrt(3)
-    return mean + angle.cos() * apart + angle.sin() * across
+    deviation = x - mean
+    # Rodrigues' formula for the axis (1, 1, 1) / sqrt 3; the deviation is orthogonal to it
+    across = (deviation.roll(1, dims=1) - deviation.roll(-1, dims=1)) / math.sqrt(3)
+    return mean + angle.cos() * deviation + angle.sin() * across
 
 
 def _grey(x: Tensor) -> Tensor:
@@ -178,7 +177,7 @@ def _grey(x: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor, chance: float, draw: Draw = any_draw) -> Tensor:
-    """Blur each image with its own width, or not at all: a kernel of one weight."""
+    """Blur each image with its own standard deviation, or leave it (a kernel with one weight)."""
     N, C, height, width = x.shape
     low, high = BLUR_SIGMA
     drawn, sigma = draw(2, N, 1, images=1, device=x.device)

@@ -1,4 +1,4 @@
-"""Segmentation losses per pixel (Eq. 3), one table of them by name, and their weighted mean."""
+"""Segmentation losses per pixel (Eq. 3), their table by name, and their weighted mean."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from torch import Tensor
 
 from clan.core.errors import ConfigError, nearest
 from clan.core.options import Options
+from clan.core.plugins import Plugins
 from clan.data.classes import IGNORE
 
 Weight = Annotated[float, Field(ge=0)]
 
 
 class LossOptions(Options):
-    """What all segmentation losses share."""
+    """Options shared by all segmentation losses."""
 
     name: str = "cross_entropy"
     """The loss."""
     class_weights: Literal["none", "balanced"] | dict[str, Weight] = "none"
-    """Factor on each class's pixels: none; balanced, by how rare classes are in the source's labels
-    (counted once, before the first step); or by class, as in {pole: 2}, 1 for those not named."""
+    """Weight of each class's pixels. none: 1; balanced: larger for classes that are rare in the
+    source's labels (counted once, before the first step); or weights by name, such as {pole: 2}, 1
+    for classes not named."""
     mean_over: Literal["labelled", "all"] = "labelled"
-    """What the sum over labelled pixels is divided by: their number, or the sum of their weights
-    (labelled), or the number of all pixels (all; published code of DAFormer, unweighted)."""
+    """Divisor of the sum over labelled pixels. labelled: the sum of their class weights; all: the
+    number of all pixels (published code of DAFormer)."""
 
 
 class PixelLoss(ABC):
@@ -46,7 +48,7 @@ class PixelLoss(ABC):
 
     @abstractmethod
     def __call__(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Return the loss of each pixel, (N, H, W) float32; any finite value where it is ignored.
+        """Return the loss of each pixel, (N, H, W) float32, with any finite value where ignored.
 
         Args:
             logits: (N, C, H, W), any scores whose softmax is the prediction.
@@ -61,7 +63,7 @@ class CrossEntropy(PixelLoss):
         """Options of cross_entropy."""
 
         clamp: float = Field(0.0, ge=0, lt=1)
-        """Least probability of a true class: below it, a pixel gives no gradient (published code of
+        """Least probability of the true class; a pixel below it has no gradient (published code of
         CLAN: 1e-9)."""
 
     options: Options
@@ -100,14 +102,25 @@ LOSSES: dict[str, type[PixelLoss]] = {}
 
 
 def register_loss(name: str, cls: type[PixelLoss]) -> None:
-    """Add a segmentation loss, from any module: ``method.loss.name`` may then be its name.
+    """Let ``method.loss.name`` be ``name``.
+
+    Call it before a configuration that names the loss is read, in every process that reads one.
+    The command line finds losses by entry points: ``clan.losses``.
+
+    Args:
+        name: what configurations call it.
+        cls: a subclass of `PixelLoss`; its ``Options`` are those that configurations may set.
 
     Raises:
-        ConfigError: not a subclass of `PixelLoss`, or a name that another loss has.
+        ConfigError: no name, not a subclass of `PixelLoss`, or a name that another loss has. The
+            same class, defined again in a notebook, replaces itself.
     """
+    if not name:
+        raise ConfigError("a loss needs a name; found ''")
     if not (isinstance(cls, type) and issubclass(cls, PixelLoss)):
         raise ConfigError(f"{cls!r} cannot be registered: expected a subclass of PixelLoss")
-    if LOSSES.get(name, cls).__qualname__ != cls.__qualname__:
+    known = LOSSES.get(name, cls)
+    if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ConfigError(
             f"{cls.__qualname__} cannot be registered: the loss name {name!r} is taken by "
             f"{LOSSES[name].__qualname__}"
@@ -118,18 +131,26 @@ def register_loss(name: str, cls: type[PixelLoss]) -> None:
 register_loss("cross_entropy", CrossEntropy)
 register_loss("focal", Focal)
 
+PLUGINS = Plugins("clan.losses", "loss", LOSSES, register_loss)
+"""Losses of other installed packages."""
+
 
 def loss_options(value: Any) -> Any:
-    """Validate a loss's options by those that the loss of its name declares.
+    """Validate the options of the named loss against its own ``Options``.
 
     Raises:
-        ValueError: an unknown name; names the nearest.
+        ValueError: an unknown name (names the nearest), or a broken package that provides it.
     """
     if not isinstance(value, Mapping):
         return value
     name = str(value.get("name", LossOptions.model_fields["name"].default))
+    try:
+        PLUGINS.load(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
     if name not in LOSSES:
-        raise ValueError(f"unknown loss {name!r}{nearest(name, LOSSES)}")
+        known = dict.fromkeys([*LOSSES, *PLUGINS.names()])
+        raise ValueError(f"unknown loss {name!r}{nearest(name, known)}")
     return LOSSES[name].Options.model_validate(value)
 
 
@@ -139,8 +160,8 @@ def mean_loss(each: Tensor, label: Tensor, count: Tensor, weights: Tensor | None
     Args:
         each: (N, H, W) from a `PixelLoss`.
         label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
-        count: what to divide by, a float32 scalar: `weight_of` these pixels, or of an update's over
-            the number of its parts, so that these average to the mean of the whole.
+        count: the divisor, a float32 scalar: `weight_of` these pixels, or that of a whole update
+            divided by its number of parts.
         weights: (C,) of the classes; None is 1 for all.
     """
     counted = label != IGNORE
@@ -151,7 +172,7 @@ def mean_loss(each: Tensor, label: Tensor, count: Tensor, weights: Tensor | None
 
 
 def label_counts(label: Tensor, classes: int, options: LossOptions) -> Tensor:
-    """Count what `weight_of` weighs, in integers: exact for any division of images into parts.
+    """Count pixels for `weight_of`, in integers, so that counts of parts add up exactly.
 
     Args:
         label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
@@ -159,8 +180,8 @@ def label_counts(label: Tensor, classes: int, options: LossOptions) -> Tensor:
         options: of the loss.
 
     Returns:
-        int64: (1,) all pixels or the labelled ones, or (classes,) those of each class if they have
-        weights of their own.
+        int64: (1,) all pixels or the labelled ones, or (classes,) those of each class if there are
+        class weights.
     """
     if options.mean_over == "all":
         return torch.full((1,), label.numel(), device=label.device)
@@ -170,7 +191,7 @@ def label_counts(label: Tensor, classes: int, options: LossOptions) -> Tensor:
 
 
 def weight_of(counts: Tensor, weights: Tensor | None) -> Tensor:
-    """Return what a sum of losses is divided by, a float32 scalar; 1 where nothing was counted.
+    """Return the divisor of a sum of losses, a float32 scalar; 1 if nothing was counted.
 
     Args:
         counts: from `label_counts`, or a sum of such.
@@ -192,8 +213,8 @@ def class_pixels(label: Tensor, classes: int) -> Tensor:
 def balanced_weights(counts: Tensor) -> Tensor:
     """Weigh classes by median frequency balancing (Eigen and Fergus 2015).
 
-    A class's frequency is its share of the labelled pixels of the images that show it; its weight
-    is the median of the classes' frequencies, divided by its own.
+    A class's frequency is its share of the labelled pixels in the images that contain it. Its
+    weight is the median frequency of all classes divided by its own.
 
     Args:
         counts: (N, C) int64, pixels of each class in each image.
@@ -227,9 +248,9 @@ def given_weights(weights: Mapping[str, float], names: tuple[str, ...]) -> Tenso
 
 
 def weighted_loss(each: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean over *all* pixels of weighted losses, as DACS and DAFormer learn.
+    """Return the mean of weighted losses over *all* pixels, as in DACS and DAFormer.
 
-    Where less is labelled, less is learnt.
+    Images with fewer labelled pixels have smaller losses.
 
     Args:
         each: (N, H, W) from a `PixelLoss`.

@@ -1,4 +1,4 @@
-"""Each class's share of an image, and losses that keep it between bounds."""
+"""Each class's share of an image, and a loss that keeps it between bounds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def size_constraint_loss(p: Tensor, lower: Tensor, upper: Tensor, presence: floa
         p: softmax maps (N, C, H, W).
         lower: (C,) bounds from `size_bounds`; a class whose bound is 0 is free.
         upper: likewise.
-        presence: a class is present if its share of the pixels won is >= ``presence * lower``.
+        presence: an image contains a class if its share of arg-max pixels is at least
+            ``presence * lower``.
 
     Returns:
         The mean over images of the mean violation over the classes present.

@@ -1,6 +1,6 @@
-"""Superpixels, and the small classifiers that carry what the source knows to the target.
+"""Superpixels, and the two models of curriculum adaptation that are fitted to the source.
 
-Arrays in, arrays out: what a network makes of an image comes as its features.
+Functions of arrays; a network's features are given to them as arrays too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clan.data.classes import IGNORE
 from clan.data.views import resize_image, resize_label
 
 MOST_PIXELS = 256 * 512
-"""Images are divided at this resolution: finer, SLIC takes seconds for each."""
+"""Larger images are shrunk to at most this size, as SLIC would take seconds for each."""
 
 Floats = NDArray[np.float32]
 
@@ -31,8 +31,8 @@ def divide(image: NDArray[np.uint8], count: int) -> tuple[NDArray[np.int64], NDA
         count: superpixels asked for.
 
     Returns:
-        The superpixel (h, w) of each pixel, 0, 1, 2, ... without gaps, and the image (h, w, 3) at
-        that size: its own, or less so that it has at most ``MOST_PIXELS``.
+        The superpixel (h, w) of each pixel, 0, 1, 2, ... without gaps, and the image (h, w, 3) of
+        the same size: shrunk if it has more than ``MOST_PIXELS``.
 
     It needs scikit-image, of the extra ``clan[cda]``.
     """
@@ -51,7 +51,7 @@ def describe(
     features: Floats,
     places: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> Floats:
-    """Describe each superpixel: mean features, mean colour, and where it is.
+    """Describe each superpixel by its mean features, mean colour and mean position.
 
     Args:
         ids: (h, w) from `divide`.
@@ -79,9 +79,9 @@ def describe(
 
 
 def majority(ids: NDArray[np.int64], label: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
-    """Return the class of most labelled pixels of each superpixel, (S,) uint8.
+    """Return each superpixel's most frequent class, (S,) uint8.
 
-    255 where less than half of its pixels are labelled.
+    255 for superpixels with less than half of their pixels labelled.
 
     Args:
         ids: (h, w) from `divide`.
@@ -110,7 +110,7 @@ def fit_shares(x: Floats, shares: Floats, neighbours: int) -> Pipeline:
 def label_superpixels(
     classifier: Pipeline, ids: NDArray[np.int64], x: Floats, portion: float
 ) -> NDArray[np.uint8]:
-    """Label an image's most certain superpixels.
+    """Label an image's most confident superpixels.
 
     Args:
         classifier: from `fit_classes`.
@@ -123,7 +123,7 @@ def label_superpixels(
     """
     p = classifier.predict_proba(x)
     best = p.max(axis=1)
-    # as many as the portion says, the first of equals
+    # among equal confidences, the first
     chosen = np.argsort(-best, kind="stable")[: math.ceil(portion * len(best))]
     label = np.full(len(best), IGNORE, np.uint8)
     label[chosen] = classifier.classes_[p.argmax(axis=1)[chosen]]

@@ -1,9 +1,9 @@
 """AdaBN (Li et al. 2016): source-only training, with the target's batch-norm statistics.
 
-The network learns from the source alone, but target images pass through it, without a loss and
-without a gradient, and enter the running statistics that evaluation uses: those of the target
-(``batch_norm: target``), or the mixture of both domains that the published adversarial codes
-are left with when their adversarial weight is zero (``batch_norm: both``).
+The network learns from the source alone. Target images pass through it without a loss, and their
+batch statistics enter the running statistics, which evaluation uses: the target's alone
+(``batch_norm: target``), or a mixture of both domains (``batch_norm: both``), as in the published
+adversarial codes with an adversarial weight of zero.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AdaBN(SourceOnly):
     needs_batch_norm = True
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Learn from the source batch, then show the network the target batch."""
+        """Learn from the source batch, then run the target batch for its statistics."""
         scalars = super().step(source, target, progress)
         with torch.no_grad():
             for _, batch, _ in self.micro_batches(source, target):

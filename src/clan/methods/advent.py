@@ -4,8 +4,8 @@
     min_D  1/2 BCE(D(I_s), source) + 1/2 BCE(D(I_t), target)
 
 D reads I = -p log p / log C, the weighted self-information of each class at each pixel, in place
-of p. Source images are predicted with low entropy, so G learns to be certain on the target, not
-pixel by pixel as `clan.methods.minent` but in the spatial patterns of the source's uncertainty.
+of p. Predictions on source images have low entropy, so G learns low entropy on the target: not
+pixel by pixel as in `clan.methods.minent`, but with the source's spatial patterns.
 """
 
 from __future__ import annotations
@@ -27,6 +27,6 @@ class AdvEnt(TAN):
         name: Literal["advent"] = "advent"
         """The method."""
 
-    def discriminated(self, p: Tensor) -> Tensor:
+    def discriminator_input(self, p: Tensor) -> Tensor:
         """Return the weighted self-information of p, both (N, C, H, W)."""
         return information_map(p)

@@ -2,30 +2,33 @@
 
 Rounds r = 1, 2, ... of
 
-    i   label every target pixel   y(n) = argmax_c q_c(n) / k_c, unlabelled if that is not above 1,
-        k_c = the confidence that the share P_r of the pixels won by c reaches
+    i   label every target pixel   y(n) = argmax_c q_c(n) / k_c; unlabelled if the ratio is <= 1;
+        k_c = the confidence that a share P_r of the pixels with arg max c reaches
     ii  min_G  L_seg(G(x_s), y_s) + lambda_target * L_target(G(x_t), y)
 
-P_r starts at ``portion`` and grows by ``portion_step`` in each round. A threshold for each class
-keeps the frequent and easy classes from crowding out the others. q is the softmax p of the ensemble
+P_r starts at ``portion`` and grows by ``portion_step`` in each round. With one threshold per class,
+frequent and easy classes cannot take all pseudo-labels. q is the softmax p of the ensemble
 prediction or, with ``spatial_prior`` (CBST-SP), p times the frequency of the class at that place in
-the source. L_target is, over the labelled pixels, cross-entropy, and with a regulariser
+the source. L_target is a mean over the labelled pixels: of cross-entropy, or with a regulariser
 
-    mrkld   -log p_y - alpha / C * sum_c log p_c            the model stays near uniform
-    lrent   -sum_c s_c log p_c,  s_c ~ (p'_c / k_c)^(1/alpha)   soft labels, p' of the labelling G
+    mrkld   -log p_y - alpha / C * sum_c log p_c                keeps p closer to uniform
+    lrent   -sum_c s_c log p_c,  s_c ~ (p'_c / k_c)^(1/alpha)   soft labels; p' of a frozen G
 
-With ``label_models`` other, finished networks label, by their mean p; with ``label: winner``,
-``threshold_max: 0.9`` and ``portion: 0.34`` as in FDA's multi-band transfer (Yang and Soatto 2020).
+With ``label_models``, finished networks label the target by their mean p. With ``label: winner``,
+``threshold_max: 0.9`` and ``portion: 0.34`` this is FDA's multi-band transfer (Yang and Soatto
+2020).
 
-Labels are files in the run's folder, read back like any labels. Confidences are counted in
-histograms, whose memory does not grow with the images.
+Labels are files in the run's folder and are read like any labels. Confidences are counted in
+histograms, so that memory does not grow with the number of images.
 
-Our reading: one schedule of the learning rate over all rounds; as many source as target images in
-every round (the published code grows the source's share from 3 to 6 % of its images instead);
-labels from one scale without mirroring (it averages scales .9, 1, 1.2 and mirror images); all
-pixels are counted (it takes every fourth); the prior is smoothed by a grid of 16 x 32 cells and is
-1 where a class is most frequent, so that it moves no class's share as a whole; for lrent, the
-labelling G sees the crops that the learning one sees.
+Choices that differ from the published code, or that the paper leaves open:
+
+- one learning-rate schedule over all rounds;
+- as many source as target images in every round (published: 3 to 6 % of the source images);
+- labels from one scale without mirroring (published: scales .9, 1, 1.2 and mirror images);
+- all pixels are counted (published: every fourth);
+- the prior is averaged on a grid of 16 x 32 cells, and each class's largest value is 1;
+- for lrent, the frozen copy of G labels the same crops that G learns from.
 """
 
 from __future__ import annotations
@@ -41,13 +44,13 @@ from torch import Tensor
 from clan.data.classes import IGNORE
 from clan.data.loading import Batch
 from clan.losses.pseudo_labels import (
+    argmax_labels,
     balanced_labels,
     class_diversity,
     confidence_thresholds,
     soft_cross_entropy,
     soft_labels,
     uniform_divergence,
-    winner_labels,
 )
 from clan.losses.segmentation import CrossEntropy
 from clan.losses.shares import cell_shares
@@ -74,35 +77,35 @@ class CBST(LabelledTarget):
         name: Literal["cbst"] = "cbst"
         """The method."""
         source_steps: int = Field(0, ge=0)
-        """First steps on the source alone; 0 if the classifiers start
-        from a source training (``weights_for: network``)."""
+        """Number of first steps on the source alone; 0 if the classifiers start from a source
+        training (``weights_for: network``)."""
         rounds: int = Field(4, ge=1)
-        """Rounds of labelling and learning, which share the other steps evenly."""
+        """Number of rounds, which share the other steps evenly."""
         portion: float = Field(0.2, gt=0, le=1)
         """Share of each class's pixels that the first round labels."""
         portion_step: float = Field(0.05, ge=0)
-        """Growth of that share in each round."""
+        """What each further round adds to `portion`."""
         portion_max: float = Field(0.5, gt=0, le=1)
-        """Where its growth ends."""
+        """Greatest share that a round labels."""
         threshold_max: float = Field(1.0, gt=0, le=1)
-        """No class's threshold is above this (FDA: 0.9)."""
+        """Upper limit of each class's threshold (FDA: 0.9)."""
         label: Literal["ratio", "winner"] = "ratio"
         """A pixel's label: the class with the greatest confidence / threshold (ratio, CBST), or the
-        most probable class where it reaches its own threshold (winner, FDA)."""
+        class with the greatest confidence, if it reaches its threshold (winner, FDA)."""
         label_models: tuple[str, ...] = ()
-        """Run folders or model files whose mean softmax labels the target, in place of G's own
-        (FDA's multi-band transfer: trainings with three values of data.source_view.fourier)."""
+        """Run folders or model files whose mean softmax labels the target instead of G (FDA's
+        multi-band transfer: trainings with three values of data.source_view.fourier)."""
         lambda_target: float = Field(1.0, ge=0)
         """Weight of the target's loss."""
         spatial_prior: bool = False
-        """Weight predictions by where classes are in the source (CBST-SP)."""
+        """Multiply predictions by each class's frequency at that place in the source (CBST-SP)."""
         rare_classes: int = Field(3, ge=0)
-        """So many classes with the fewest target pixels are mined for, by where crops lie: views
-        without a crop mine nothing."""
+        """Number of rare classes that crops are drawn towards: those with the fewest predicted
+        target pixels. No effect on views without a crop."""
         rare_chance: float = Field(0.8, ge=0, le=1)
         """Probability that a crop is centred on a pixel of such a class, if the image has one."""
         regulariser: Literal["none", "mrkld", "lrent"] = "none"
-        """CRST's: mrkld keeps the model's, lrent the labels' distributions from certainty."""
+        """CRST's regulariser: mrkld for less certain predictions, lrent for soft pseudo-labels."""
         alpha: float = Field(0.1, gt=0)
         """Strength of mrkld, or the temperature of lrent's soft labels (0.25 is usual there)."""
 
@@ -117,7 +120,7 @@ class CBST(LabelledTarget):
 
         @model_validator(mode="after")
         def _all_read(self) -> Self:
-            """Refuse what nothing would read, or read in two senses."""
+            """Refuse options without effect and options that contradict each other."""
             check_portions(self.portion, self.portion_max)
             if self.label_models and self.regulariser == "lrent":
                 raise ValueError(
@@ -126,20 +129,20 @@ class CBST(LabelledTarget):
                 )
             if self.regulariser == "none" and self.alpha != 0.1:
                 raise ValueError(
-                    f"alpha {self.alpha:g} belongs to a regulariser, and there is none: set "
+                    f"alpha {self.alpha:g} has no effect without a regulariser: set "
                     "method.regulariser to mrkld or lrent, or alpha to 0.1"
                 )
             if self.regulariser == "lrent" and self.spatial_prior:
                 raise ValueError(
-                    "spatial_prior weighs the labels' confidences and would not weigh lrent's soft "
-                    "labels: leave one of the two out"
+                    "spatial_prior changes confidences, which lrent's soft labels do not use: "
+                    "leave one of the two out"
                 )
             if self.regulariser == "lrent" and self.loss != CrossEntropy.Options(
                 class_weights=self.loss.class_weights, mean_over=self.loss.mean_over
             ):
                 raise ValueError(
-                    f"lrent learns soft labels by cross-entropy, and the loss is "
-                    f"{self.loss.name} with options of its own: leave one of the two out"
+                    f"lrent uses plain cross-entropy on soft labels, and the loss is "
+                    f"{self.loss.name} with other options: leave one of the two out"
                 )
             return self
 
@@ -172,7 +175,7 @@ class CBST(LabelledTarget):
             self.labeller.requires_grad_(False).eval()
 
     def setup(self, fabric: Fabric) -> None:
-        """Wrap G; take what is remembered to the device."""
+        """Wrap G; move the buffers to the device."""
         super().setup(fabric)
         for name, buffer in self.named_buffers(recurse=False):
             setattr(self, name, buffer.to(fabric.device))
@@ -190,13 +193,13 @@ class CBST(LabelledTarget):
         portion = self.options.round_portion(round_number(stage))
         thresholds = confidence_thresholds(counts, portion)
         self.thresholds.copy_(thresholds.clamp(max=self.options.threshold_max))
-        # classes that no pixel was given have no label to be mined for
+        # a class without predicted pixels has no label that a crop could be centred on
         pixels = counts.sum(dim=1)
         order = torch.where(pixels > 0, pixels, pixels.max() + 1).argsort(stable=True)
         self.rare.copy_(order[: len(self.rare)])
-        give = balanced_labels if self.options.label == "ratio" else winner_labels
+        label_pixels = balanced_labels if self.options.label == "ratio" else argmax_labels
         for batch in domains.target():
-            labels = give(self.confidence(batch["image"]), self.thresholds)
+            labels = label_pixels(self.confidence(batch["image"]), self.thresholds)
             for name, label in zip(batch["name"], labels, strict=True):
                 domains.write_label(name, label)
         if self.labeller is not None:
@@ -220,13 +223,13 @@ class CBST(LabelledTarget):
         return Reading(True, tuple(self.rare.tolist()), self.options.rare_chance)
 
     def _prior(self, domains: StageDomains) -> Tensor:
-        """Return where each class is in the source (C, h, w): 1 at its most frequent place."""
+        """Return each class's relative frequency by place in the source, (C, h, w) in 0..1."""
         total = torch.zeros_like(self.prior)
         for batch in domains.source():
             total += cell_shares(batch["label"], len(total), PRIOR_GRID).sum(dim=0)
         total = cast(Tensor, self.fabric.all_reduce(total, reduce_op="sum"))
         most = total.amax(dim=(1, 2), keepdim=True)
-        # of a class that the source never shows nothing is known
+        # 1 everywhere for a class that the source never shows
         return torch.where(most > 0, total / most.clamp(min=1e-12), torch.ones_like(total))
 
     # --- within a round ---------------------------------------------------------------------------

@@ -1,19 +1,23 @@
-"""CDA, curriculum domain adaptation (Zhang et al. 2017): easy questions about the target first.
+"""CDA, curriculum domain adaptation (Zhang et al. 2017): easier tasks on the target first.
 
     min_G  L_seg(G(x_s), y_s) + lambda_global * H(q(x_t), mean_n p_t(n))
            + lambda_superpixel * L_ce(p_t, labels of confident superpixels)
 
-Before it learns from the target, two easier tasks are solved there by what the source teaches: q,
-each image's distribution over the classes (a regression on the image), and the classes of
-superpixels (a classifier on each), of which the confident ones are kept. Then G's predictions have
-to agree: H is the cross-entropy of q and the mean prediction.
+Two easier tasks are learnt on the source and solved for the target before G learns from it: q, an
+image's distribution over the classes (a regression), and the classes of superpixels (a classifier;
+only confident ones are kept). Then G learns to agree with both. H is the cross-entropy of q and G's
+mean prediction.
 
-Our reading. The original describes images and superpixels by networks trained on other data; here
-it is G's own encoder, after ``source_steps`` on the source or as pretrained. q is the mean of the
-nearest source images (the paper tries it beside logistic regression). Superpixels are SLIC's, with
-the features', the colours' and the position's means; a logistic regression stands for the paper's
-support vector machine. The superpixels' loss is taken pixel by pixel rather than on their mean
-prediction. q is of whole images, so a view of the target that crops them is refused.
+Choices that differ from the paper, or that it leaves open:
+
+- images and superpixels are described by G's own encoder, pretrained or after ``source_steps``
+  (the paper: by networks trained on other data);
+- q is the mean over the nearest source images (the paper tries this and logistic regression);
+- superpixels are SLIC's, described by mean features, mean colour and mean position; the classifier
+  is a logistic regression (the paper: a support vector machine);
+- the superpixels' loss is taken per pixel, not on their mean prediction.
+
+q belongs to whole images, so views of the target that crop are refused.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
 
 
 class CDA(LabelledTarget):
-    """Source training, the two easy tasks, then learning from both domains."""
+    """Source training, the two easier tasks, then learning from both domains."""
 
     class Options(MethodOptions):
         """Options of cda."""
@@ -53,19 +57,19 @@ class CDA(LabelledTarget):
         name: Literal["cda"] = "cda"
         """The method."""
         source_steps: int = Field(0, ge=0)
-        """First steps on the source alone; 0 if the encoder is pretrained."""
+        """Number of first steps on the source alone; 0 if the encoder is pretrained."""
         lambda_global: float = Field(0.1, ge=0)
-        """Weight of the images' class distributions; the published code has 0.1."""
+        """Weight of the loss on images' class distributions; the published code has 0.1."""
         lambda_superpixel: float = Field(0.1, ge=0)
-        """Weight of the superpixels' labels; the published code has 1."""
+        """Weight of the loss on superpixels' labels; the published code has 1."""
         superpixels: int = Field(100, ge=2)
-        """Superpixels that an image is divided into."""
+        """Number of superpixels per image."""
         superpixel_portion: float = Field(0.6, gt=0, le=1)
-        """Share of an image's superpixels, the most certain, that is labelled."""
+        """Share of an image's superpixels that is labelled, the most confident ones."""
         neighbours: int = Field(5, ge=1)
-        """Source images whose distributions are averaged for a target image."""
+        """Number of source images whose distributions are averaged for a target image."""
         fit_images: int = Field(500, ge=2)
-        """Source images, evenly chosen, that both tasks are learnt from."""
+        """Number of source images that both tasks are learnt from, evenly chosen."""
 
         def stages(self, steps: int) -> tuple[Stage, ...]:
             """Divide the steps into source training and the rest."""
@@ -75,7 +79,7 @@ class CDA(LabelledTarget):
 
         @property
         def whole_target(self) -> bool:
-            """Whether q is learnt from, which is of whole images."""
+            """Whether target views must not crop: q belongs to whole images."""
             return self.lambda_global > 0
 
     options: Options
@@ -89,7 +93,7 @@ class CDA(LabelledTarget):
         self.register_buffer("distributions", torch.zeros(0, len(segmenter.classes)))
 
     def setup(self, fabric: Fabric) -> None:
-        """Wrap G; take the distributions to the device.
+        """Wrap G; move the distributions to the device.
 
         Raises:
             ConfigError: scikit-image, which divides images into superpixels, is not installed.
@@ -99,7 +103,7 @@ class CDA(LabelledTarget):
         self.distributions = self.distributions.to(fabric.device)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], *args: Any) -> None:
-        # the number of target images is the state's to say
+        # the saved state decides the number of target images
         if (saved := state_dict.get("distributions")) is not None:
             self.distributions = self.distributions.new_zeros(saved.shape)
         super()._load_from_state_dict(state_dict, *args)
@@ -107,7 +111,7 @@ class CDA(LabelledTarget):
     # --- before the target is learnt from ---------------------------------------------------------
 
     def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
-        """Solve both tasks on the source, then answer them for every target image."""
+        """Learn both tasks on the source, then solve them for every target image."""
         from clan.losses import superpixels
 
         classes, shares = self._learn_tasks(domains)
@@ -136,23 +140,23 @@ class CDA(LabelledTarget):
             y.append(classes[classes != IGNORE])
             descriptions.append(description[None])
             shares.append(class_shares(batch["label"], C).cpu().numpy())
-        xs, ys = self._of_all(x), self._of_all([each[:, None] for each in y])[:, 0]
+        xs, ys = self._gather_rows(x), self._gather_rows([each[:, None] for each in y])[:, 0]
         found = np.unique(ys)
         if len(found) < 2:
             raise DataError(
-                f"the source's superpixels are of {len(found)} class only; curriculum adaptation "
-                "learns to tell classes apart and needs at least two"
+                f"the source's superpixels have {len(found)} class; method cda fits a classifier "
+                "of superpixels and needs at least two"
             )
         neighbours = self.options.neighbours
         regression = superpixels.fit_shares(
-            self._of_all(descriptions), self._of_all(shares), neighbours
+            self._gather_rows(descriptions), self._gather_rows(shares), neighbours
         )
         return superpixels.fit_classes(xs, ys.astype(np.uint8)), regression
 
     def _describe(
         self, batch: Batch
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-        """Return an image's superpixels (h, w), their descriptions, and its own."""
+        """Return an image's superpixels (h, w), their descriptions, and the image's description."""
         from clan.losses import superpixels
 
         with self.fabric.autocast():
@@ -165,13 +169,13 @@ class CDA(LabelledTarget):
         described = superpixels.describe(ids, small, features, rows)
         return ids, described, features.mean(axis=(1, 2))
 
-    def _of_all(self, parts: list[NDArray[Any]]) -> NDArray[np.float32]:
+    def _gather_rows(self, parts: list[NDArray[Any]]) -> NDArray[np.float32]:
         """Join arrays (n, F) of this process's images, then of all processes'."""
         rows = torch.from_numpy(np.concatenate(parts).astype(np.float32))
         if self.fabric.world_size > 1:
             rows = rows.to(self.fabric.device)
             counts = cast(Tensor, self.fabric.all_gather(torch.tensor(len(rows)).to(rows.device)))
-            # gathered pieces must be of one size
+            # gathered tensors must have equal sizes
             padded = rows.new_zeros(int(counts.max()), rows.shape[1])
             padded[: len(rows)] = rows
             gathered = cast(Tensor, self.fabric.all_gather(padded))
@@ -180,7 +184,7 @@ class CDA(LabelledTarget):
         return rows.numpy()
 
     def reading(self, stage: Stage) -> Reading:
-        """Read the superpixels' labels once there are any."""
+        """Read the superpixels' labels after the source stage."""
         return Reading(target_labels=stage.name != SOURCE_STAGE)
 
     # --- learning from it -------------------------------------------------------------------------

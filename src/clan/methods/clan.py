@@ -4,9 +4,9 @@
            + lambda_adv * E[(lambda_local * M + epsilon) * BCE(D(p_t), source)]
     min_D  1/2 BCE(D(p_s), source) + 1/2 E[(lambda_local * M + epsilon) * BCE(D(p_t), target)]
 
-Two classifiers are kept apart by the weight discrepancy loss (Eq. 4); where they disagree on a
-target pixel, M(p1, p2) is high, its class is poorly aligned, and the adversary pushes harder
-(Eq. 5). All else is TAN.
+The weight discrepancy loss (Eq. 4) keeps the two classifiers different. Where they disagree on a
+target pixel, M(p1, p2) is high: its class is poorly aligned, and the adversarial loss gets a larger
+weight (Eq. 5). All else is TAN.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class CLAN(TAN):
         name: Literal["clan"] = "clan"
         """The method."""
         discriminator_upsampling: Literal["bilinear", "aligned"] = "bilinear"
-        """Of D's logits to the size of the alignment map (paper): bilinear, or aligned (corners
-        aligned, published code)."""
+        """Up-sampling of D's logits to the size of the alignment map: bilinear (paper), or aligned:
+        with aligned corners (published code)."""
         lambda_weight: float = Field(0.01, ge=0)
         """Weight of the weight discrepancy loss (published code: twice the paper's 0.01)."""
         discrepancy_biases: bool = False

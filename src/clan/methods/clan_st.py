@@ -9,17 +9,17 @@ elsewhere the labels of a teacher, the exponential moving average of G, for the 
 
     y(n) = argmax_c q_c(n) / k_c   where that is above 1, unlabelled elsewhere
 
-k_c is chosen before each round as in CBST: the confidence that a share P_r of the pixels that class
-c wins reaches, over all target images. So no class is crowded out, and the share that is learnt
-from is chosen, not left to how sure an overconfident network is of itself. q is what CLAN's two
-classifiers are for: the mean of their predictions times their agreement, 1 - M(p1, p2).
+k_c is chosen before each round as in CBST: over all target images, a share P_r of the pixels with
+arg max c has at least this confidence. So every class keeps some labels, and the labelled share is
+an option instead of a consequence of the network's confidence. q is the mean of the predictions of
+CLAN's two classifiers times their agreement, 1 - M(p1, p2).
 
-A threshold keeps a class from being crowded out, and not from growing at its neighbour's cost. With
-keep_shares = a, q is first multiplied by (s_c / r_c)^a (distribution alignment): s_c is the share
-of all target pixels that class c won when the rounds began, r_c its recent share.
+Thresholds do not keep a class from growing at another's cost. With keep_shares = a, q is first
+multiplied by (s_c / r_c)^a (distribution alignment): s_c is class c's share of all target pixels
+when the rounds began, r_c its recent share.
 
-The two terms are one step of G; or with turns = n a step each, n times in an update, which is for
-trainings so short that every step counts.
+Both terms make one step of G. With turns = n, each term makes its own step, n times per update,
+which helps very short trainings.
 
 Ours; its parts are CBST (Zou et al. 2018), the mean teacher (Tarvainen and Valpola 2017), ClassMix
 as DACS uses it (Tranheden et al. 2021), rare-class sampling (DAFormer, Hoyer et al. 2022),
@@ -42,12 +42,12 @@ from clan.data.loading import Batch
 from clan.losses.alignment import alignment_map
 from clan.losses.mixing import Draw, SlotDraw, at_size, class_mask, paste, strong_view
 from clan.losses.pseudo_labels import (
+    align_shares,
+    argmax_labels,
+    argmax_shares,
     balanced_labels,
     class_diversity,
     confidence_thresholds,
-    keep_shares,
-    winner_labels,
-    won_shares,
 )
 from clan.methods.clan import CLAN
 from clan.methods.contract import MicroBatch, Progress
@@ -62,12 +62,12 @@ if TYPE_CHECKING:
 
 CLAN_STAGE = "clan"
 SHARES_DECAY = 0.95
-"""Of the moving average of the classes' shares: some twenty batches, as many scenes at least."""
+"""Decay of the moving average of class shares, over about twenty batches."""
 
 Average = Callable[[Sequence[Tensor], Sequence[Tensor], int], None]
 
 
-class Taught(NamedTuple):
+class PseudoLabels(NamedTuple):
     """The teacher's labels (N, H, W) uint8 of target images, and the diversity of their classes."""
 
     label: Tensor
@@ -75,7 +75,7 @@ class Taught(NamedTuple):
 
 
 class Mixed(NamedTuple):
-    """What G learns from: changed images (N, 3, H, W) uint8 and their labels (N, H, W) uint8."""
+    """Strongly augmented images (N, 3, H, W) uint8 and their labels (N, H, W) uint8."""
 
     image: Tensor
     label: Tensor
@@ -139,19 +139,19 @@ class CLANST(CLAN):
 
         @model_validator(mode="after")
         def _all_read(self) -> Self:
-            """Refuse what nothing would read."""
+            """Refuse options without effect."""
             check_portions(self.portion, self.portion_max)
             if self.thresholds == "class" and self.threshold != 0.9:
                 raise ValueError(
-                    f"threshold {self.threshold:g} is for all classes, and each has its own: set "
-                    "method.thresholds=fixed, or portion for the share above the classes' own"
+                    f"threshold {self.threshold:g} has no effect with thresholds=class: set "
+                    "method.thresholds=fixed, or choose the labelled share by method.portion"
                 )
             for key in ("portion", "portion_step", "portion_max"):
                 found, own = getattr(self, key), type(self).model_fields[key].default
                 if self.thresholds == "fixed" and found != own:
                     raise ValueError(
-                        f"{key} {found:g} is read with thresholds=class, and they are fixed: set "
-                        f"it to {own:g}, or the thresholds to class"
+                        f"{key} {found:g} has no effect with thresholds=fixed: leave it at "
+                        f"{own:g}, or set method.thresholds=class"
                     )
             return self
 
@@ -177,7 +177,7 @@ class CLANST(CLAN):
         self._average: Average = get_ema_multi_avg_fn(options.teacher_decay)  # type: ignore[no-untyped-call]
 
     def setup(self, fabric: Fabric) -> None:
-        """Wrap G and D; take the teacher to the device."""
+        """Wrap G and D; move the teacher to the device."""
         super().setup(fabric)
         self.teacher.to(fabric.device)
         for name in ("thresholds", "first_shares", "shares"):
@@ -186,7 +186,7 @@ class CLANST(CLAN):
     # --- between rounds ---------------------------------------------------------------------------
 
     def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
-        """Choose the round's thresholds; before the first one the teacher is what CLAN learnt."""
+        """Choose the round's thresholds; before the first round, copy G into the teacher."""
         options, number = self.options, round_number(stage)
         if number == 1:
             self.teacher.load_state_dict(self.segmenter.state_dict())
@@ -201,12 +201,12 @@ class CLANST(CLAN):
         if by_class:
             self.thresholds.copy_(confidence_thresholds(counts, options.round_portion(number)))
         if number == 1:
-            won = counts.sum(dim=1)
-            self.first_shares.copy_(won / won.sum())
+            pixels = counts.sum(dim=1)
+            self.first_shares.copy_(pixels / pixels.sum())
             self.shares.copy_(self.first_shares)
 
     def reading(self, stage: Stage) -> Reading:
-        """Draw source images by their classes, if asked to."""
+        """Draw source images by class if `rare_temperature` is set."""
         return Reading(rare_temperature=self.options.rare_temperature)
 
     @torch.no_grad()
@@ -221,55 +221,59 @@ class CLANST(CLAN):
         return q if self.options.confidence == "mean" else q * (1 - alignment_map(p1, p2))
 
     def aligned_confidence(self, image: Tensor) -> Tensor:
-        """Return q with the classes' shares led back to what they were, as far as is asked for."""
+        """Return q with class shares moved towards the initial ones, by `keep_shares`."""
         return self._aligned(self.confidence(image))
 
     def _aligned(self, q: Tensor) -> Tensor:
         if not self.options.keep_shares:
             return q
-        return keep_shares(q, self.first_shares, self.shares, self.options.keep_shares)
+        return align_shares(q, self.first_shares, self.shares, self.options.keep_shares)
 
     # --- within a round ---------------------------------------------------------------------------
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Do CLAN's update, or learn from source labels and from the teacher's."""
+        """Do CLAN's update, or learn from source labels and the teacher's labels."""
         if progress.step < self.options.clan_steps:
             return super().step(source, target, progress)
         self.start_update(progress)
         parts = list(self.micro_batches(source, target))
-        taught = self._teach([part.target["image"] for part in parts])
+        pseudo = self._label_target([part.target["image"] for part in parts])
         draw = SlotDraw(progress.key, self.fabric.global_rank, self.fabric.world_size)
         if self.options.turns:
-            self._learn_in_turn(parts, taught, progress, draw)
+            self._learn_in_turn(parts, pseudo, progress, draw)
         else:
-            mixed = self._mix(parts, taught, draw)
-            for part, labels, view in zip(parts, taught, mixed, strict=True):
+            mixed = self._mix(parts, pseudo, draw)
+            for part, labels, view in zip(parts, pseudo, mixed, strict=True):
                 shown = self._source_backward(part, progress)
                 self.learn_target(part, labels, view, shown, share=part.last)
         scalars = self.finish_update()
-        self._follow()
+        self._update_teacher()
         return scalars
 
     def _learn_in_turn(
-        self, parts: Sequence[MicroBatch], taught: Sequence[Taught], progress: Progress, draw: Draw
+        self,
+        parts: Sequence[MicroBatch],
+        pseudo: Sequence[PseudoLabels],
+        progress: Progress,
+        draw: Draw,
     ) -> None:
-        """Step G by one domain and the other, `turns` times; the log has the last turn."""
+        """Step G on the source, then on the target, `turns` times; the last turn is logged."""
         for left in reversed(range(self.options.turns)):
             self.clear_notes()
             shown = [self._source_backward(p, progress, adversary=left == 0) for p in parts]
             self.step_alone("segmenter")
-            mixed = self._mix(parts, taught, draw)
-            for part, labels, view, seen in zip(parts, taught, mixed, shown, strict=True):
+            mixed = self._mix(parts, pseudo, draw)
+            for part, labels, view, seen in zip(parts, pseudo, mixed, shown, strict=True):
                 self.learn_target(part, labels, view, seen, share=False)
             self.step_alone("segmenter")
 
     def _source_backward(
         self, part: MicroBatch, progress: Progress, adversary: bool = True
     ) -> bool:
-        """Backward of the source's loss, and of the adversary's if it stays.
+        """Backward of the source loss, and of the adversarial one with `keep_adversary`.
 
         Returns:
-            Whether G was shown the plain target images, as the adversary needs it.
+            Whether G has processed the plain target images, as for the adversarial loss.
         """
         p_s = self.learn_source(part.source, progress)
         if not (self.options.keep_adversary and adversary):
@@ -279,12 +283,12 @@ class CLANST(CLAN):
         return True
 
     def _mix(
-        self, parts: Sequence[MicroBatch], taught: Sequence[Taught], draw: Draw
+        self, parts: Sequence[MicroBatch], pseudo: Sequence[PseudoLabels], draw: Draw
     ) -> list[Mixed]:
         """Make the strong views of an update's target images, by part, and count their labels."""
         options = self.options
         image = torch.cat([part.target["image"] for part in parts])
-        label = torch.cat([labels.label for labels in taught])
+        label = torch.cat([labels.label for labels in pseudo])
         if options.mix:
             images = torch.cat([part.source["image"] for part in parts])
             labels = torch.cat([part.source["label"] for part in parts])
@@ -297,47 +301,47 @@ class CLANST(CLAN):
         return [Mixed(*pair) for pair in zip(image.chunk(count), label.chunk(count), strict=True)]
 
     def learn_target(
-        self, part: MicroBatch, taught: Taught, mixed: Mixed, shown: bool, share: bool
+        self, part: MicroBatch, pseudo: PseudoLabels, mixed: Mixed, shown: bool, share: bool
     ) -> None:
         """Backward of the loss on strong views of the target, labelled by the teacher.
 
-        The plain images pass batch norm once before, if they have not (``shown``). Gradients are
-        shared with other processes here, or later by `step_alone`.
+        G processes the plain images first for batch norm, unless it already has (``shown``).
+        Gradients are shared with other processes here, or later by `step_alone`.
         """
         options = self.options
-        remembered = POLICY[options.batch_norm]["target"].remembered
+        updates_running = POLICY[options.batch_norm]["target"].updates_running
         with self.unsynchronised("segmenter", not share):
-            if remembered and not shown:
+            if updates_running and not shown:
                 # evaluation normalises by statistics of plain target images, not of mixed ones
                 with torch.no_grad():
                     self.forward_batch("target", part.target)
-            logits = self.forward_domain("target", mixed.image, remember=False)
+            logits = self.forward_domain("target", mixed.image, update_statistics=False)
             loss = self.segmentation_loss(logits, mixed.label, "target")
             self.backward(options.lambda_target * loss)
         self.note(
             loss_target=loss,
-            pseudo_share=(taught.label != IGNORE).float().mean(),
-            target_diversity=taught.diversity,
+            pseudo_share=(pseudo.label != IGNORE).float().mean(),
+            target_diversity=pseudo.diversity,
         )
 
-    def _teach(self, images: Sequence[Tensor]) -> list[Taught]:
-        """Label the plain target images of an update's parts as the teacher does."""
+    def _label_target(self, images: Sequence[Tensor]) -> list[PseudoLabels]:
+        """Label the plain target images of an update's parts by the teacher."""
         if self.options.keep_shares:
-            # all parts first: the shares move once an update, however many parts it has
+            # shares are averaged over all parts first: they are updated once per update
             confidences = [self.confidence(image) for image in images]
-            won = torch.stack([won_shares(q) for q in confidences]).mean(dim=0)
-            won = cast(Tensor, self.fabric.all_reduce(won, reduce_op="mean"))
-            self.shares.lerp_(won, 1 - SHARES_DECAY)
+            shares = torch.stack([argmax_shares(q) for q in confidences]).mean(dim=0)
+            shares = cast(Tensor, self.fabric.all_reduce(shares, reduce_op="mean"))
+            self.shares.lerp_(shares, 1 - SHARES_DECAY)
             return [self._label(self._aligned(q)) for q in confidences]
         return [self._label(self.confidence(image)) for image in images]
 
-    def _label(self, q: Tensor) -> Taught:
-        give = balanced_labels if self.options.label == "ratio" else winner_labels
-        return Taught(give(q, self.thresholds), class_diversity(q))
+    def _label(self, q: Tensor) -> PseudoLabels:
+        label = balanced_labels if self.options.label == "ratio" else argmax_labels
+        return PseudoLabels(label(q, self.thresholds), class_diversity(q))
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the teacher towards G; its batch statistics are G's."""
+    def _update_teacher(self) -> None:
+        """Update the teacher's moving average; its batch statistics are copied from G."""
         own, learnt = list(self.teacher.parameters()), list(self.segmenter.parameters())
         self._average(own, learnt, 0)
         for kept, new in zip(self.teacher.buffers(), self.segmenter.buffers(), strict=True):

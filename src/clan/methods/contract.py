@@ -37,7 +37,8 @@ class MethodOptions(Options):
     name: str
     """The method."""
     batch_norm: Mode = "both"
-    """Whose batches normalise and whose are remembered: frozen, source, target or both."""
+    """Which domain's batch statistics normalise and enter the running ones: frozen (none), source,
+    target or both."""
     segmentation: Literal["ensemble", "heads"] = "ensemble"
     """Segmentation loss on the ensemble prediction (Eq. 3) or per classifier, summed (code)."""
     loss: Annotated[SerializeAsAny[LossOptions], BeforeValidator(loss_options)] = (
@@ -48,7 +49,7 @@ class MethodOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _refuse_former_keys(cls, values: Any) -> Any:
-        """Say what stands for keys of former versions."""
+        """Refuse keys of former versions, naming the present ones."""
         former = {
             "focal_gamma": "loss: {name: focal, gamma: 2}, or leave it out for cross-entropy",
             "clamp": "loss: {clamp: 1e-9}, beside the loss's name",
@@ -68,7 +69,7 @@ class MethodOptions(Options):
 
     @property
     def needs_weights(self) -> str:
-        """The option that is read only where the training starts from weights; empty for none."""
+        """The option that needs pretrained weights; empty for none."""
         return ""
 
     @property
@@ -78,7 +79,7 @@ class MethodOptions(Options):
 
     @property
     def whole_target(self) -> bool:
-        """Whether the method asks for views of the target that cut nothing off."""
+        """Whether the method needs views of the target that are not cropped."""
         return False
 
 
@@ -129,7 +130,7 @@ class Method(nn.Module, ABC):
     needs_batch_norm: ClassVar[bool] = False
     family: ClassVar[str] = ""
     """The kind of method, as the paper's Table 1 prints it: AT (adversarial), ST (self-training);
-    empty where the target's predictions are neither judged nor learnt from."""
+    empty for methods that do neither."""
 
     def __init__(self, segmenter: Segmenter, options: MethodOptions, optim: OptimOptions) -> None:
         super().__init__()
@@ -164,10 +165,9 @@ class Method(nn.Module, ABC):
     def begin_stage(self, stage: Stage, domains: StageDomains) -> None:
         """Pass over whole data sets before a stage that is declared as ``prepared``.
 
-        The segmenter is in evaluation mode and gradients are off. What is learnt of the data
-        belongs into buffers, so that a resumed run has it, or into the stage's folder; and it
-        depends on nothing that an earlier call for the same stage left: a run that was killed in
-        the midst calls again.
+        The segmenter is in evaluation mode and gradients are off. Store results in buffers, which
+        checkpoints save, or in the stage's folder. They must not depend on what an earlier call for
+        the same stage left there: a run that was killed during the call calls again when resumed.
         """
 
     def reading(self, stage: Stage) -> Reading:
@@ -212,8 +212,8 @@ class Method(nn.Module, ABC):
     def step_alone(self, player: str) -> None:
         """Step one network within an update.
 
-        Its gradients, which nobody has shared yet, are shared first and cleared after. A parameter
-        without one (None, not zero) is left as it is, also by momentum and decay.
+        Its gradients are first averaged over the processes, and cleared after the step. A parameter
+        whose gradient is None is not changed, not even by momentum or decay.
         """
         self.share_gradients(player)
         refuse_not_finite({player: self.optimizers[player]}, self._sums)
@@ -228,7 +228,7 @@ class Method(nn.Module, ABC):
     def micro_batches(self, source: Batch, target: Batch) -> Iterator[MicroBatch]:
         """Split an update's images into ``optim.accumulate`` equal parts, one at a time.
 
-        Before the first, the labels that the batches have are counted.
+        Before the first, the labels of the batches are counted.
         """
         parts = self.optim.accumulate
         self.label_loss.count_batches(source, target)
@@ -242,16 +242,16 @@ class Method(nn.Module, ABC):
         domain: Domain,
         image: Tensor,
         size: Sequence[int] | None = None,
-        remember: bool = True,
+        update_statistics: bool = True,
     ) -> tuple[Tensor, ...]:
         """Run G on images of one domain, normalised as the batch-norm mode says.
 
-        The logits come at ``size`` (H, W), without one at the images' own. With ``remember`` False
-        the batch's statistics never enter the running ones, which evaluation uses.
+        The logits have ``size`` (H, W); None: the images' size. With ``update_statistics`` False
+        the batch's statistics do not enter the running ones, which evaluation uses.
         """
         statistics = POLICY[self.options.batch_norm][domain]
-        if not remember:
-            statistics = statistics._replace(remembered=False)
+        if not update_statistics:
+            statistics = statistics._replace(updates_running=False)
         set_statistics(self.segmenter, statistics)
         return cast("tuple[Tensor, ...]", self._wrapped["segmenter"](image, size))
 
@@ -305,8 +305,8 @@ class Method(nn.Module, ABC):
     def share_gradients(self, player: str) -> None:
         """Average a player's gradients over the processes, all at once.
 
-        For updates that do not run a whole network through its wrapper (E without its classifiers,
-        or with frozen parts), or step it more than once, whose gradients nobody has shared yet.
+        For updates whose gradients the wrapper does not share: those that run only a part of a
+        network (E without its classifiers, or with frozen parts) or step it more than once.
         """
         if self.fabric.world_size == 1:
             return

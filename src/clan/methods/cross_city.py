@@ -1,19 +1,19 @@
-"""Cross-city, "no more discrimination" (Chen et al. 2017): one domain classifier for each class.
+"""Cross-city, "no more discrimination" (Chen et al. 2017): one domain classifier per class.
 
     min_G  L_seg(G(x_s), y_s) + lambda_adv * BCE(D_0(f_t), source)
            + lambda_class * sum_c mean_n[S_c(n) * BCE(D_c(f_t(n)), source)]
     min_D  1/2 for each domain of
            BCE(D_0(f), domain) + sum_c mean_n[S_c(n) * BCE(D_c(f(n)), domain)]
 
-f are the encoder's deepest features, n the cells of their grid. S_c(n) is the share of the cell's
-pixels that are of class c: by the labels in the source, by G's own prediction (a soft pseudo-label
-of the cell) in the target. D_0 aligns the domains as wholes, D_c class with class: what CLAN does
-with one discriminator and a weight, this does with C of them.
+f are the encoder's deepest features, n the cells of their grid. S_c(n) is the share of class c in
+the cell's pixels: from labels in the source, from G's prediction in the target (a soft
+pseudo-label). D_0 aligns the whole domains, each D_c one class. CLAN instead aligns classes with
+one discriminator and a weight per pixel.
 
-Our reading: G learns against D on the target only, as in the rest of this family; the
-pseudo-labels are those of G as it is, not of a network that is trained on the source beforehand
-(``source_steps`` lets them settle); a classifier is two 1x1 convolutions of its own. The priors of
-static objects need pairs of views of one place over time and are left out.
+Choices that differ from the paper, or that it leaves open: G learns against D on the target only,
+as in the other methods here; pseudo-labels come from the present G, not from a network trained on
+the source beforehand (see ``source_steps``); each classifier is two 1x1 convolutions. The priors of
+static objects are left out, as they need several views of one place over time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from clan.data.loading import Batch
 from clan.losses.adversarial import adversarial_loss
 from clan.losses.shares import cell_shares
 from clan.methods.contract import Progress
-from clan.methods.features import FeatureAdversary, FeatureOptions, Judged, deepest
+from clan.methods.features import DiscriminatorInput, FeatureAdversary, FeatureOptions, deepest
 from clan.models.discriminator import SOURCE
 from clan.models.segmenter import Segmenter
 from clan.optim.options import OptimOptions
@@ -51,7 +51,7 @@ class CrossCity(FeatureAdversary):
         channels, outputs = segmenter.encoder.channels[-1], 1 + len(segmenter.classes)
         super().__init__(segmenter, options, optim, channels, outputs)
 
-    def learn_source(self, batch: Batch, progress: Progress) -> Judged:
+    def learn_source(self, batch: Batch, progress: Progress) -> DiscriminatorInput:
         """Backward of L_seg; the cells' classes are those of the labels."""
         features = self.encode_batch("source", batch)
         logits = self.classify_batch(features, batch)
@@ -59,26 +59,26 @@ class CrossCity(FeatureAdversary):
         self.backward(loss)
         self.note(loss_seg=loss)
         f_s = deepest(features).detach()
-        return Judged(f_s, self._shares(batch["label"], f_s, batch["image"]))
+        return DiscriminatorInput(f_s, self._shares(batch["label"], f_s, batch["image"]))
 
-    def learn_target(self, batch: Batch, progress: Progress) -> Judged:
+    def learn_target(self, batch: Batch, progress: Progress) -> DiscriminatorInput:
         """Backward of both adversarial losses; the cells' classes are those predicted."""
         features = self.encode_batch("target", batch)
         with torch.no_grad():
             logits = self.segmenter.ensemble(self.classify_batch(features, batch))
         f_t = deepest(features)
         shares = self._shares(logits.argmax(dim=1), f_t, batch["image"])
-        d_t = self.judge(f_t)
+        d_t = self.discriminate(f_t)
         overall = adversarial_loss(d_t[:, :1], SOURCE)
         by_class = self.class_loss(d_t, SOURCE, shares)
         loss = self.options.lambda_adv * overall + self.options.lambda_class * by_class
         self.backward(self.strength(progress) * loss)
         self.note(loss_adv=overall, loss_adv_class=by_class)
-        return Judged(f_t.detach(), shares)
+        return DiscriminatorInput(f_t.detach(), shares)
 
     def domain_loss(self, logits: Tensor, label: float, shares: Tensor | None) -> Tensor:
-        """Return D's loss on one domain: of D_0, and of all D_c where their class is."""
-        assert shares is not None, "both turns give the shares of the classes"
+        """Return D's loss on one domain: D_0's plus those of all D_c, weighted by S_c."""
+        assert shares is not None, "learn_source and learn_target return class shares"
         return adversarial_loss(logits[:, :1], label) + self.class_loss(logits, label, shares)
 
     def class_loss(self, logits: Tensor, label: float, shares: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
-"""CyCADA's feature level (Hoffman et al. 2018): an adversary that is heard when it is competent.
+"""CyCADA's feature level (Hoffman et al. 2018): G learns from D only while D is accurate.
 
     min_G  L_seg(G(x_s), y_s) + [a > threshold] * lambda_adv * BCE(D(f_t), source)
     min_D  1/2 BCE(D(f_s), source) + 1/2 BCE(D(f_t), target)
 
-f are the encoder's deepest features or the scores (logits), judged at each location alone, and a
-is D's accuracy over the last ``window`` updates: a D that cannot tell the domains apart has no
-useful gradient. The published code does the same with two optimizer steps for G, one against D
-and one on the source; here they are one update of the sum, as in the other methods. The first part
-of CyCADA, the translation of source images, is not of this method.
+f are the encoder's deepest features or the scores (logits). D classifies each location separately.
+a is D's accuracy over the last ``window`` updates: a D that cannot tell the domains apart has no
+useful gradient. The published code makes two optimizer steps for G, one against D and one on the
+source; here G makes one step on the sum, as in the other methods. CyCADA's translation of source
+images is not part of this method.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from clan.data.loading import Batch
 from clan.losses.adversarial import adversarial_loss
 from clan.methods.contract import Progress
-from clan.methods.features import FeatureAdversary, FeatureOptions, Judged, deepest
+from clan.methods.features import DiscriminatorInput, FeatureAdversary, FeatureOptions, deepest
 from clan.models.discriminator import SOURCE
 from clan.models.segmenter import Features, Segmenter
 from clan.optim.options import OptimOptions
@@ -45,7 +45,7 @@ class CyCADAFeature(FeatureAdversary):
         threshold: float = Field(0.6, ge=0, lt=1)
         """D's accuracy above which G learns from it."""
         window: int = Field(100, ge=1)
-        """Updates that the accuracy is the mean of."""
+        """Number of last updates over which D's accuracy is averaged."""
 
     options: Options
     accuracies: Tensor
@@ -57,12 +57,12 @@ class CyCADAFeature(FeatureAdversary):
         self.register_buffer("accuracies", torch.zeros(options.window))
 
     def setup(self, fabric: Fabric) -> None:
-        """Wrap G and D; take the accuracies to the device."""
+        """Wrap G and D; move the accuracies to the device."""
         super().setup(fabric)
         self.accuracies = self.accuracies.to(fabric.device)
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Update G and D, then remember how well D did."""
+        """Update G and D, then record D's accuracy."""
         gate = self.gate(progress)
         scalars = super().step(source, target, progress)
         accuracy = self.fabric.all_reduce(scalars["d_accuracy"], reduce_op="mean")
@@ -70,34 +70,34 @@ class CyCADAFeature(FeatureAdversary):
         return {**scalars, "gate": gate}
 
     def gate(self, progress: Progress) -> Tensor:
-        """Return 1 where G is to learn from D, else 0: a scalar that stays on the device."""
+        """Return 1 if G learns from D at this step, else 0: a scalar that stays on the device."""
         known = min(progress.step, self.options.window)
         if known == 0:
             return self.accuracies.new_zeros(())
         return (self.accuracies[:known].mean() > self.options.threshold).float()
 
-    def learn_source(self, batch: Batch, progress: Progress) -> Judged:
+    def learn_source(self, batch: Batch, progress: Progress) -> DiscriminatorInput:
         """Backward of L_seg."""
         features = self.encode_batch("source", batch)
         logits = self.classify_batch(features, batch)
         loss = self.segmentation_loss(logits, batch["label"], "source")
         self.backward(loss)
         self.note(loss_seg=loss)
-        return Judged(self._shown(features, logits).detach())
+        return DiscriminatorInput(self._discriminator_input(features, logits).detach())
 
-    def learn_target(self, batch: Batch, progress: Progress) -> Judged:
-        """Backward of the adversarial loss, as far as the gate is open."""
+    def learn_target(self, batch: Batch, progress: Progress) -> DiscriminatorInput:
+        """Backward of the adversarial loss, multiplied by the gate."""
         features = self.encode_batch("target", batch)
         of_scores = self.options.discriminate == "scores"
         logits = self.classify_batch(features, batch) if of_scores else ()
-        x_t = self._shown(features, logits)
-        loss = adversarial_loss(self.judge(x_t), SOURCE)
+        x_t = self._discriminator_input(features, logits)
+        loss = adversarial_loss(self.discriminate(x_t), SOURCE)
         strength = self.options.lambda_adv * self.strength(progress)
         self.backward(strength * self.gate(progress) * loss)
         self.note(loss_adv=loss)
-        return Judged(x_t.detach())
+        return DiscriminatorInput(x_t.detach())
 
-    def _shown(self, features: Features, logits: tuple[Tensor, ...]) -> Tensor:
+    def _discriminator_input(self, features: Features, logits: tuple[Tensor, ...]) -> Tensor:
         """Return what D reads."""
         if self.options.discriminate == "features":
             return deepest(features)

@@ -5,8 +5,8 @@
 x_m is a strongly augmented target image with half of the classes of a source image pasted on it
 (ClassMix). y_m are the source's labels where it was pasted, elsewhere the most probable class of
 the teacher for the plain target image. w is 1 where the source was pasted; elsewhere it is the
-share of the batch's target pixels of which the teacher is surer than a threshold. The mean is over
-all pixels, those of weight 0 and those without a label included.
+share of the batch's target pixels whose teacher probability reaches ``threshold``. The mean is over
+all pixels, including those of weight 0 and those without a label.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clan.losses.mixing import (
     strong_view,
     values_shown,
 )
-from clan.losses.pseudo_labels import class_diversity, won_shares
+from clan.losses.pseudo_labels import argmax_shares, class_diversity
 from clan.losses.segmentation import weighted_loss
 from clan.methods.contract import Method, MethodOptions, MicroBatch, Progress
 from clan.methods.teacher import Teacher, TeacherUpdate
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
 
 
 class TeacherOptions(MethodOptions):
-    """What methods share whose teacher labels mixed images."""
+    """Options shared by methods in which a teacher labels mixed images."""
 
     teacher_decay: float = Field(0.99, ge=0, lt=1)
-    """Of the moving average that the teacher is (DACS 0.99, DAFormer 0.999)."""
+    """Decay of the teacher, a moving average of G (DACS 0.99, DAFormer 0.999)."""
     teacher_update: TeacherUpdate = "parameters"
-    """parameters: before G's step, parameters only, the teacher normalises by its own batch
-    (published codes); buffers: after G's step, with batch statistics."""
+    """parameters: before G's step, parameters only; the teacher's batch norm uses its own batch
+    (published codes). buffers: after G's step, with G's running statistics."""
     threshold: float = Field(0.968, gt=0, lt=1)
-    """Probability from which a pixel counts as sure."""
+    """Probability from which a pixel counts as confident."""
     mix_classes: Literal["image", "batch"] = "image"
-    """Classes that ClassMix draws from: those of the image (DACS), or of the whole batch
+    """Classes that ClassMix draws from: the image's (DACS), or those of the whole batch
     (DAFormer)."""
     mix_ignored: bool = False
-    """Let ClassMix draw the pixels without a label as a class of their own (published codes)."""
+    """Treat pixels without a label as one more class in ClassMix (published codes)."""
     strong_jitter: float = Field(0.25, ge=0, lt=1)
     """Strength of the colour jitter of mixed images: brightness, contrast, saturation, hue."""
     jitter_chance: float = Field(0.8, ge=0, le=1)
@@ -67,32 +67,32 @@ class TeacherOptions(MethodOptions):
     """Weight of the loss on mixed images."""
 
 
-class Taught(NamedTuple):
+class PseudoLabels(NamedTuple):
     """The teacher's labels of target images."""
 
     label: Tensor
     """(N, H, W) uint8."""
     weight: Tensor
-    """(N, H, W) float32: the share of the batch's target pixels, over all processes, that are sure;
-    0 in rows that are never labelled."""
+    """(N, H, W) float32: the share of confident pixels in the batch's target images, over all
+    processes; 0 in rows that are never labelled."""
 
 
 class View(NamedTuple):
-    """Images that G learns from by labels of the teacher, in part."""
+    """Images, labels and pixel weights that G learns from."""
 
     name: str
-    """Of its loss."""
+    """Name of its loss, without ``loss_``."""
     image: Tensor
     """(N, 3, H, W), 0..255 RGB."""
     label: Tensor
     """(N, H, W) uint8."""
     weight: Tensor
-    """(N, H, W) of the pixels, 0..1."""
+    """(N, H, W), of each pixel, 0..1."""
     factor: float
-    """Of its loss in G's."""
+    """Weight of its loss in G's loss."""
 
     def part(self, window: slice) -> View:
-        """Return some of its images."""
+        """Return a slice of its images."""
         image, label, weight = (t[window] for t in (self.image, self.label, self.weight))
         return self._replace(image=image, label=label, weight=weight)
 
@@ -111,13 +111,13 @@ class DACS(Method):
 
     def __init__(self, segmenter: Segmenter, options: TeacherOptions, optim: OptimOptions) -> None:
         super().__init__(segmenter, options, optim)
-        self.taught: dict[str, Tensor] = {}
+        self.label_scalars: dict[str, Tensor] = {}
         self.teacher = Teacher(
             segmenter, options.teacher_decay, options.teacher_update, options.batch_norm
         )
 
     def setup(self, fabric: Fabric) -> None:
-        """Wrap G; take the teacher to the device."""
+        """Wrap G; move the teacher to the device."""
         super().setup(fabric)
         self.teacher.to(fabric.device)
 
@@ -142,44 +142,44 @@ class DACS(Method):
         return scalars
 
     def views(self, source: Batch, target: Batch, draw: Draw) -> list[View]:
-        """Return what is learnt from of an update's target images, whole batches."""
-        return [self.mixed(source, target, self.teach(target["image"]), draw)]
+        """Return the views of an update's target images, each of the whole batch."""
+        return [self.mixed(source, target, self.label_target(target["image"]), draw)]
 
-    def teach(self, image: Tensor) -> Taught:
-        """Label plain target images (N, 3, H, W) as the teacher does."""
+    def label_target(self, image: Tensor) -> PseudoLabels:
+        """Label plain target images (N, 3, H, W) by the teacher."""
         with self.fabric.autocast():
             p = self.teacher.predict(image)
-        sure, label = p.max(dim=1)
-        # of the whole batch, rows that are never labelled included
-        share = (sure >= self.options.threshold).float().mean()
+        confidence, label = p.max(dim=1)
+        # of the whole batch, including rows that are never labelled
+        share = (confidence >= self.options.threshold).float().mean()
         share = cast(Tensor, self.fabric.all_reduce(share, reduce_op="mean"))
         weight = share.expand(label.shape).clone()
         weight[:, : self.options.ignore_top] = 0
         weight[:, max(0, label.shape[1] - self.options.ignore_bottom) :] = 0
-        self.taught = {
+        self.label_scalars = {
             "pseudo_share": share,
             "target_diversity": class_diversity(p),
             # of each image, so that parts of a batch add up to the whole
-            "teacher_top_share": torch.stack([won_shares(q[None]).max() for q in p]).mean(),
+            "teacher_top_share": torch.stack([argmax_shares(q[None]).max() for q in p]).mean(),
         }
-        return Taught(label.to(torch.uint8), weight)
+        return PseudoLabels(label.to(torch.uint8), weight)
 
     def learn_source(self, part: MicroBatch) -> None:
         """Backward of the source's loss."""
         logits = self.forward_batch("source", part.source)
         loss = self.segmentation_loss(logits, part.source["label"], "source")
         self.backward(loss)
-        self.note(loss_seg=loss, **self.taught)
+        self.note(loss_seg=loss, **self.label_scalars)
 
     def learn_view(self, view: View) -> None:
-        """Backward of the loss on a view, which no batch norm remembers."""
-        logits = self.forward_domain("target", view.image, remember=False)
+        """Backward of the loss on a view; its batch statistics do not enter the running ones."""
+        logits = self.forward_domain("target", view.image, update_statistics=False)
         each = self.label_loss.pixel(self.segmenter.ensemble(logits), view.label)
         loss = weighted_loss(each, view.label, view.weight)
         self.backward(view.factor * loss)
         self.note(**{f"loss_{view.name}": loss})
 
-    def mixed(self, source: Batch, target: Batch, taught: Taught, draw: Draw) -> View:
+    def mixed(self, source: Batch, target: Batch, pseudo: PseudoLabels, draw: Draw) -> View:
         """Return strong views of target images with pasted source classes."""
         options, plain = self.options, target["image"]
         pasted = at_size(source["image"], source["label"], plain.shape[-2:])
@@ -190,8 +190,8 @@ class DACS(Method):
             shown=self._shown(pasted[1]) if options.mix_classes == "batch" else None,
             ignored=options.mix_ignored,
         )
-        image, label = paste(mask, pasted, (plain, taught.label))
-        weight = torch.where(mask, 1.0, taught.weight)
+        image, label = paste(mask, pasted, (plain, pseudo.label))
+        weight = torch.where(mask, 1.0, pseudo.weight)
         return View("target", self.strong(image, draw), label, weight, options.lambda_target)
 
     def _shown(self, label: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ class DACS(Method):
         return cast(Tensor, self.fabric.all_reduce(shown.int(), reduce_op="sum")) > 0
 
     def strong(self, image: Tensor, draw: Draw) -> Tensor:
-        """Change the colours of some images and blur some."""
+        """Change the colours of some images, and blur some."""
         options = self.options
         return strong_view(
             image, options.strong_jitter, options.strong_blur, draw, options.jitter_chance, hue=True

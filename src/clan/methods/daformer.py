@@ -1,13 +1,13 @@
-"""DAFormer (Hoyer et al. 2022): DACS, with rare classes drawn more often and features held.
+"""DAFormer (Hoyer et al. 2022): DACS with rare-class sampling and a feature distance.
 
     min_G  L_seg(G(x_s), y_s) + mean[w * CE(G(x_m), y_m)]
            + lambda_distance * mean over cells of things |F(x_s) - F0(x_s)|_2
 
-F are the encoder's deepest features and F0 those of the network that the training started from: a
-pretrained encoder knows things (cars, persons) that a simulator shows poorly. A cell belongs to a
-thing class where that has at least `distance_ratio` of its pixels.
+F are the encoder's deepest features, F0 those of the initial encoder: a pretrained encoder knows
+things (cars, persons) that a simulator shows poorly. A cell belongs to a thing class that has at
+least `distance_ratio` of its pixels. Source images are drawn by class.
 
-The network, its rates and its warm-up are the configuration's; source images are drawn by class.
+Network, learning rates and warm-up are set in the configuration.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DAFormer(DACS):
         name: Literal["daformer"] = "daformer"
         """The method."""
         teacher_decay: float = Field(0.999, ge=0, lt=1)
-        """Of the moving average that the teacher is."""
+        """Decay of the teacher, a moving average of G."""
         mix_classes: Literal["image", "batch"] = "batch"
         """Classes that ClassMix draws from: those of the image, or of the whole batch."""
         strong_jitter: float = Field(0.2, ge=0, lt=1)
@@ -56,15 +56,15 @@ class DAFormer(DACS):
         """T of rare-class sampling: a class of frequency f is drawn with a probability proportional
         to exp((1 - f) / T); 0: each source image once an epoch."""
         lambda_distance: float = Field(0.005, ge=0)
-        """Weight of the feature distance; 0 for encoders that did not start from weights."""
+        """Weight of the feature distance; 0 for encoders without pretrained weights."""
         distance_ratio: float = Field(0.75, gt=0, le=1)
-        """Share of a cell's pixels from which it belongs to a class."""
+        """Least share of a cell's pixels for the cell to belong to a class."""
         things: tuple[str, ...] = THINGS
-        """Classes whose features are held."""
+        """Classes whose features are kept close to the initial encoder's."""
 
         @property
         def needs_weights(self) -> str:
-            """Which option asks for pretrained weights."""
+            """The option that needs pretrained weights; empty if it is off."""
             return "method.lambda_distance" if self.lambda_distance else ""
 
     options: Options
@@ -85,14 +85,14 @@ class DAFormer(DACS):
         )
 
     def setup(self, fabric: Fabric) -> None:
-        """Wrap G; take teacher and first encoder to the device."""
+        """Wrap G; move the teacher and the initial encoder to the device."""
         super().setup(fabric)
         self.things = self.things.to(fabric.device)
         if self.start is not None:
             self.start.to(fabric.device)
 
     def reading(self, stage: Stage) -> Reading:
-        """Draw source images by their classes."""
+        """Draw source images by class."""
         return Reading(rare_temperature=self.options.rare_temperature)
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -101,7 +101,7 @@ class DAFormer(DACS):
         return super().step(source, target, progress)
 
     def learn_source(self, part: MicroBatch) -> None:
-        """Backward of the source's loss and of the feature distance, which share the features."""
+        """Backward of the source loss plus the feature distance, from one forward pass."""
         if self.start is None:
             super().learn_source(part)
             return
@@ -110,14 +110,14 @@ class DAFormer(DACS):
         loss = self.segmentation_loss(logits, part.source["label"], "source")
         distance = self.feature_distance(part.source, features[-1])
         self.backward(loss + self.options.lambda_distance * distance)
-        self.note(loss_seg=loss, feature_distance=distance, **self.taught)
+        self.note(loss_seg=loss, feature_distance=distance, **self.label_scalars)
 
     def feature_distance(self, batch: Batch, features: Tensor) -> Tensor:
-        """Return the distance to the first encoder's features on things.
+        """Return the distance to the initial encoder's features, over cells of things.
 
-        It is the sum of the L2 distances over this part's cells of things, divided by their number
-        in the whole update over the number of its parts, so that the parts' mean is the mean over
-        all cells: see `clan.methods.label_loss`.
+        It is this part's sum of L2 distances, divided by (cells of things of the whole update /
+        number of parts), so that the mean of the parts is the mean over all cells: see
+        `clan.methods.label_loss`.
 
         Args:
             batch: images with labels.
@@ -129,17 +129,17 @@ class DAFormer(DACS):
         assert self.start is not None
         with torch.no_grad(), self.fabric.autocast():
             first = self.start(self.segmenter.normalised(batch["image"]))[-1]
-        apart = (features.float() - first.float()).norm(dim=1)
+        distance = (features.float() - first.float()).norm(dim=1)
         if self._cells is None:
             assert self._labels is not None, "a step has begun"
-            own = self._thing_cells(self._labels, apart, batch["image"]).sum()
+            own = self._thing_cells(self._labels, distance, batch["image"]).sum()
             self._cells = cast(Tensor, self.fabric.all_reduce(own, reduce_op="sum")).clamp(min=1)
-        cells = self._thing_cells(batch["label"], apart, batch["image"])
-        total: Tensor = (apart * cells).sum() * (self.label_loss.parts / self._cells)
+        cells = self._thing_cells(batch["label"], distance, batch["image"])
+        total: Tensor = (distance * cells).sum() * (self.label_loss.parts / self._cells)
         return total
 
     def _thing_cells(self, label: Tensor, features: Tensor, image: Tensor) -> Tensor:
-        """Tell which cells of features (..., h, w) show a thing in labels (N, H, W): (N, h, w)."""
+        """Return which cells (N, h, w) of features (..., h, w) are things in labels (N, H, W)."""
         grid = (features.shape[-2], features.shape[-1])
         places = self.segmenter.label_places(label, grid, image)
         shares = cell_shares(label, len(self.segmenter.classes), grid, places)

@@ -2,9 +2,9 @@
 
     min_G  L_seg(G(x_s->t), y_s) + lambda_ent * mean[(H(p_t)^2 + 1e-8)^eta]
 
-x_s->t has the target's low-frequency amplitudes; it is a view of the source, which any method may
-have: ``data.source_view.fourier``. The entropy joins after `entropy_from` steps, when predictions
-mean something.
+x_s->t is a source image with a target image's low-frequency amplitudes; any method can use it, by
+``data.source_view.fourier``. The entropy is added after `entropy_from` steps, when predictions have
+become useful.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class FDA(Method):
         eta: float = Field(2.0, gt=0)
         """Exponent of the squared entropy; the published code has 2."""
         entropy_from: int = Field(0, ge=0)
-        """Steps before the entropy joins; the published code has 50,000 of 150,000."""
+        """Steps before the entropy is added; the published code has 50,000 of 150,000."""
 
     options: Options
     family = "ST"
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Learn from source labels, and then from the target's uncertainty."""
+        """Learn from source labels and from the target's entropy."""
         self.start_update(progress)
         weight = self.options.lambda_ent if progress.step >= self.options.entropy_from else 0.0
         for source_part, target_part, last in self.micro_batches(source, target):

@@ -1,8 +1,7 @@
-"""What the adversaries on features share: a discriminator that judges every location of a map.
+"""Adversarial training on features: a discriminator that classifies every location of a map.
 
-G learns from source labels and against D, whose parameters stand still meanwhile; then D learns
-from both domains' features, through which nothing flows back to G. What G's loss on each domain
-is, and what D is asked, is each method's own.
+G learns from source labels and against D, whose parameters are frozen meanwhile; then D learns
+from the detached features of both domains. Each method defines G's losses and D's input.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class FeatureOptions(MethodOptions):
-    """What adversaries on features share."""
+    """Options shared by adversaries on features."""
 
     lambda_adv: float = Field(0.001, ge=0)
     """Weight of the domain-adversarial term in G's loss."""
@@ -42,7 +41,7 @@ class FeatureOptions(MethodOptions):
         return super().stages(steps)
 
 
-class Judged(NamedTuple):
+class DiscriminatorInput(NamedTuple):
     """D's input from one domain, detached."""
 
     x: Tensor
@@ -52,14 +51,14 @@ class Judged(NamedTuple):
 
 
 class FeatureAdversary(Method):
-    """G's and D's turns; subclasses say what G learns from either domain.
+    """The updates of G and D; subclasses define what G learns from each domain.
 
     Args:
         segmenter: G.
         options: of the method.
         optim: both players' optimizers.
-        channels: of what D reads.
-        outputs: domain classifiers side by side.
+        channels: channels of D's input.
+        outputs: number of independent domain classifiers in D.
     """
 
     options: FeatureOptions
@@ -86,8 +85,8 @@ class FeatureAdversary(Method):
         """Update G on source labels and against D, then D on both domains."""
         self.start_update(progress)
         for source_part, target_part, last in self.micro_batches(source, target):
-            # E may learn without the classifiers, which a wrapper that shares gradients would
-            # wait for: they are shared once, when all are there
+            # E may learn without the classifiers, whose gradients a wrapper would wait for: so
+            # gradients are shared once, after all backwards
             with self.unsynchronised("segmenter", True):
                 from_source = self.learn_source(source_part, progress)
                 from_target = self.learn_target(target_part, progress)
@@ -96,28 +95,30 @@ class FeatureAdversary(Method):
         return self.finish_update()
 
     @abstractmethod
-    def learn_source(self, batch: Batch, progress: Progress) -> Judged:
+    def learn_source(self, batch: Batch, progress: Progress) -> DiscriminatorInput:
         """Backward of G's loss on the source; return D's input from it."""
 
     @abstractmethod
-    def learn_target(self, batch: Batch, progress: Progress) -> Judged:
-        """Backward of G's loss on the target; return what D is shown of it."""
+    def learn_target(self, batch: Batch, progress: Progress) -> DiscriminatorInput:
+        """Backward of G's loss on the target; return D's input from it."""
 
     def strength(self, progress: Progress) -> float:
-        """Return the factor on all that is not L_seg: 0 in the first ``source_steps``, then 1."""
+        """Return the factor on all terms but L_seg: 0 in the first ``source_steps``, then 1."""
         return float(progress.step >= self.options.source_steps)
 
-    def judge(self, x: Tensor) -> Tensor:
+    def discriminate(self, x: Tensor) -> Tensor:
         """Return the logits of D (N, outputs, h, w), with gradients to ``x`` but none to D."""
         with frozen(self.discriminator), self.fabric.autocast():
             logits: Tensor = self.discriminator(x)
         return logits
 
     def domain_loss(self, logits: Tensor, label: float, shares: Tensor | None) -> Tensor:
-        """Return the cross-entropy of D's logits against one domain; G's and D's common measure."""
+        """Return the cross-entropy of D's logits against one domain's label."""
         return adversarial_loss(logits, label)
 
-    def learn_domains(self, source: Judged, target: Judged, last: bool) -> None:
+    def learn_domains(
+        self, source: DiscriminatorInput, target: DiscriminatorInput, last: bool
+    ) -> None:
         """Backward of D's loss, half for each domain."""
         with self.unsynchronised("discriminator", True):
             d_s = self.run_player("discriminator", source.x)
@@ -128,7 +129,7 @@ class FeatureAdversary(Method):
             loss_t = self.domain_loss(d_t, TARGET, target.shares)
             self.backward(loss_t / 2)
         self.note(loss_d_source=loss_s, loss_d_target=loss_t)
-        # of the classifier of all classes, where there are others
+        # the first classifier is the one for all classes
         self.note_discriminator(d_s[:, 0].detach(), d_t[:, 0].detach())
 
 

@@ -1,8 +1,7 @@
-"""How much each term of a loss pulls: norms of the gradients that single backwards add."""
+"""Norms of the gradients that single terms of a loss add."""
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import cast
 
 import torch
@@ -15,9 +14,9 @@ TOGETHER, LARGE = 64, 2**17
 class GradientNorm:
     """Measures the gradient that the backwards within a ``with`` block add to a network.
 
-    It looks at each parameter's gradient before it is added to those of earlier backwards, on this
-    process alone. Nothing is copied and nothing waits for the device. A few gradients at a time are
-    measured together, in one launch on a GPU, and let go.
+    Each parameter's gradient is measured before it is added to those of earlier backwards, on this
+    process alone, without a copy and without waiting for the device. Several gradients are measured
+    in one launch on a GPU, then released.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -32,12 +31,7 @@ class GradientNorm:
         ]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._take()

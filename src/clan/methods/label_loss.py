@@ -1,9 +1,9 @@
 """The loss on labels and pseudo-labels, as one mean over all labelled pixels of an update.
 
 The images of an update are divided among processes and accumulated parts, and the parts' losses
-are averaged. So each part divides its sum, not by its own count of labelled pixels, but by the
-count of the whole update over the number of parts: the average is then the mean over all labelled
-pixels, and an update is the same however its images are divided.
+are averaged. Each part divides its sum by (labelled pixels of the whole update / number of parts),
+not by its own count. The average is then the mean over all labelled pixels, and an update does not
+depend on how its images are divided.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 class LabelLoss(nn.Module):
-    """A segmentation loss of the table, its classes' weights, and an update's counts of labels.
+    """A segmentation loss with class weights, averaged over the labelled pixels of an update.
 
-    A module, so that weights which were counted in the data set are in a method's state.
+    It is a module, so that balanced class weights are saved with the method's state.
 
     Args:
         options: of the loss.
@@ -57,13 +57,13 @@ class LabelLoss(nn.Module):
         self._counts: dict[Domain, Tensor] = {}
 
     def setup(self, fabric: Fabric, accumulate: int) -> None:
-        """Take the weights to the device; an update has ``accumulate`` parts in each process."""
+        """Move the weights to the device; an update has ``accumulate`` parts in each process."""
         self.fabric, self.parts = fabric, fabric.world_size * accumulate
         self.to(fabric.device)
 
     def balance(self, counts: Tensor) -> None:
-        """Weigh the classes by the pixels (N, C) int64 of each in the source's labels."""
-        assert self.class_weights is not None, "the weights are asked for"
+        """Set the class weights from the pixel counts (N, C) int64 of the source's labels."""
+        assert self.class_weights is not None, "only called with class_weights: balanced"
         self.class_weights.copy_(balanced_weights(counts))
 
     def clear(self) -> None:
@@ -87,7 +87,7 @@ class LabelLoss(nn.Module):
             self.count(labels)
 
     def forward(self, logits: Tensor, label: Tensor, domain: Domain) -> Tensor:
-        """Return the loss of (N, C, H, W) logits on labels (N, H, W), as `mean` defines it."""
+        """Return the loss of (N, C, H, W) logits on labels (N, H, W), averaged by `mean`."""
         return self.mean(self.pixel(logits, label), label, domain)
 
     def mean(self, each: Tensor, label: Tensor, domain: Domain) -> Tensor:
@@ -98,7 +98,7 @@ class LabelLoss(nn.Module):
         Args:
             each: loss of each pixel, (N, H, W).
             label: (N, H, W) uint8 or int64 class indices; 255 is ignored.
-            domain: whose counted labels these are a part of.
+            domain: the domain of these labels.
 
         Raises:
             RuntimeError: within an update, labels that were not counted.
@@ -115,7 +115,7 @@ class LabelLoss(nn.Module):
         return mean_loss(each, label, count, self.class_weights)
 
     def _weights(self, labels: Sequence[Tensor]) -> list[Tensor]:
-        """Return what the sums of losses on some labels are divided by, over all processes."""
+        """Return the divisor of each label's sum of losses, over all processes."""
         own = torch.stack([label_counts(label, self.classes, self.options) for label in labels])
         total = cast(Tensor, self.fabric.all_reduce(own, reduce_op="sum"))
         return [weight_of(counts, self.class_weights) for counts in total]

@@ -1,4 +1,4 @@
-"""What methods share that train on the source, then on labels that they give the target too."""
+"""The update of methods that learn from the source first, then also from target pseudo-labels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SOURCE_STAGE = "source"
 
 
 class LabelledTarget(Method):
-    """Source and target losses in one update; the target's only where its batch has labels."""
+    """Source and target loss in one update; the target's only if its batch has labels."""
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Learn from source labels and, once there are any, from the target's given ones."""
+        """Learn from source labels and, after the first stage, from target pseudo-labels."""
         self.start_update(progress)
         labelled = "label" in target
         for source_part, target_part, last in self.micro_batches(source, target):
-            # where the target is learnt from, its backward shares the sum of both gradients
+            # with target labels, the target's backward shares the sum of both gradients
             with self.unsynchronised("segmenter", labelled or not last):
                 logits = self.forward_batch("source", source_part)
                 loss = self.segmentation_loss(logits, source_part["label"], "source")
@@ -39,6 +39,6 @@ class LabelledTarget(Method):
         """Backward of the target's loss."""
 
     def _show_target(self, batch: Batch) -> None:
-        """Let the batch statistics see the target while there is nothing to learn from it."""
+        """Run the target through G for its batch statistics, without a loss."""
         with torch.no_grad():
             self.forward_batch("target", batch)

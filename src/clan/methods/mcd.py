@@ -5,12 +5,12 @@
     C  min_E          d(p1, p2)               on the target, C1 and C2 fixed; num_k times
 
 d is the mean absolute difference of the classifiers' softmaxes. Target pixels where the two can
-be made to differ lie outside the source's support; E learns to leave no such pixels. There is no
-discriminator: the classifiers are one.
+be made to differ lie outside the source's support; E learns to leave no such pixels. The two
+classifiers take the discriminator's place.
 
-The paper writes d on images' class probabilities; per pixel, averaged, is its code. A, B and C are
-optimizer steps of their own on the same images, and E and the classifiers keep one optimizer each
-way: a part whose parameters stand still is not touched by momentum or decay either.
+The paper defines d on the class probabilities of an image; its code averages over pixels, as here.
+A, B and C are separate optimizer steps on the same images. Parameters that a step keeps fixed are
+not changed by momentum or decay either.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ class MCD(Method):
     least_classifiers = 2
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Learn from the source, then set the classifiers apart, then E against them."""
+        """Do step A, step B, then ``num_k`` times step C."""
         self.start_update(progress)
         for source_part, _, _ in self.micro_batches(source, target):
             self.learn_source(source_part)
         self.step_alone("segmenter")
         for source_part, target_part, _ in self.micro_batches(source, target):
-            self.set_apart(source_part, target_part)
+            self.raise_discrepancy(source_part, target_part)
         self.step_alone("segmenter")
         for turn in range(self.options.num_k):
             for _, target_part, _ in self.micro_batches(source, target):
-                distance = self.draw_together(target_part)
+                distance = self.lower_discrepancy(target_part)
                 if turn == self.options.num_k - 1:
                     self.note(discrepancy=distance)
             self.step_alone("segmenter")
@@ -68,12 +68,12 @@ class MCD(Method):
             self.backward(loss)
         self.note(loss_seg=loss)
 
-    def set_apart(self, source: Batch, target: Batch) -> None:
+    def raise_discrepancy(self, source: Batch, target: Batch) -> None:
         """Step B: backward of the source losses less the discrepancy, for C1 and C2."""
         with torch.no_grad():
             f_s = self.encode_batch("source", source)
             f_t = self.encode_batch("target", target)
-        # what the classifiers share belongs to the generator, which this step leaves alone
+        # the decoder's shared part belongs to the generator, which is fixed in this step
         with self.unsynchronised("segmenter", True), frozen(self.segmenter.decoder):
             logits = self.classify_batch(f_s, source)
             loss = self.segmentation_loss(logits, source["label"], "source")
@@ -81,7 +81,7 @@ class MCD(Method):
             self.backward(loss - distance)
         self.note(discrepancy_apart=distance)
 
-    def draw_together(self, target: Batch) -> Tensor:
+    def lower_discrepancy(self, target: Batch) -> Tensor:
         """Step C: backward of the discrepancy, for E."""
         with self.unsynchronised("segmenter", True), frozen(self.segmenter.classifiers):
             features = self.encode_batch("target", target)

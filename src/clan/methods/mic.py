@@ -1,10 +1,10 @@
-"""MIC (Hoyer et al. 2023): a masked view of the target has to be predicted from its context.
+"""MIC (Hoyer et al. 2023): masked parts of target images are predicted from their context.
 
-    min_G  the host's losses + lambda_mask * mean[w * CE(G(mask(x_t)), y_t)]
+    min_G  DAFormer's losses + lambda_mask * mean[w * CE(G(mask(x_t)), y_t)]
 
-The host is DAFormer, or DACS where rare-class sampling and feature distance are off. Blocks of a
-strongly augmented target image are painted in the mean colour; y_t and w are the teacher's labels
-and weights for the plain image, as the host uses them.
+With rare-class sampling and feature distance off, it is DACS's losses instead of DAFormer's. Blocks
+of a strongly augmented target image are set to the mean colour; y_t and w are the teacher's labels
+and weights for the plain image, as in DACS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from clan.data.loading import Batch
 from clan.losses.masking import block_grid, block_mask, masked
 from clan.losses.mixing import Draw
-from clan.methods.dacs import Taught, View
+from clan.methods.dacs import PseudoLabels, View
 from clan.methods.daformer import DAFormer
 
 
@@ -41,14 +41,14 @@ class MIC(DAFormer):
     def views(self, source: Batch, target: Batch, draw: Draw) -> list[View]:
         """Return mixed images, then masked ones."""
         image = target["image"]
-        taught = self.teach(image)
-        return [self.mixed(source, target, taught, draw), self.masked_view(image, taught, draw)]
+        pseudo = self.label_target(image)
+        return [self.mixed(source, target, pseudo, draw), self.masked_view(image, pseudo, draw)]
 
-    def masked_view(self, image: Tensor, taught: Taught, draw: Draw) -> View:
-        """Return strong views of plain target images (N, 3, H, W) with blocks painted over."""
+    def masked_view(self, image: Tensor, pseudo: PseudoLabels, draw: Draw) -> View:
+        """Return strong views of plain target images (N, 3, H, W) with masked blocks."""
         options, size = self.options, image.shape[-2:]
         grid = block_grid(size, options.mask_block)
         drawn = draw(len(image), *grid, images=0, device=image.device)
         visible = block_mask(drawn, size, options.mask_ratio)
         view = masked(self.strong(image, draw), visible, self.segmenter.mean_color)
-        return View("mask", view, taught.label, taught.weight, options.lambda_mask)
+        return View("mask", view, pseudo.label, pseudo.weight, options.lambda_mask)

@@ -3,9 +3,9 @@
     min_G  L_seg(G(x_s), y_s) + lambda_ent * mean[H(p_t)]
 
 H(p) = -sum_c p_c log p_c / log C is the normalised entropy of a pixel's (ensemble) prediction.
-Source-like images are predicted with certainty, so certainty is asked for on the target. The
-gradient is largest for pixels that are already fairly certain, right or wrong, which is what
-limits the method.
+Predictions on source-like images have low entropy, so the loss asks for low entropy on the target.
+Its gradient is largest for pixels that are already fairly certain, right or wrong; this limits the
+method.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class MinEnt(Method):
     family = "ST"
 
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Learn from source labels, then from the target's uncertainty."""
+        """Learn from source labels and from the target's entropy."""
         self.start_update(progress)
         for source_part, target_part, last in self.micro_batches(source, target):
             # the target's backward shares the sum of both gradients

@@ -1,28 +1,19 @@
-"""The table of methods: the package's own, and those that other packages bring.
+"""The table of methods by name.
 
-Another package brings one by `register_method`, or by an entry point of the group `clan.methods`
-whose name is the method's:
-
-    [project.entry-points."clan.methods"]
-    my_method = "my_package.my_module:MyMethod"
-
-An entry point is loaded when a configuration asks for its name, so that a package that cannot be
-imported stops nobody else.
+Another package adds one by `register_method`, or by an entry point of the group ``clan.methods``
+with the method's name (`clan.core.plugins`).
 """
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from clan.core.errors import ConfigError, nearest
+from clan.core.plugins import Plugins
 from clan.methods.contract import Method, MethodOptions
 
 METHODS: dict[str, type[Method]] = {}
 """The methods by name, in the order of registration; those of entry points once they are loaded."""
-
-GROUP = "clan.methods"
-"""The group of entry points that bring methods."""
 
 M = TypeVar("M", bound=type[Method])
 
@@ -55,23 +46,21 @@ def register_method(cls: M) -> M:
 
 
 def find_method(name: str) -> type[Method]:
-    """Return the method of a name, loading the entry point that brings it if there is one.
+    """Return the method of a name, from an entry point if it is not in the table.
 
     Raises:
-        ConfigError: no method has the name (says what is there, and the nearest), or the package
-            that brings it is broken.
+        ConfigError: no method has the name (names the nearest), or the package that provides it is
+            broken.
     """
+    PLUGINS.load(name)
     if name not in METHODS:
-        point = _brought().get(name)
-        if point is None:
-            raise ConfigError(f"unknown method {name!r}{nearest(name, method_names())}")
-        _load(point)
+        raise ConfigError(f"unknown method {name!r}{nearest(name, method_names())}")
     return METHODS[name]
 
 
 def method_names() -> list[str]:
     """Return the names of all methods: those of the table, then those of entry points."""
-    return list(dict.fromkeys([*METHODS, *_brought()]))
+    return list(dict.fromkeys([*METHODS, *PLUGINS.names()]))
 
 
 def _name_of(cls: object) -> str:
@@ -101,21 +90,5 @@ def _origin(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _brought() -> dict[str, EntryPoint]:
-    """Return the entry points by the names of their methods; nothing is imported."""
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-def _load(point: EntryPoint) -> None:
-    """Import an entry point's method and register it under the name that it announces."""
-    package = point.dist.name if point.dist is not None else point.value
-    where = f"method {point.name!r} of the package {package} (entry point {point.value})"
-    try:
-        register_method(point.load())
-    # whatever another package raises at its import
-    except Exception as error:
-        raise ConfigError(f"{where} cannot be loaded: {error}. Mend or uninstall it") from error
-    if point.name not in METHODS:
-        raise ConfigError(
-            f"{where} has another name in its Options: make both the same in that package"
-        )
+PLUGINS = Plugins("clan.methods", "method", METHODS, lambda _, cls: register_method(cls))
+"""Methods of other installed packages."""

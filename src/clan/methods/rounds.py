@@ -1,4 +1,4 @@
-"""What self-training methods share: rounds that learn from a growing share of the target."""
+"""Rounds of self-training, each on a larger share of pseudo-labels."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def divide(steps: int, first: Stage, option: str, rounds: int) -> tuple[Stage, .
     """Divide a training into a first stage and rounds of equal length.
 
     Args:
-        steps: of the training.
+        steps: number of updates of the training.
         first: the stage before the rounds; left out if it has no steps.
         option: the method's option that gives the first stage's steps, for messages.
-        rounds: their number; they are called ``round_1`` and so on, and are prepared.
+        rounds: number of rounds; they are named ``round_1`` and so on, and are prepared.
 
     Raises:
         ValueError: fewer steps are left than rounds.
@@ -41,7 +41,7 @@ def divide(steps: int, first: Stage, option: str, rounds: int) -> tuple[Stage, .
 
 
 def check_portions(portion: float, most: float) -> None:
-    """Refuse a first round's share of labelled pixels above the greatest share.
+    """Refuse a `portion` above `portion_max`.
 
     Raises:
         ValueError: ``portion`` is above ``most``.

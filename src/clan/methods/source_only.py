@@ -1,9 +1,9 @@
-"""Source only: the lower bound that every adaptation is measured from.
+"""Source only: the lower bound for every adaptation.
 
     min_G  L_seg(G(x_s), y_s)
 
-The target is never seen, in batch statistics neither. Trained on target labels instead, the same
-method is the oracle.
+The target is never used, not even for batch statistics. The oracle is the same method, trained on
+target labels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SourceOnly(Method):
         name: Literal["source_only"] = "source_only"
         """The method."""
         batch_norm: Literal["frozen", "source"] = "source"
-        """frozen, or source; modes that remember target batches are adabn's."""
+        """frozen, or source; for target statistics use the method adabn."""
 
     uses_target = False
 

@@ -1,4 +1,4 @@
-"""The stages of a method: what it declares, and how the data of each are read."""
+"""The stages of a method: their steps, and how the data of each are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clan.data.loading import Batch
 
 
 class StageDomains(Protocol):
-    """What a method may do with whole data sets before a stage; the files stay with training.
+    """The whole data sets, as a method sees them before a stage.
 
     Each process passes over its own share of the images, one image at a time and unaugmented; a
     method that counts something must sum its counts over the processes.
@@ -33,7 +33,7 @@ class StageDomains(Protocol):
         """
 
     def target(self) -> Iterator[Batch]:
-        """Yield this process's target images; they have no labels, whatever is on the disk."""
+        """Yield this process's target images, without labels."""
 
     def write_label(self, name: str, label: Tensor) -> None:
         """Keep a label (H, W) uint8 of the target image ``name`` for this stage's training."""
@@ -41,7 +41,7 @@ class StageDomains(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of a training's steps."""
+    """Consecutive steps of a training."""
 
     name: str
     """Unique in its method and fit for a folder's name."""
@@ -50,7 +50,8 @@ class Stage:
     prepared: bool = False
     """Whether `Method.begin_stage` is called before it, with the data sets at hand."""
     labelled_by: str = ""
-    """Set where G's own predictions label the target: the option that trains G before that."""
+    """The option with the number of steps that train G before it labels the target; empty if the
+    stage has no pseudo-labels."""
 
 
 def steps_left(steps: int, first: int, option: str) -> int:
@@ -78,7 +79,7 @@ class Reading:
     """How the training batches of a stage are read."""
 
     target_labels: bool = False
-    """The target has the labels that were written before the stage (never its own)."""
+    """The target has the pseudo-labels written before the stage (never its own labels)."""
     rare_classes: tuple[int, ...] = ()
     """Classes that crops of labelled images are drawn towards."""
     rare_chance: float = 0.0

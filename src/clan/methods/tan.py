@@ -3,8 +3,8 @@
     min_G  L_seg(G(x_s), y_s) + lambda_adv * BCE(D(p_t), source)
     min_D  1/2 BCE(D(p_s), source) + 1/2 BCE(D(p_t), target)
 
-p is the softmax of G's (ensemble) logits. Every location of the target pushes with the same
-weight; `clan.methods.clan` changes just that.
+p is the softmax of G's (ensemble) logits. Every location of the target has the same weight;
+`clan.methods.clan` changes only that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class AdversarialOptions(MethodOptions):
-    """What adversarial methods share."""
+    """Options shared by adversarial methods."""
 
     lambda_adv: float = Field(0.001, ge=0)
     """Weight of the adversarial term in G's loss."""
@@ -40,8 +40,8 @@ class AdversarialOptions(MethodOptions):
     """Factor on each domain's term of D's loss: 1/2 (published code of TAN) or 1 (CLAN's paper and
     code)."""
     discriminator_upsampling: Upsampling = "bilinear"
-    """Of D's logits to its input's size (paper): bilinear, or aligned (corners aligned, published
-    code of CLAN); none: one logit per patch (published code of TAN)."""
+    """Up-sampling of D's logits to its input's size. bilinear (paper); aligned: with aligned
+    corners (published code of CLAN); none: one logit per patch (published code of TAN)."""
 
 
 class TAN(Method):
@@ -96,8 +96,8 @@ class TAN(Method):
         """Weight of each target location in D's own loss, given that in G's."""
         return None if weight is None else weight.detach()
 
-    def discriminated(self, p: Tensor) -> Tensor:
-        """What D reads of a softmax map p (N, C, H, W): p itself."""
+    def discriminator_input(self, p: Tensor) -> Tensor:
+        """Return D's input for a softmax map p (N, C, H, W): p itself."""
         return p
 
     def damping(self, progress: Progress) -> float:
@@ -120,9 +120,9 @@ class TAN(Method):
             logits = self.forward_batch("target", batch)
             weight = self.location_weight(logits, progress)
             p_t = self.segmenter.ensemble(logits).softmax(dim=1)
-            # the bare D: its wrapper would wait for gradients that a frozen network never gets
+            # D without its wrapper, which would wait for gradients that a frozen network never gets
             with frozen(self.discriminator), self.fabric.autocast():
-                domain = self.discriminator(self.discriminated(p_t))
+                domain = self.discriminator(self.discriminator_input(p_t))
             loss = adversarial_loss(domain, SOURCE, weight)
             self.backward(self.options.lambda_adv * self.damping(progress) * loss)
         self.note(loss_adv=loss)
@@ -132,11 +132,11 @@ class TAN(Method):
         """Backward of D's loss on detached predictions of both domains."""
         factor = self.options.discriminator_factor
         with self.unsynchronised("discriminator", True):
-            d_s = self.run_player("discriminator", self.discriminated(p_s))
+            d_s = self.run_player("discriminator", self.discriminator_input(p_s))
             loss_s = adversarial_loss(d_s, SOURCE)
             self.backward(factor * loss_s)
         with self.unsynchronised("discriminator", not last):
-            d_t = self.run_player("discriminator", self.discriminated(p_t))
+            d_t = self.run_player("discriminator", self.discriminator_input(p_t))
             loss_t = adversarial_loss(d_t, TARGET, weight)
             self.backward(factor * loss_t)
         self.note(loss_d_source=loss_s, loss_d_target=loss_t)

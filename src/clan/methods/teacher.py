@@ -11,20 +11,20 @@ from clan.models.batchnorm import POLICY, Mode, Statistics, set_statistics
 from clan.models.segmenter import Segmenter
 
 TeacherUpdate = Literal["parameters", "buffers"]
-"""parameters: before G's step, parameters only; the teacher's batch norm normalises by its own
-batch (published codes of DACS and DAFormer). buffers: after G's step, batch statistics copied too,
-by which the teacher normalises."""
+"""parameters: updated before G's step, parameters only; the teacher's batch norm uses its own batch
+(published codes of DACS and DAFormer). buffers: updated after G's step; the running statistics are
+copied from G and used by the teacher."""
 
 
 class Teacher(nn.Module):
-    """A copy of G whose weights follow G's.
+    """A copy of G whose weights are an exponential moving average of G's.
 
     Args:
         segmenter: G.
         decay: alpha of theta' = alpha theta' + (1 - alpha) theta; at step i it is at most
-            1 - 1 / (i + 1), so that the teacher begins as G itself.
+            1 - 1 / (i + 1), so that the teacher starts as a copy of G.
         update: which convention.
-        batch_norm: G's mode; a frozen one is frozen in the teacher too.
+        batch_norm: G's mode; with frozen, the teacher's batch norm is frozen too.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Teacher(nn.Module):
         self.network.requires_grad_(False).eval()
         self.decay, self.update = decay, update
         own_batch = update == "parameters" and POLICY[batch_norm]["target"].own_batch
-        self._statistics = Statistics(own_batch=own_batch, remembered=False)
+        self._statistics = Statistics(own_batch=own_batch, updates_running=False)
 
     @torch.no_grad()
     def follow(self, segmenter: Segmenter, step: int) -> None:
-        """Move towards G; ``step`` counts from 0."""
+        """Update the moving average by G's weights; ``step`` counts from 0."""
         weight = 1 - min(1 - 1 / (step + 1), self.decay)
         own: list[Tensor] = list(self.network.parameters())
         learnt: list[Tensor] = list(segmenter.parameters())

@@ -1,4 +1,4 @@
-"""Networks: encoders, decoders, the segmenter G, the discriminator D, batch norm in two domains.
+"""Networks: encoders, decoders, the segmenter G, the discriminator D, batch norm for two domains.
 
-Imports core and data's class sets; it knows nothing of domains, files or losses.
+Imports core and data's class sets, but no data sets, files or losses.
 """

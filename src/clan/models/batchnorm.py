@@ -1,19 +1,20 @@
-"""Whose statistics batch normalisation uses, and whose it remembers.
+"""Which statistics normalise each domain's pass, and which enter the running statistics.
 
-Domain adaptation feeds two domains through one network, so every pass has to say which statistics
-normalise it and whether they enter the running ones, which evaluation uses. Four named modes:
+Two domains pass through one network with one set of running statistics, which evaluation uses. A
+mode says for each domain's pass whether it is normalised by its own batch or by the running
+statistics, and whether its batch updates the running statistics:
 
-========  ===========================  ===============================================
-mode      source pass                  target pass
-========  ===========================  ===============================================
-frozen    running (as initialised)     running (as initialised)
-source    own batch, remembered        running (the source's, as evaluation will)
-target    own batch                    own batch, remembered
-both      own batch, remembered        own batch, remembered (the published codes)
-========  ===========================  ===============================================
+========  =============================  =============================
+mode      source pass                    target pass
+========  =============================  =============================
+frozen    running                        running
+source    own batch, updates running     running
+target    own batch                      own batch, updates running
+both      own batch, updates running     own batch, updates running
+========  =============================  =============================
 
-There is one set of running statistics, shared by the domains: what evaluation sees is what the
-last column of remembered passes left there. `both` ends with a mixture of the two domains.
+With `frozen` the running statistics stay as initialised. `both` is the published codes' mode; its
+running statistics are a mixture of the two domains.
 
 A batch is the images of a pass on all processes: `share_statistics`.
 """
@@ -37,34 +38,34 @@ class Statistics(NamedTuple):
     """How one forward pass is normalised."""
 
     own_batch: bool
-    """True: by the statistics of the pass's own batch; False: by the running ones."""
-    remembered: bool
-    """True: the batch's statistics enter the running ones with momentum 0.1."""
+    """True: by the statistics of its own batch; False: by the running ones."""
+    updates_running: bool
+    """Whether the batch's statistics enter the running ones, with momentum 0.1."""
 
 
-_RUNNING = Statistics(own_batch=False, remembered=False)
-_BATCH = Statistics(own_batch=True, remembered=False)
-_REMEMBERED = Statistics(own_batch=True, remembered=True)
+_RUNNING = Statistics(own_batch=False, updates_running=False)
+_BATCH = Statistics(own_batch=True, updates_running=False)
+_UPDATED = Statistics(own_batch=True, updates_running=True)
 
 POLICY: dict[Mode, dict[Domain, Statistics]] = {
     "frozen": {"source": _RUNNING, "target": _RUNNING},
-    "source": {"source": _REMEMBERED, "target": _RUNNING},
-    "target": {"source": _BATCH, "target": _REMEMBERED},
-    "both": {"source": _REMEMBERED, "target": _REMEMBERED},
+    "source": {"source": _UPDATED, "target": _RUNNING},
+    "target": {"source": _BATCH, "target": _UPDATED},
+    "both": {"source": _UPDATED, "target": _UPDATED},
 }
 
 
 def set_statistics(module: nn.Module, statistics: Statistics) -> None:
-    """Make every batch-norm layer below ``module`` normalise its next passes as told."""
+    """Set how every batch-norm layer in ``module`` normalises its next passes."""
     for layer in module.modules():
         if isinstance(layer, _BatchNorm):
             layer.training = statistics.own_batch
             # momentum 0 normalises by the batch and leaves the running statistics as they are
-            layer.momentum = MOMENTUM if statistics.remembered else 0.0
+            layer.momentum = MOMENTUM if statistics.updates_running else 0.0
 
 
 def freeze_affine(module: nn.Module) -> None:
-    """Exclude the scale and shift of every batch-norm layer from training (published codes)."""
+    """Freeze the scale and shift of every batch-norm layer (published codes)."""
     for layer in module.modules():
         if isinstance(layer, _BatchNorm):
             layer.weight.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The discriminator D: which domain does this prediction, or this feature, come from?"""
+"""The discriminator D: it classifies the domain of predictions or features."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 SMALLEST_INPUT = 32
 SOURCE, TARGET = 0.0, 1.0
-"""Domain labels of the published codes; the paper's Eq. 5 has them the other way round."""
+"""Domain labels of the published codes; the paper's Eq. 5 exchanges them."""
 
 Upsampling = Literal["none", "bilinear", "aligned"]
-"""How D's logits reach the size of its input: not at all (one per patch), bilinearly, or bilinearly
-with corners aligned."""
+"""How D's logits are up-sampled to its input's size: not at all (one per patch), bilinearly, or
+bilinearly with aligned corners."""
 
 
 class Discriminator(nn.Module):
     """Five 4x4 convolutions of stride 2 with leaky ReLU 0.2 between (section 4.2 of the paper).
 
     Args:
-        classes: channels of the softmax maps it reads.
-        width: channels of the first convolution; the paper has 64 (then 128, 256, 512, 1).
-        upsampling: of the logits to the size of the maps.
+        classes: channels of the softmax maps that it reads.
+        width: channels after the first convolution; the paper has 64 (then 128, 256, 512, 1).
+        upsampling: how logits are up-sampled to the size of the maps.
     """
 
     def __init__(self, classes: int, width: int = 64, upsampling: Upsampling = "bilinear") -> None:
@@ -38,9 +38,9 @@ class Discriminator(nn.Module):
     def forward(self, probabilities: Tensor) -> Tensor:
         """Map softmax maps (N, C, H, W) to domain logits (N, 1, H, W); high = target.
 
-        The logits, one per 32 x 32 patch, are up-sampled to the maps' size, as in the paper, so
-        that they meet the alignment map pixel by pixel; without up-sampling they come as
-        (N, 1, H / 32, W / 32). H and W must be at least 32.
+        There is one logit per 32 x 32 patch. They are up-sampled to the maps' size, as in the
+        paper, so that the alignment map can weight them pixel by pixel; with upsampling "none"
+        their shape is (N, 1, H / 32, W / 32). H and W must be at least 32.
         """
         size = probabilities.shape[-2:]
         if min(size) < SMALLEST_INPUT:
@@ -64,7 +64,7 @@ class FeatureDiscriminator(nn.Module):
     Args:
         channels: of the features (or scores) that it reads.
         width: channels between the two convolutions.
-        outputs: how many such classifiers stand side by side; they share nothing but the input.
+        outputs: number of independent classifiers, which share only the input.
     """
 
     def __init__(self, channels: int, width: int = 64, outputs: int = 1) -> None:

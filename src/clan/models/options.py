@@ -14,11 +14,11 @@ from clan.models.encoders.contract import IMAGENET_MEAN, IMAGENET_STD, EncoderOp
 from clan.models.encoders.table import encoder_spec
 
 FORMER = {"head": "decoder"}
-"""Names of options in older configurations and model files, and today's."""
+"""Former names of options, in older configurations and model files, and the present names."""
 
 
 class ModelOptions(DecoderOptions, EncoderOptions):
-    """The network: everything that its weights need in order to mean something."""
+    """The network's architecture: all that is needed to load its weights."""
 
     classifiers: Literal[1, 2] = 2
     """Parallel classification modules on the encoder: C1, or C1 and C2 (section 3.2)."""
@@ -28,18 +28,18 @@ class ModelOptions(DecoderOptions, EncoderOptions):
     freeze_affine: bool = False
     """Keep batch norm's scale and shift as initialised (published codes)."""
     input: Literal["imagenet", "caffe"] = "imagenet"
-    """What the weights were trained on: imagenet, RGB in 0..1 less `mean` over `std`; caffe, BGR
-    in 0..255 less Caffe's mean image colour."""
+    """How images are normalised. imagenet: RGB in 0..1, minus `mean`, divided by `std`; caffe: BGR
+    in 0..255, minus Caffe's mean colour."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Per-channel mean (RGB, images scaled to 0..1) subtracted from the input. Not given: that of
-    the encoder's published weights, here ImageNet's for torchvision's encoders."""
+    """Mean of each channel (RGB, images scaled to 0..1), which is subtracted. Not given: the one
+    of the encoder's published weights."""
     std: tuple[float, float, float] = IMAGENET_STD
-    """Per-channel divisor of the input. Not given: likewise."""
+    """Divisor of each channel. Not given: the one of the encoder's published weights."""
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, given: Any) -> Any:
-        """Read former names, and fill in the encoder's own normalisation."""
+        """Accept former names, and fill in the encoder's normalisation."""
         if not isinstance(given, Mapping):
             return given
         tree = dict(given)
@@ -51,7 +51,7 @@ class ModelOptions(DecoderOptions, EncoderOptions):
         try:
             spec = encoder_spec(str(tree.get("encoder", cls.model_fields["encoder"].default)))
         except ConfigError:
-            return tree  # the field's own check says what is wrong with it
+            return tree  # the field's own check reports it
         if spec.complete is not None:
             try:
                 tree |= spec.complete(tree)
@@ -73,7 +73,7 @@ class ModelOptions(DecoderOptions, EncoderOptions):
 
     @model_validator(mode="after")
     def _network_reads_all(self) -> ModelOptions:
-        """Refuse options that the chosen network would not read, and parts that do not fit."""
+        """Refuse options that the network does not read, and a decoder that does not fit."""
         encoder, decoder = encoder_spec(self.encoder), decoder_spec(self.decoder)
         self._refuse_unread(f"encoder {self.encoder}", EncoderOptions, encoder.options)
         self._refuse_unread(f"decoder {self.decoder}", DecoderOptions, decoder.reads)
@@ -84,11 +84,11 @@ class ModelOptions(DecoderOptions, EncoderOptions):
             )
         if self.freeze_affine and not encoder.batch_norm:
             raise ValueError(
-                f"freeze_affine keeps batch norm as it is, and encoder {self.encoder} has none"
+                f"freeze_affine freezes batch norm, and encoder {self.encoder} has none"
             )
         own = (encoder.mean, encoder.std)
         if self.input == "caffe" and (self.mean, self.std) != own:
-            raise ValueError("input caffe has a normalisation of its own: leave out mean and std")
+            raise ValueError("input caffe has its own normalisation: leave out mean and std")
         if encoder.maps is not None:
             try:
                 check_fit(self.decoder, self.encoder, encoder.maps(self), encoder.padding)
@@ -102,12 +102,12 @@ class ModelOptions(DecoderOptions, EncoderOptions):
         group: type[EncoderOptions] | type[DecoderOptions],
         reads: frozenset[str],
     ) -> None:
-        """Refuse changed options of a group that its owner would not read."""
+        """Refuse changed options of a group that the encoder or decoder does not read."""
         fields = group.model_fields
         ignored = [name for name in fields if name not in (*reads, "encoder", "decoder")]
         changed = [name for name in ignored if getattr(self, name) != fields[name].default]
         if changed:
-            read = f"reads {', '.join(sorted(reads))} alone" if reads else "has no options"
+            read = f"reads only {', '.join(sorted(reads))}" if reads else "has no options"
             raise ValueError(
-                f"{owner} would not read {', '.join(changed)}: it {read}. Leave the others out"
+                f"{owner} does not read {', '.join(changed)}: it {read}. Leave the others out"
             )

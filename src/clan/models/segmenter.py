@@ -21,25 +21,25 @@ from clan.models.options import ModelOptions
 __all__ = ["CAFFE_MEAN", "Features", "ModelOptions", "Segmenter"]
 
 CAFFE_MEAN = (104.00698793, 116.66876762, 122.67891434)
-"""Blue, green, red of ImageNet's mean image in 0..255, as Caffe's networks subtract it."""
+"""Blue, green and red of ImageNet's mean colour in 0..255, which Caffe's networks subtract."""
 
 Features = list[Tensor]
-"""What an encoder hands to the decoder: its maps, the finest first, the deepest last."""
+"""The feature maps that an encoder returns: the finest first, the deepest last."""
 
 
 class Segmenter(nn.Module):
-    """Plain images in, one map of logits per classifier out.
+    """The network G: it maps images to one map of logits per classifier.
 
-    It takes uint8 RGB and normalises inside, so that four times fewer bytes travel through
-    loader workers and the bus, and an exported model takes images as they are.
+    It takes uint8 RGB and normalises inside. So loaders move a quarter of the bytes, and an
+    exported model takes plain images.
 
     Attributes:
         options: the architecture.
-        classes: what the channels of the logits mean.
-        evaluation_size: (H, W) that images are resized to for scoring and prediction, or their
-            short side, their shape kept; None for their own size.
-        evaluation_protocol: name of the protocol that it is scored by, and so predicts by:
-            ``own``, ``paper`` or ``reference`` (`clan.scoring.protocol`).
+        classes: the classes of the logits' channels.
+        evaluation_size: (H, W) that images are resized to for scoring and prediction, or the length
+            of their shorter side (the aspect ratio is kept); None for their own size.
+        evaluation_protocol: name of the protocol for scoring and prediction: ``own``, ``paper`` or
+            ``reference`` (`clan.scoring.protocol`).
     """
 
     mean: Tensor
@@ -73,12 +73,12 @@ class Segmenter(nn.Module):
     def forward(self, image: Tensor, size: Sequence[int] | None = None) -> tuple[Tensor, ...]:
         """Map images (N, 3, H, W) uint8 RGB to logits, one (N, C, H, W) float32 per classifier.
 
-        With a ``size`` (H, W) the logits come in that, whatever the images' own.
+        The logits have ``size`` (H, W); None: the images' size.
         """
         return self.classify_at(self.encode(image), image.shape[-2:], size)
 
     def encode(self, image: Tensor) -> Features:
-        """Map images (N, 3, H, W) uint8 RGB to the encoder's maps, which `classify` reads."""
+        """Map images (N, 3, H, W) uint8 RGB to the encoder's feature maps."""
         features: Features = self.encoder(self.normalised(image))
         return features
 
@@ -102,26 +102,29 @@ class Segmenter(nn.Module):
         return rows, columns
 
     def normalised(self, image: Tensor) -> Tensor:
-        """Return images (N, 3, H, W) of 0..255 RGB as the encoder takes them, float32."""
+        """Return normalised images, float32, of (N, 3, H, W) RGB in 0..255."""
         if self.options.input == "caffe":
             image = image.flip(1)
         x = (image.to(self.mean.dtype) - self.mean) / self.std
+        if torch.compiler.is_exporting():
+            # who runs the exported program chooses the layout
+            return x
         if x.is_cuda or self.encoder.channels_last_on_cpu:
-            # on the CPU not for every encoder: oneDNN's gradient of strided 1x1 convolutions over
-            # few channels, which ResNets have, writes out of bounds in this layout
+            # not for every encoder on the CPU: in this layout, oneDNN's gradient of strided 1x1
+            # convolutions over few channels, as in ResNets, writes out of bounds
             # (uxlfoundation/oneDNN issue 6035)
             x = x.contiguous(memory_format=torch.channels_last)
         return x
 
     @property
     def mean_color(self) -> Tensor:
-        """The colour (1, 3, 1, 1) RGB in 0..255 that becomes 0 when it is normalised."""
+        """The colour (1, 3, 1, 1) RGB in 0..255 that normalisation maps to 0."""
         return self.mean.flip(1) if self.options.input == "caffe" else self.mean
 
     def classify(self, features: Features, size: torch.Size) -> tuple[Tensor, ...]:
         """Map features to logits at ``size`` (H, W), one (N, C, H, W) float32 per classifier.
 
-        Most decoders' classifiers take any size; FCN8s' only that of the image of the features.
+        Most decoders can give any size; FCN8s only that of the image.
         """
         shared = self.decoder(features)
         return tuple(classifier(shared, size) for classifier in self.classifiers)
@@ -129,7 +132,7 @@ class Segmenter(nn.Module):
     def classify_at(
         self, features: Features, own: torch.Size, size: Sequence[int] | None
     ) -> tuple[Tensor, ...]:
-        """Map features of an image of size ``own`` to logits at ``size``, None for its own."""
+        """Map features of an image of size ``own`` to logits at ``size``; None for ``own``."""
         wanted = own if size is None else torch.Size(size)
         if self.decoder.any_size or wanted == own:
             return self.classify(features, wanted)
@@ -143,7 +146,7 @@ class Segmenter(nn.Module):
         return self.classify(features, self.decoder.own_size(features, own))
 
     def ensemble(self, logits: tuple[Tensor, ...]) -> Tensor:
-        """Join the classifiers: (N, C, H, W) whose softmax is the ensemble prediction p.
+        """Combine the classifiers: (N, C, H, W) whose softmax is the ensemble prediction p.
 
         With one classifier, its logits. With two, by ``options.ensemble``: their sum, or
         log((p1 + p2) / 2).
@@ -156,13 +159,13 @@ class Segmenter(nn.Module):
         return joint.logsumexp(dim=0) - math.log(len(logits))
 
     def heads(self) -> list[Classifier]:
-        """Return the classifiers, C1 first; each has its ``filters()``."""
+        """Return the classifiers, C1 first."""
         return [cast(Classifier, classifier) for classifier in self.classifiers]
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trainable parameters by part, ``encoder`` and ``classifiers``, each once.
+        """Return the trainable parameters of ``encoder`` and ``classifiers``.
 
-        What the classifiers share belongs to them: it starts untrained as they do.
+        The decoder's shared part counts as ``classifiers``, as it starts untrained too.
         """
         parts = {"encoder": (self.encoder,), "classifiers": (self.decoder, self.classifiers)}
         return {
@@ -172,7 +175,7 @@ class Segmenter(nn.Module):
 
 
 def _normalisation(options: ModelOptions) -> tuple[Tensor, Tensor]:
-    """Return mean and divisor of the channels in the network's order, for images of 0..255."""
+    """Return mean and divisor of the channels, in the network's order, for images in 0..255."""
     if options.input == "caffe":
         return torch.tensor(CAFFE_MEAN), torch.ones(3)
     return torch.tensor(options.mean) * 255, torch.tensor(options.std) * 255

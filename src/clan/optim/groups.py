@@ -1,4 +1,4 @@
-"""Parameters in groups with rates of their own, and the optimizer over them."""
+"""Parameter groups with their learning rates, and the optimizer over them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def segmenter_groups(
 def _encoder_groups(
     encoder: Encoder, learning: list[nn.Parameter], options: SegmenterOptimizerOptions
 ) -> list[tuple[list[nn.Parameter], dict[str, Any]]]:
-    """Return the learning parameters by what the optimizer does alike with them, and what."""
+    """Return the trainable parameters, grouped by the optimizer's settings for them."""
     repeats = published_repeats(encoder) if options.step_repeats == "published" else {}
     layers = encoder.parameters_by_layer()
     depth = {p: len(layers) - 1 - index for index, layer in enumerate(layers) for p in layer}

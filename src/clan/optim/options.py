@@ -27,14 +27,14 @@ class OptimizerOptions(Options):
     weight_decay: float = Field(0.0, ge=0)
     """L2 penalty (sgd, adam) or decoupled decay (adamw)."""
     schedule: Literal["poly", "constant"] = "poly"
-    """poly: the rate falls as (1 - step / steps)^power; constant: it stays."""
+    """poly: the rate falls as (1 - step / steps)^power; constant: it does not change."""
     power: float = Field(0.9, gt=0)
     """Exponent of poly."""
     warmup_steps: int = Field(0, ge=0)
     """Number of first steps in which the rate rises linearly from 0."""
     warmup: Literal["smooth", "jump"] = "smooth"
-    """smooth: the rise multiplies the schedule; jump: the rise alone, then the schedule, so that
-    the rate drops where one ends and the other begins (published code of CLAN)."""
+    """smooth: the schedule times a linear rise; jump: the rise without the schedule, then the
+    schedule without the rise, so that the rate jumps between them (published code of CLAN)."""
 
     @model_validator(mode="after")
     def _warmup_read(self) -> OptimizerOptions:

@@ -1,4 +1,4 @@
-"""A trained network at work: labels and overlays of images, scores of a labelled split.
+"""Uses trained networks: predictions and overlays of images, scores of a labelled split.
 
 Imports training's domains, scoring and below.
 """

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from clan.config.tree import Config, load_written
+from clan.config.loading import load_written
+from clan.config.tree import Config
 from clan.core.errors import ConfigError
 from clan.data.datasets import Dataset, open_dataset
 from clan.models.segmenter import Segmenter
@@ -46,7 +47,7 @@ def evaluate(
         progress: called after each image with (done, total).
 
     Returns:
-        The scores, and what they are of.
+        The scores, with run, checkpoint and data set.
 
     Raises:
         ClanError: no such model, run, data set or device; see `score`.

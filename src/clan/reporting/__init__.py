@@ -32,25 +32,26 @@ def report(
 ) -> Path:
     """Show runs on one self-contained HTML page, written whole or not at all.
 
-    What a run does not have, such as scores or a model, is left out, and the page says so.
+    Parts that a run lacks, such as scores or a model, are left out; the page names them.
 
     Args:
-        runs: run folders, finished or not; those of one name and different seeds are a system.
+        runs: run folders, finished or not; runs with the same name and different seeds are a
+            system.
         out: the HTML file.
-        images: of the target, at the most, spread evenly over the split.
-        baseline: name of the system that gains are over.
+        images: greatest number of target images, evenly spaced over the split.
+        baseline: name of the system that gains are relative to.
         oracle: name of the system that is trained on target labels.
         subset: class subset of mIoU and table; None for all classes.
-        root: in place of the runs' ``data.root``, for data that have moved.
-        device: where networks run; ``auto`` takes a GPU where there is one.
-        overwrite: replace a file that is there.
-        console: shows progress where it is a terminal; None shows nothing.
+        root: replaces the runs' ``data.root``, for data that have moved.
+        device: where networks run; ``auto`` is a GPU if there is one.
+        overwrite: replace an existing file.
+        console: shows progress if it is a terminal; None shows nothing.
 
     Returns:
         ``out``.
 
     Raises:
-        RunError: a folder that is no run, runs that cannot be compared, or a file that is there or
+        RunError: a folder that is no run, runs that cannot be compared, or a file that exists or
             cannot be written.
         ConfigError: an unknown subset or device.
         WeightsError: a model that cannot be read.
@@ -75,16 +76,16 @@ def report(
 def _scenes(
     systems: Sequence[System], images: int, device: str, console: Console
 ) -> tuple[list[Scene], str]:
-    """Return the viewer's scenes, and why there are none where there are none."""
-    # imported here: a page without images needs no network
+    """Return the viewer's scenes, or none and the reason."""
+    # imported here, as a page without images does not need them
     from clan.prediction.predictor import load
     from clan.training.domains import open_domain
 
     if images == 0:
-        return [], "none were asked for."
+        return [], "the number of images was set to 0."
     finished = [system for system in systems if system.first.folder.finished]
     if not finished:
-        return [], "no run is finished, so no network can predict them."
+        return [], "no run is finished, so there is no network."
     config, classes = finished[0].first.config, finished[0].first.classes
     domain = shown_domain(config)
     if domain is None:

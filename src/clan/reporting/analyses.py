@@ -1,4 +1,4 @@
-"""Analyses that were computed for the runs, and the commands of those that were not."""
+"""The analyses of the runs, and the commands for those that were not computed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Analysis:
     """A kind of analysis as the page shows it.
 
     Attributes:
-        title: the head.
-        command: what computes it; None where nothing is left to compute.
+        title: the heading.
+        command: the command for runs without it; None if all have it.
         note: how to read it, and what is left out.
         figures: SVG elements.
-        heads: of a table, empty without one.
+        heads: headings of a table, empty without one.
         rows: its cells.
     """
 
@@ -61,7 +61,7 @@ KINDS_SHOWN = {
         ("tsne",),
     ),
     "maps": _Kind(
-        "Alignment map and answers of D",
+        "Alignment map and output of D",
         "M is the disagreement of the two classifiers on target images: the higher, the worse "
         "aligned.",
         ("maps-classes",),
@@ -75,10 +75,9 @@ KINDS_SHOWN = {
 
 
 def read_analyses(systems: Sequence[System]) -> list[Analysis]:
-    """Return each kind of analysis, with its figures where it was computed for some of the runs.
+    """Return each kind of analysis, with its figures if some of the runs have it.
 
-    A result that cannot be read or drawn is no reason for a page not to be written: the page says
-    why.
+    If a result cannot be read or drawn, the page is written without it and gives the reason.
     """
     runs = [run.folder.path for system in systems for run in system.runs]
     return [_analysis(kind, about, runs) for kind, about in KINDS_SHOWN.items()]

@@ -1,4 +1,4 @@
-"""Charts as inline SVG whose colours are the page's: they follow its light or dark scheme."""
+"""Charts as inline SVG with the page's colours, which follow its light or dark scheme."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from clan.reporting.curves import Chart
 BAR = 0.24
 """Height of a bar with its gap, in inches."""
 SLOTS = 6
-"""Colours for systems; further systems reuse them with other dashes."""
+"""Number of colours for systems; further systems reuse them with other dashes."""
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.6), (1.4, 1.4), (6, 1.6, 1.4, 1.6))
 KNOWN = ("tan", "clan", "oracle", "adabn", "mcd")
-"""Systems with a colour of their own, by slot."""
+"""Systems with a fixed colour, by slot."""
 NEUTRAL = SLOTS - 1
 """The slot of the baseline: grey, so that only adapted systems have a colour."""
 
-# placeholder colours in what matplotlib writes; each is replaced by a variable of the page
+# placeholder colours in matplotlib's output; each is replaced by a CSS variable of the page
 INK, FAINT, GRID = "#000001", "#000002", "#000003"
 _VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--rule"}
 _VARIABLES |= {f"#0000{16 + slot:02x}": f"--s{slot}" for slot in range(SLOTS)}
-# those of figures for papers, which are drawn for a white page
+# the colours of figures for papers, which are drawn for a white page
 _VARIABLES |= {style.INK: "--ink", style.FAINT: "--faint", style.RULE: "--rule"}
 _VARIABLES |= {style.SYSTEM_COLORS["pretrained"]: "--before"}
 _VARIABLES |= {style.PAPER: "--paper", style.SYSTEM_COLORS["source_only"]: f"--s{NEUTRAL}"}
@@ -65,7 +65,7 @@ _STYLE: Any = {
 def looks(names: list[str], baseline: str | None) -> dict[str, tuple[int, int]]:
     """Return (colour slot, dash) for each system.
 
-    Systems that the package knows have their colour in every report, the baseline is grey.
+    Known systems have the same colour in every report; the baseline is grey.
     """
     own = {name: slot for slot, name in enumerate(KNOWN) if name in names and name != baseline}
     free = [slot for slot in range(NEUTRAL) if slot not in own.values()] or [*range(NEUTRAL)]
@@ -132,7 +132,7 @@ def _plot(axes: Axes, chart: Chart, look: Mapping[str, tuple[int, int]]) -> None
     axes.set_ylim(bottom=low, top=high if high is None else high * 1.02)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    # 20k for 20000: the axis says steps, which all know to be many
+    # 20k for 20000
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
 
 
@@ -159,7 +159,7 @@ def _bars(axes: Axes, chart: Chart, look: Mapping[str, tuple[int, int]]) -> None
 
 
 def _color(slot: int) -> str:
-    """Return the stand-in of a system's colour, which `inline` turns into the page's."""
+    """Return the placeholder of a system's colour, which `inline` replaces."""
     return f"#0000{16 + slot:02x}"
 
 
@@ -168,7 +168,7 @@ def _thousands(value: float) -> str:
 
 
 def _spoken(chart: Chart) -> str:
-    """Return a text for readers who cannot see the picture."""
+    """Return a text alternative for screen readers."""
     if chart.bars:
         values = (f"{c.system} {chart.form.format(c.mean[-1])}" for c in chart.curves)
         return f"{chart.title}: {', '.join(values)}"
@@ -181,14 +181,14 @@ def _spoken(chart: Chart) -> str:
 
 
 def inline(svg: str, label: str) -> Markup:
-    """Turn a file of matplotlib's into an element whose colours are the page's.
+    """Turn matplotlib's SVG into an element with the page's colours.
 
-    Its own style sheet would reach the whole page, its group names repeat in the next figure, and
-    its metadata name addresses.
+    Its style sheet is removed, as it would apply to the whole page; so are its group names, which
+    repeat in other figures, and its metadata, which contain web addresses.
 
     Args:
         svg: the file's text, written by matplotlib.
-        label: a text for readers who cannot see the picture.
+        label: text alternative for screen readers.
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -202,7 +202,7 @@ def inline(svg: str, label: str) -> Markup:
     assert box is not None, "matplotlib writes one"
     head = Markup('<svg role="img" aria-label="{}" ').format(label) + Markup(box[0])
     body = re.sub(r"\n\s*", " ", svg[svg.index(">") + 1 :])
-    # what matplotlib writes is numbers and text that it has escaped; ours is in the label, escaped
+    # safe: matplotlib escapes its text, and the label is escaped above
     return head + Markup(">" + body)
 
 

@@ -1,4 +1,4 @@
-"""Curves of runs: the numbers of ``metrics.jsonl``, chart by chart, averaged over seeds."""
+"""The charts of a report: numbers of ``metrics.jsonl`` over the steps, averaged over seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clan.figures.series import Reader, Record, logged, over_seeds, scalar, smoo
 from clan.reporting.gather import System
 
 POINTS = 160
-"""Points of a curve at most: a chart is too small to show more."""
+"""Most points of a curve; a chart is too small to show more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,8 @@ class Curve:
         system: its name.
         steps: (P,) updates.
         mean: (P,) mean over its seeds, and over the steps between two points.
-        low: (P,) lower end of the band: the lowest seed, or a lower quantile that was logged.
-        high: (P,) its upper end.
+        low: (P,) lower end of the band: the lowest seed, or a logged quantile.
+        high: (P,) upper end of the band.
     """
 
     system: str
@@ -37,17 +37,17 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """What is drawn into one set of axes.
+    """The content of one set of axes.
 
     Attributes:
-        title: the head.
+        title: the heading.
         note: what it shows and how to read it.
         curves: at least one.
-        form: of the last values that stand beside it.
-        bounds: of the vertical axis; None leaves an end to the data.
-        reference: a horizontal line to compare with.
-        dots: whether each point is marked: few points.
-        bars: a bar per system instead of curves: each has a single point.
+        form: format of the last values, which are printed beside it.
+        bounds: of the vertical axis; None: given by the data.
+        reference: height of a horizontal line.
+        dots: whether each point is marked.
+        bars: draw a bar per system instead of curves, if each has a single point.
     """
 
     title: str
@@ -62,7 +62,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class _Known:
-    """How a scalar of known meaning is shown."""
+    """Title, note and axis of a known scalar."""
 
     title: str
     note: str
@@ -72,24 +72,26 @@ class _Known:
 
 
 SHARE = (0.0, 1.0)
-HALF = "Share that D places right. 0.5 is a guess; near 1, D has won."
+HALF = "Share of locations that D classifies correctly. 0.5 is chance; near 1, G has lost."
 LOSSES = {
     "loss_seg": _Known("Segmentation loss", "G on source labels.", (0, None)),
     "loss_adv": _Known(
-        "Adversarial loss of G", "How far G is from fooling D, before lambda_adv.", (0, None)
+        "Adversarial loss of G", "Low if D takes target for source; without lambda_adv.", (0, None)
     ),
-    "loss_d_source": _Known("Loss of D, source", "ln 2 = 0.69 is a guess.", (0, None), 0.693),
+    "loss_d_source": _Known("Loss of D, source", "Chance is ln 2 = 0.69.", (0, None), 0.693),
     "loss_d_target": _Known(
-        "Loss of D, target", "With CLAN's weight per pixel; unweighted, a guess is 0.69.", (0, None)
+        "Loss of D, target", "With CLAN's weight per pixel; without it, chance is 0.69.", (0, None)
     ),
     "loss_weight": _Known("Weight discrepancy", "Cosine of the two classifiers' weights."),
 }
 HEALTH = {
     "d_accuracy": _Known("Accuracy of D", HALF, SHARE, 0.5),
     "d_accuracy_source": _Known(
-        "Accuracy of D, source", "On source alone. One domain at 1 and one at 0: no answer.", SHARE
+        "Accuracy of D, source",
+        "On the source alone. 1 here and 0 on the target, or the reverse: D says one domain only.",
+        SHARE,
     ),
-    "d_accuracy_target": _Known("Accuracy of D, target", "On target alone.", SHARE),
+    "d_accuracy_target": _Known("Accuracy of D, target", "On the target alone.", SHARE),
     "d_logit_source": _Known("Logit of D, source", "Above 0, D says source.", reference=0.0),
     "d_logit_target": _Known("Logit of D, target", "Above 0, D says source.", reference=0.0),
     "alignment": _Known(
@@ -99,19 +101,19 @@ HEALTH = {
         band=("alignment_q10", "alignment_q90"),
     ),
     "adv_share": _Known(
-        "Adversarial share", "Of the adversarial term in the norm of G's gradient.", (0, None)
+        "Adversarial share", "Share of the adversarial term in G's gradient norm.", (0, None)
     ),
 }
 PARTS_OF_OTHERS = {"alignment_q10", "alignment_q50", "alignment_q90"}
-NOT_LEARNING = {"step", "miou", "iou", "seconds", "images_per_second", "memory"}
+NOT_LEARNING = {"step", "miou", "iou", "seconds", "images_per_second", "memory", "waiting"}
 
 
 def score_chart(systems: Sequence[System], classes: Sequence[str] | None) -> Chart | None:
-    """Return the mIoU on the target over steps, in percent; None where nothing was scored.
+    """Return the mIoU on the target over the steps, in percent; None if nothing was scored.
 
     Args:
         systems: in order.
-        classes: average over these, as `Scores.mean_iou` does; None for all, as logged.
+        classes: those of the mean, as in `Scores.mean_iou`; None for all, as logged.
     """
     curves = _curves(systems, lambda record: _miou(record, classes))
     if not curves:
@@ -121,10 +123,10 @@ def score_chart(systems: Sequence[System], classes: Sequence[str] | None) -> Cha
     bars = longest == 1
     if bars:
         note = "In percent, at the only step that was scored."
-        note += " Bars are means over seeds, lines span the seeds." if many else ""
+        note += " Bars are means over seeds, lines the range of seeds." if many else ""
     else:
         note = "In percent; the last point is the score above. No checkpoint was chosen by it."
-        note += " Lines are means over seeds, bands span the seeds." if many else ""
+        note += " Lines are means over seeds, bands the range of seeds." if many else ""
     return Chart(
         "mIoU on the target",
         note,
@@ -137,18 +139,18 @@ def score_chart(systems: Sequence[System], classes: Sequence[str] | None) -> Cha
 
 
 def loss_charts(systems: Sequence[System]) -> list[Chart]:
-    """Return a chart for each loss, those that are known first."""
+    """Return a chart for each loss, known ones first."""
     others = sorted(n for n in _scalars(systems) if n.startswith("loss_") and n not in LOSSES)
     return _charts(systems, LOSSES | {name: _Known(name, "As logged.") for name in others})
 
 
 def health_charts(systems: Sequence[System]) -> list[Chart]:
-    """Return a chart for each number that shows the state of G against D."""
+    """Return a chart for each number on the state of the adversarial training."""
     return _charts(systems, HEALTH)
 
 
 def other_charts(systems: Sequence[System]) -> list[Chart]:
-    """Return learning rates and whatever else a method logs."""
+    """Return a chart for each learning rate and each other logged number."""
     known = {*LOSSES, *HEALTH, *PARTS_OF_OTHERS, *NOT_LEARNING}
     names = [n for n in _scalars(systems) if n not in known and not n.startswith("loss_")]
     rates = {name: _Known(_rate_title(name), "As logged.") for name in sorted(names)}

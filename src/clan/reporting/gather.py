@@ -1,4 +1,4 @@
-"""Reading runs for a report: what they hold, what they lack, and which cannot share a page."""
+"""Reads runs for a report, names their missing parts, and refuses runs that do not fit together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from clan.comparison.compare import compare
 from clan.comparison.table import Comparison
-from clan.config.tree import Config, DomainOptions, anchored, load_written
+from clan.config.loading import anchored, load_written
+from clan.config.tree import Config, DomainOptions
 from clan.core.errors import RunError
 from clan.data.classes import ClassSet
 from clan.runs.folder import RunFolder
@@ -19,16 +20,16 @@ from clan.weights.model_files import read_about
 
 @dataclass(frozen=True)
 class Run:
-    """One training and what its folder holds.
+    """One training and the content of its folder.
 
     Attributes:
-        folder: where it lies.
-        config: all that it depends on, paths absolute.
+        folder: its folder.
+        config: its configuration, with absolute paths.
         records: the lines of ``metrics.jsonl``.
-        evaluation: the scores, None where there are none.
-        classes: its class set, None where no file says it.
-        environments: what it was trained on, as `RunFolder.read_environments`.
-        missing: what the folder lacks, a sentence each.
+        evaluation: the scores, None if there are none.
+        classes: its class set, None if no file has it.
+        environments: machine and versions, as `RunFolder.read_environments`.
+        missing: the missing parts, a sentence each.
     """
 
     folder: RunFolder
@@ -41,25 +42,25 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The system; `clan evaluate` may have been given another name than the training."""
+        """The system; the name given to `clan evaluate`, if any, replaces the training's."""
         return self.evaluation.name if self.evaluation else self.config.name
 
     @property
     def seed(self) -> int:
-        """Of the training."""
+        """The seed of the training."""
         return self.config.seed
 
 
 @dataclass(frozen=True)
 class System:
-    """Runs that differ in the seed only, by seed."""
+    """Runs that differ only in the seed, sorted by seed."""
 
     name: str
     runs: tuple[Run, ...] = field(repr=False)
 
     @property
     def first(self) -> Run:
-        """The run whose predictions are shown: the lowest seed's that has a model."""
+        """The run whose predictions are shown: the one with the lowest seed that has a model."""
         return next((run for run in self.runs if run.folder.finished), self.runs[0])
 
 
@@ -68,17 +69,17 @@ def read_runs(paths: Sequence[Path], root: str | None = None) -> list[Run]:
 
     Args:
         paths: the folders.
-        root: in place of each run's ``data.root``.
+        root: replaces each run's ``data.root``.
 
     Raises:
-        RunError: no folder, one that is no run, one that is damaged, or runs that do not belong
-            side by side: other classes, other data, the same name and seed twice.
+        RunError: no folder; a folder that is no run or is damaged; or runs that cannot be compared:
+            other classes, other data, the same name and seed twice.
         ConfigError: a configuration that cannot be read.
     """
     if not paths:
         raise RunError("no run to report on; name run folders")
     runs = [_read(path, root) for path in paths]
-    _refuse_strangers(runs)
+    _refuse_other_runs(runs)
     return runs
 
 
@@ -92,7 +93,7 @@ def systems_of(runs: Sequence[Run]) -> list[System]:
 def compare_scored(
     runs: Sequence[Run], baseline: str, oracle: str, subset: str | None
 ) -> Comparison | None:
-    """Compare the runs that are scored; None if none is. The arguments are those of `compare`."""
+    """Compare the scored runs, with the arguments of `compare`; None if there are none."""
     scored = [run.folder.evaluation_file for run in runs if run.evaluation]
     return compare(scored, baseline=baseline, oracle=oracle, subset=subset) if scored else None
 
@@ -105,11 +106,11 @@ def _read(path: Path, root: str | None) -> Run:
     missing = []
     if not folder.finished:
         missing.append(
-            f"{path} has no model.safetensors: the training is not finished, so there are no "
+            f"{path} has no model.safetensors: the training is not finished, so the page has no "
             f"predictions of it. Finish it with `{folder.resume_command}`."
         )
     if not records:
-        missing.append(f"{path} has no metrics.jsonl, so there are no curves of it.")
+        missing.append(f"{path} has no metrics.jsonl, so the page has no curves of it.")
     evaluation = read_evaluation(path) if folder.evaluation_file.is_file() else None
     if evaluation is None:
         why = "the training is not finished" if config.data.validation else "no data.validation"
@@ -127,8 +128,8 @@ def _classes_of_model(folder: RunFolder) -> ClassSet | None:
     return ClassSet.from_dict(about["classes"]) if about and "classes" in about else None
 
 
-def _refuse_strangers(runs: Sequence[Run]) -> None:
-    """Refuse runs of other classes or data, which `compare` cannot see if they have no scores."""
+def _refuse_other_runs(runs: Sequence[Run]) -> None:
+    """Refuse runs of other classes or data; `compare` checks only runs with scores."""
     reasons = []
     seen = dict[tuple[str, int], Run]()
     for run in runs:
@@ -145,7 +146,7 @@ def _refuse_strangers(runs: Sequence[Run]) -> None:
                 f"classes: {told[0][1]} in {told[0][0].folder.path}, {names} in {run.folder.path}"
             )
     for run in runs[1:]:
-        # scores say themselves what they are over, and `compare` refuses those of other data
+        # `compare` checks the data of runs with scores
         if run.evaluation is None or runs[0].evaluation is None:
             places = [_place(each.config) for each in (runs[0], run)]
             if places[0] != places[1]:
@@ -156,12 +157,13 @@ def _refuse_strangers(runs: Sequence[Run]) -> None:
     if reasons:
         listed = "\n".join(f"  {reason}" for reason in reasons)
         raise RunError(
-            f"these runs cannot share a report:\n{listed}\nReport on them apart, or leave some out."
+            f"these runs do not fit into one report:\n{listed}\nMake separate reports, or leave "
+            "some out."
         )
 
 
 def _place(config: Config) -> str:
-    """Return where the images come from that a report shows of a run."""
+    """Return the folder and split of the images that a report shows."""
     domain = shown_domain(config)
     if domain is None:
         return "none"
@@ -169,5 +171,5 @@ def _place(config: Config) -> str:
 
 
 def shown_domain(config: Config) -> DomainOptions | None:
-    """Return the domain whose images a report shows: labelled where there are labels."""
+    """Return the domain whose images a report shows: the validation split, else the target."""
     return config.data.validation or config.data.target

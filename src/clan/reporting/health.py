@@ -1,4 +1,4 @@
-"""The verdicts of `clan health` as the page shows them."""
+"""The results of `clan health` for the page."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from clan.reporting.gather import System
 from clan.runs.health import Kind, examine
 
 JUDGED_BY = ("d_accuracy", "target_diversity")
-"""A run that logs none of these has neither an adversary nor self-training to judge."""
+"""A run that logs none of these has neither an adversary nor self-training, and is not checked."""
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """One kind of trouble of a system.
+    """One kind of problem of a system.
 
     Attributes:
         name: the system.
         kind: of `clan.runs.health.KINDS`.
-        found: what was seen, one sentence per seed that has it.
+        found: what was found, one sentence per affected seed.
         advice: what to try, with the names of options.
     """
 
@@ -31,11 +31,11 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Health:
-    """The verdicts on all runs of a page.
+    """The results for all runs of a page.
 
     Attributes:
-        troubles: by system and kind.
-        healthy: systems and their seeds without trouble, such as ``clan (seeds 0, 1)``.
+        troubles: problems by system and kind.
+        healthy: systems with their seeds without problems, such as ``clan (seeds 0, 1)``.
     """
 
     troubles: tuple[Trouble, ...]
@@ -43,7 +43,7 @@ class Health:
 
 
 def read_health(systems: Sequence[System]) -> Health | None:
-    """Judge the runs by what they logged; None if none has anything to judge."""
+    """Check the runs' logs; None if no run logs any of `JUDGED_BY`."""
     found: dict[tuple[str, Kind], Trouble] = {}
     healthy = []
     judged = False

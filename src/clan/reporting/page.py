@@ -1,4 +1,4 @@
-"""The page: what the template is given, and how it becomes one file."""
+"""The page: the values for its template, and its rendering as one file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy as np
 from markupsafe import Markup
 
 from clan.comparison.table import ABSENT, Comparison
-from clan.config.tree import DataOptions, DomainOptions, dump_config, flat
+from clan.config.flat import flat
+from clan.config.loading import dump_config
+from clan.config.tree import DataOptions, DomainOptions
 from clan.data.classes import IGNORE, ClassSet
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.prediction.pictures import NOT_LABELLED, present
@@ -33,14 +35,14 @@ HIDDEN_KEYS = ("name", "description", "seed")
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """What a page is made of.
+    """The content of a page.
 
     Attributes:
         systems: in order.
-        comparison: of the scored runs, None where there is none.
-        baseline: name of the system that others are compared with, whether it is there or not.
+        comparison: of the scored runs, None if there are none.
+        baseline: name of the system that others are compared with; it may be missing.
         scenes: for the viewer.
-        why: there is no scene.
+        why: why there is no scene.
     """
 
     systems: Sequence[System]
@@ -51,13 +53,13 @@ class Page:
 
     @property
     def classes(self) -> ClassSet | None:
-        """The class set of all runs; None where no file says it."""
+        """The class set of all runs; None if no file has it."""
         runs = (run for system in self.systems for run in system.runs)
         return next((run.classes for run in runs if run.classes), None)
 
 
 def render(page: Page) -> str:
-    """Return the page as HTML that needs no other file."""
+    """Return the page as self-contained HTML."""
     environment = templates("clan.reporting")
     names = [system.name for system in page.systems]
     environment.filters["breakable"] = _breakable
@@ -98,17 +100,17 @@ def render(page: Page) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """Return a name that a narrow column may break after its underscores."""
+    """Return a name with line breaks allowed after underscores."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
 def _own(name: str) -> Markup:
-    """Return one of the package's own files; it goes into the page as it is."""
+    """Return one of the package's files, which is inserted without escaping."""
     return Markup((files("clan.reporting") / name).read_text(encoding="utf-8"))
 
 
 def _title(systems: Sequence[System]) -> str:
-    # an oracle learns from the target: the others say where the domains are
+    # in the oracle's configuration the source is the target, so other runs name the domains
     pairs = {
         _domain_names(run.config.data, domain)
         for system in systems
@@ -164,7 +166,7 @@ def _viewer(page: Page) -> dict[str, Any]:
         legend.append({"name": NOT_LABELLED, "color": "rgb(0, 0, 0)"})
     heats = any(layer.kind == "heat" for layer in page.scenes[0].layers)
     predictions = [key for key in keys if key.startswith("p")]
-    # source only against the last system that adapts, as the paper's Figure 5 has them
+    # the first and the last system, such as source only and clan in the paper's Figure 5
     left = predictions[0] if len(predictions) > 1 else "image"
     return {
         "scenes": [
@@ -193,7 +195,7 @@ def _viewer_about(page: Page) -> str:
     several = [system for system in page.systems if len(system.runs) > 1]
     if several:
         seeds = ", ".join(f"{system.name}: {system.first.seed}" for system in several)
-        text += f" One network per system is shown, of the seed ({seeds})."
+        text += f" Each system's predictions are of one seed ({seeds})."
     if not any(layer.key == "truth" for layer in page.scenes[0].layers):
         text += " They have no labels, so there is no ground truth."
     return text
@@ -239,9 +241,9 @@ def _curves(page: Page, look: dict[str, tuple[int, int]]) -> list[dict[str, Any]
 def _drawn(chart: Chart, look: dict[str, tuple[int, int]], key: str, lead: bool) -> dict[str, Any]:
     drawings = [{"when": "narrow" if lead else "", "svg": draw(chart, look, key, NARROW)}]
     if lead:
-        # a wide chart on a phone would have letters of five pixels
+        # on a phone, the letters of a wide chart would be too small
         drawings.append({"when": "wide", "svg": draw(chart, look, f"{key}w", WIDE)})
-    # bars have their values beside them
+    # bars are already labelled with their values
     shown = () if chart.bars else chart.curves
     last = [(c.system, chart.form.format(c.mean[-1])) for c in shown]
     return {"title": chart.title, "note": chart.note, "drawings": drawings, "last": last}
@@ -263,7 +265,7 @@ def _value(value: Any) -> str:
 
 
 def _environments(systems: Sequence[System]) -> dict[str, Any]:
-    """Return what the runs were trained on; columns that are alike are one."""
+    """Return machine and versions of the runs; equal columns are merged."""
     columns: dict[str, tuple[dict[str, Any], list[str]]] = {}
     for system in systems:
         for run in system.runs:

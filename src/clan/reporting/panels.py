@@ -1,4 +1,4 @@
-"""The images of the viewer: scenes of the target, and what each system makes of them."""
+"""The images of the viewer: target images with each system's predictions and alignment maps."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from clan.prediction.predictor import Predictor
 from clan.scoring.inference import evaluating, upsampled_argmax
 
 WIDTH = 1024
-"""Width that larger images are shown at, in pixels."""
+"""Greatest width of images in the page, in pixels."""
 HEAT_WIDTH = 320
-"""Width of alignment maps: they are smooth, since logits are an eighth of the image."""
+"""Greatest width of alignment maps, which are smooth: logits are an eighth of the image."""
 HEAT_LEVELS = 48
 BUDGET = 6_300_000
-"""Bytes of all images together; base64 makes four thirds of it, and a page stays below 10 MB."""
+"""Bytes of all images; base64 adds a third, so that a page stays below 10 MB."""
 QUALITY = 80
 
 Array = NDArray[np.uint8]
@@ -36,11 +36,11 @@ Array = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One picture of a scene, of the scene's shape.
+    """One picture of a scene.
 
     Attributes:
-        key: the layer, the same in every scene.
-        title: what the reader sees of it.
+        key: name of the layer, the same in every scene.
+        title: its title on the page.
         kind: ``photo``, ``label`` or ``heat``.
         pixels: photo: uint8 (H, W, 3); label: uint8 (H, W) class indices, 255 = ignore; heat:
             float32 (h, w), M in 0..1, coarser than the scene.
@@ -61,14 +61,14 @@ class Scene:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width that it is shown at."""
+        """Height and width in the page."""
         shape = self.layers[0].pixels.shape
         return shape[0], shape[1]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A layer as it stands in the page: a ``data:`` address."""
+    """A layer as a ``data:`` address."""
 
     key: str
     title: str
@@ -82,13 +82,13 @@ def make_scenes(
     count: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Scene]:
-    """Predict some images of a split, spread evenly over it.
+    """Predict some images of a split, evenly spaced over it.
 
     Args:
-        dataset: labelled, or not: then there is no ground truth.
+        dataset: labelled or not; without labels there is no ground truth.
         predictors: of each system.
-        count: images at the most.
-        progress: called after each image with how many are done.
+        count: greatest number of images.
+        progress: called after each image with the number done.
 
     Raises:
         DataError: an image or label that cannot be read.
@@ -114,15 +114,15 @@ def make_scenes(
 
 
 def inspect(predictor: Predictor, image: Array) -> tuple[Array, NDArray[np.float32] | None]:
-    """Predict an image in one pass: the label as `Predictor.predict`, and M(p1, p2).
+    """Return an image's prediction, as `Predictor.predict`, and M(p1, p2), from one forward pass.
 
     Args:
         predictor: the model.
         image: uint8 (H, W, 3) RGB.
 
     Returns:
-        The label, uint8 (H, W), and the alignment map, float32 (h, w) of `HEAT_WIDTH` at the
-        most, 0..1; None with one classifier.
+        The predicted classes, uint8 (H, W), and the alignment map, float32 (h, w) in 0..1, at most
+        `HEAT_WIDTH` wide; None with one classifier.
     """
     network = predictor.segmenter
     size = input_size(network.evaluation_size, (image.shape[0], image.shape[1]))
@@ -142,7 +142,7 @@ def inspect(predictor: Predictor, image: Array) -> tuple[Array, NDArray[np.float
 
 
 def heat_top(scenes: Sequence[Scene]) -> float:
-    """Return the value of M that all heat maps end at: their 99th percentile, two digits of it."""
+    """Return the upper end of the heat maps' scale: the 99th percentile of M, to two digits."""
     heats = [layer.pixels for scene in scenes for layer in scene.layers if layer.kind == "heat"]
     if not heats:
         return 1.0
@@ -161,13 +161,13 @@ def encode_scenes(
 ) -> list[tuple[Encoded, ...]]:
     """Return each scene's layers as ``data:`` addresses.
 
-    Photos are WebP; label maps are lossless WebP with exactly the classes' colours, so that a
-    reader's page can tell the class from the pixel. What is above the budget is made smaller.
+    Photos are WebP. Label maps are lossless WebP with exactly the classes' colours, so that the
+    page's script finds the class of a pixel. Images are shrunk until they fit the budget.
 
     Args:
         scenes: the images.
-        classes: their colours.
-        budget: bytes of all of them together.
+        classes: gives the colours.
+        budget: greatest number of bytes of all images.
     """
     top, factor = heat_top(scenes), 1.0
     while True:
@@ -175,7 +175,7 @@ def encode_scenes(
         total = sum(len(data) for row in found for data in row)
         if total <= budget or factor < 0.1:
             break
-        # bytes go with the area; a little more is taken off, since borders go with the length
+        # bytes grow about with the area; 0.97 as borders grow with the side only
         factor *= min(0.9, 0.97 * (budget / total) ** 0.5)
     return [
         tuple(
@@ -187,7 +187,7 @@ def encode_scenes(
 
 
 def _shrunk(layer: Layer, size: tuple[int, int]) -> Layer:
-    """Return a layer at (height, width); classes are picked, never mixed."""
+    """Return a layer resized to (height, width), label maps without interpolation."""
     if layer.pixels.shape[:2] == size:
         return layer
     kind = Image.Resampling.LANCZOS if layer.kind == "photo" else Image.Resampling.NEAREST
@@ -209,7 +209,7 @@ def _encoded(layer: Layer, classes: ClassSet, top: float, factor: float) -> byte
 
 def _webp(pixels: NDArray[np.uint8] | NDArray[np.float32], lossless: bool) -> bytes:
     file = io.BytesIO()
-    # for lossless pictures quality is effort; all of it takes ten times as long for 2 % less
+    # for lossless images, quality is the effort: the most takes ten times as long for 2 % less
     Image.fromarray(pixels).save(file, "WEBP", lossless=lossless, quality=QUALITY, method=4)
     return file.getvalue()
 

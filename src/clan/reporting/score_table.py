@@ -1,4 +1,4 @@
-"""The comparison as cards and table cells: the numbers of `clan.comparison`, laid out."""
+"""The comparison as cards and table cells for a template."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clan.comparison.table import ABSENT, Comparison, Row
 from clan.data.classes import ClassSet
 
 MINUS = "\N{MINUS SIGN}"
-"""As wide as a plus sign, so that signs line up in a column."""
+"""As wide as a plus sign, so that signs align in a column."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A gain or a loss: shown by a sign, a word and a colour (`kind`)."""
+    """A gain or a loss, as a sign, a word and a colour (`kind`)."""
 
     kind: str
     sign: str
@@ -25,7 +25,7 @@ class Change:
 
 
 def change(value: float | None) -> Change | None:
-    """Return how a change in points is shown; None if there is no value."""
+    """Return the display of a change in points; None if there is no value."""
     if value is None or math.isnan(value):
         return None
     text = f"{value:+.1f}"
@@ -38,7 +38,7 @@ def change(value: float | None) -> Change | None:
 def score_table(
     comparison: Comparison, classes: ClassSet, slots: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Return what the template shows of a comparison.
+    """Return the template's values for a comparison.
 
     Args:
         comparison: of all scored runs.
@@ -59,9 +59,9 @@ def score_table(
 
 
 def losses_table(comparison: Comparison, classes: ClassSet) -> dict[str, Any] | None:
-    """Return what the template shows of negative transfer; None if there is nothing to judge.
+    """Return the template's values for negative transfer; None without a baseline or other systems.
 
-    Systems are lines and classes columns, whichever way round the table of scores is.
+    Systems are lines and classes columns.
     """
     transfer = comparison.negative_transfer
     if transfer is None:
@@ -87,7 +87,7 @@ def losses_table(comparison: Comparison, classes: ClassSet) -> dict[str, Any] | 
 
 
 def strength(points: float) -> float:
-    """Return how strongly a change in points is tinted, -1..1: fully from 20 points on."""
+    """Return the strength of a change's tint, -1..1; full from 20 points on."""
     return 0.0 if math.isnan(points) else round(max(-1.0, min(1.0, points / 20)), 2)
 
 
@@ -144,6 +144,6 @@ def _change(row: Row, index: int) -> float | None:
 
 
 def color_text(classes: ClassSet, name: str) -> str:
-    """Return a class's colour as CSS has it."""
+    """Return a class's colour in CSS."""
     red, green, blue = classes.colors[classes.index(name)]
     return f"rgb({red}, {green}, {blue})"

@@ -1,4 +1,4 @@
-"""How pages are rendered: text is escaped, and an undefined name is an error."""
+"""Jinja environments for pages: text is escaped, and an undefined name is an error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def templates(package: str) -> Environment:
-    """Return what renders a package's own templates, which may import those of this room."""
+    """Return the environment for a package's templates, which may import those of reporting."""
     return Environment(
         loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("clan.reporting", ".")]),
         autoescape=True,

@@ -15,7 +15,7 @@ from clan.core.files import writing
 
 FORMAT = 1
 UNFINISHED = "unfinished.part"
-"""The temporary file: one name, so that what a killed process left is written over."""
+"""Name of the temporary file; always the same, so that a killed process's file is overwritten."""
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -40,7 +40,7 @@ def save_checkpoint(path: Path, content: dict[str, Any], keep: int) -> list[str]
     or a full disk at any instant leaves the former checkpoints whole.
 
     Returns:
-        A sentence for each old checkpoint that could not be dropped; the new one is safe then.
+        A sentence for each old checkpoint that could not be deleted; the new one is written.
 
     Raises:
         RunError: the file could not be written; nothing half-written stays.
@@ -59,7 +59,7 @@ def save_checkpoint(path: Path, content: dict[str, Any], keep: int) -> list[str]
 
 
 def _drop(old: Path) -> str:
-    """Delete an old checkpoint; say what stands against it, if anything does."""
+    """Delete an old checkpoint; return the reason if that is not possible."""
     try:
         old.unlink(missing_ok=True)
     except OSError as error:
@@ -91,9 +91,9 @@ def load_newest(folder: Path) -> tuple[dict[str, Any] | None, dict[Path, str]]:
     """Read the newest checkpoint that is in order.
 
     Returns:
-        Its content, None where there is no checkpoint; and, for newer ones that are damaged, what
-        is wrong with them. Since every step is a function of its number, going on from an older
-        one costs time and nothing else.
+        Its content, None if there is no checkpoint; and, for newer ones that are damaged, what is
+        wrong with them. As every step is a function of its number, continuing from an older
+        checkpoint gives the same result.
 
     Raises:
         WeightsError: all are damaged; names them.

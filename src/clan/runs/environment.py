@@ -1,4 +1,4 @@
-"""What a training runs on: versions, machine and memory, noted in the run's folder."""
+"""The environment of a training: versions, machine and memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
 
 
 def _here(device: str) -> dict[str, Any]:
-    """Return versions and machine, with the name of what networks run on, a GPU's or ``cpu``."""
+    """Return versions, machine and the device's name, a GPU's or ``cpu``."""
     return {
         **versions(),
         "python": platform.python_version(),

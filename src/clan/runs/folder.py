@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clan.config.tree import Config, dump_config, load_written
+from clan.config.loading import dump_config, load_written
+from clan.config.tree import Config
 from clan.core.errors import ClanError, RunError
 from clan.core.files import append_line, make_folder, write_whole
 from clan.data.python import PYTHON
@@ -102,14 +103,14 @@ class RunFolder:
 
     @property
     def resume_command(self) -> str:
-        """Return the command that goes on with the run; in Python where its data are from there."""
+        """Return the command that resumes the run; a Python call if its data came from Python."""
         given = [f"{name}=..." for name in ("source", "target", "validation") if self._given(name)]
         if given:
             return f"clan.resume({str(self.path)!r}, {', '.join(given)})"
         return f"clan resume {shlex.quote(str(self.path))}"
 
     def _given(self, name: str) -> bool:
-        """Tell whether a domain's data were passed from Python; False of a broken file."""
+        """Whether a domain's data were passed from Python; False if the file is damaged."""
         with suppress(ClanError):
             domain = getattr(self.config.data, name) if self.config_file.is_file() else None
             return domain is not None and domain.dataset == PYTHON
@@ -147,7 +148,7 @@ class RunFolder:
         write_whole(self.path / "weights.txt", text)
 
     def read_environments(self) -> list[dict[str, Any]]:
-        """Return what the training ran on, ``since_step`` first; a new entry wherever it changed.
+        """Return the environments of the training, an entry per change, with its ``since_step``.
 
         Raises:
             RunError: ``environment.json`` is damaged.
@@ -161,7 +162,7 @@ class RunFolder:
         return entries
 
     def note_environment(self, step: int, environment: dict[str, Any]) -> None:
-        """Note what the training runs on from ``step`` on, where it is not what it was."""
+        """Add an entry with the environment from ``step`` on, if it has changed."""
         entries = [entry for entry in self.read_environments() if entry["since_step"] < step]
         if entries and entries[-1] == {**environment, "since_step": entries[-1]["since_step"]}:
             return

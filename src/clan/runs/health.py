@@ -1,4 +1,4 @@
-"""Whether a training is healthy: verdicts on a run's logged scalars, with advice.
+"""Checks of a training's logged scalars, with advice.
 
 The paper takes D's loss as its sign of a stable training (section 4.5); accuracy, logits and the
 adversary's share of G's gradient tell apart what that one number mixes. Only names of scalars are
@@ -59,14 +59,14 @@ COLLAPSED = 0.75
 
 @dataclass(frozen=True)
 class Verdict:
-    """Something unhealthy, once per run.
+    """A problem of a training, reported once per run.
 
     Attributes:
-        kind: what it is.
-        since: the step after which it held.
-        step: the step at which it had held for long, and was said.
-        held: steps in which it was seen, in all of what was looked at.
-        found: what was seen, a clause with numbers.
+        kind: the kind of problem.
+        since: the step after which it began.
+        step: the step at which it was reported.
+        held: number of steps for which it was observed.
+        found: the observation, a clause with numbers.
         advice: what to try, with the names of options.
     """
 
@@ -119,13 +119,13 @@ ADVICE: dict[Kind, str] = {
 
 
 class Watcher:
-    """Looks at a training's scalars at its log steps and says each kind of trouble once.
+    """Checks a training's scalars at its log steps and reports each kind of problem once.
 
-    Two kinds of conditions: D wins, is one-sided or dominates, or self-training has collapsed or a
-    teacher sees one class alone, when
-    that held for a *stretch* of at least ``long`` steps without a break; D is blind, or its pull
-    negligible, when it was so *throughout*, from the first step to the middle of the training or
-    five times ``long``, whichever is less: both are usual at first.
+    Some problems (D wins, is one-sided or dominates; self-training has collapsed, or a teacher
+    predicts one class only) are reported when they lasted for at least ``long`` steps without a
+    break. Others (D is blind, or its gradient is negligible) are usual at first; they are reported
+    when they lasted from the first step to the middle of the training or five times ``long``,
+    whichever is less.
 
     Args:
         steps: the training's length.
@@ -143,7 +143,7 @@ class Watcher:
         self._most_diverse = 0.0
 
     def feed(self, step: int, scalars: Mapping[str, Any]) -> list[Verdict]:
-        """Take the means since the last log step; return what is to be said now.
+        """Check the means since the last log step; return new problems.
 
         Args:
             step: the log step, above that of the last call.
@@ -181,7 +181,7 @@ class Watcher:
         self._since.pop(kind, None)
         self._lines.pop(kind, None)
         if kind in _THROUGHOUT:
-            # what was otherwise once is not so throughout
+            # it did not last from the first step on
             self._over.add(kind)
 
 
@@ -220,7 +220,7 @@ _THROUGHOUT: tuple[Kind, ...] = ("d_blind", "adv_negligible")
 
 
 def _symptoms(scalars: Mapping[str, Any], most_diverse: float) -> dict[Kind, str | None]:
-    """Return what each kind of trouble shows in one line: None where it does not."""
+    """Return the observation for each kind of problem in one log line, None if there is none."""
     found: dict[Kind, str | None] = {}
     diversity = _number(scalars, "target_diversity")
     if diversity is not None:
@@ -246,9 +246,9 @@ def _symptoms(scalars: Mapping[str, Any], most_diverse: float) -> dict[Kind, str
 
 
 def _one_sided(scalars: Mapping[str, Any]) -> str | None:
-    """Say which one answer D gives to both domains, if it does; runs of old do not log it.
+    """Describe a D that gives one answer for both domains, if so; older runs do not log it.
 
-    A D that has learnt nothing gives one answer too, by the sign of its bias: with logits at 0.
+    An untrained D gives one answer too, by the sign of its bias, but with logits near 0.
     """
     source, target = (_number(scalars, f"d_accuracy_{name}") for name in ("source", "target"))
     if source is None or target is None:
@@ -265,8 +265,8 @@ def _one_sided(scalars: Mapping[str, Any]) -> str | None:
 
 
 def _blind(scalars: Mapping[str, Any], accuracy: float) -> str | None:
-    """Say that D cannot tell the domains apart, if so; a low accuracy alone may be its threshold's
-    fault, so its logits must lie together too."""
+    """Describe a D that cannot tell the domains apart, if so; its mean logits must be close too, as
+    a low accuracy alone may come from a shifted threshold."""
     source, target = (_number(scalars, f"d_logit_{name}") for name in ("source", "target"))
     if source is None or target is None:
         return None

@@ -33,14 +33,14 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Health:
-    """How a run's adversary fares.
+    """The result of checking one run.
 
     Attributes:
         run: its folder.
         step: the newest logged step.
         numbers: means of `COLUMNS` over the last tenth of the steps so far; None where not logged.
         adversarial: whether it logs an adversary at all.
-        verdicts: what is unhealthy.
+        verdicts: the problems found.
     """
 
     run: Path
@@ -58,7 +58,7 @@ class Health:
 
 
 def read_health(run: Path) -> Health:
-    """Judge a run by what it has logged so far.
+    """Check a run's log so far.
 
     Raises:
         RunError: no run at the path.

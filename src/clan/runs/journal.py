@@ -1,4 +1,4 @@
-"""What a run's log steps leave: a line of metrics.jsonl, numbers in sinks, verdicts on them."""
+"""Writes a run's log: a line of metrics.jsonl per log step, numbers to sinks, health checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Journal:
         sinks: where the numbers go beside metrics.jsonl.
 
     Attributes:
-        news: the trouble that the last line showed for the first time; on the first process.
+        news: problems that the last line showed for the first time; on the first process.
     """
 
     def __init__(self, run: RunFolder, fabric: Fabric, sinks: Sinks) -> None:
@@ -34,11 +34,11 @@ class Journal:
         self.news: list[Verdict] = []
 
     def begin(self, step: int, steps: int, loaded: LoadReport | None = None) -> None:
-        """Open the files after ``step`` of ``steps``, forgetting what is written of later ones.
+        """Open the files after ``step`` of ``steps``, removing lines of later steps.
 
-        ``loaded`` says what became of the weights that a new training starts from.
+        ``loaded`` is the report on a new training's initial weights.
         """
-        # the last scores come after the last checkpoint: resumed from there, they come again
+        # the last scores are written after the last checkpoint: a resumed run writes them again
         kept = [
             record
             for record in self.run.read_metrics()
@@ -46,7 +46,7 @@ class Journal:
         ]
         self._watcher = Watcher(steps)
         for record in kept:
-            # what was said before the run stopped is not said again
+            # problems reported before the run stopped are not reported again
             self._watcher.feed(record["step"], record)
         self.run.rewrite_metrics(kept)
         self.run.note_environment(step, describe(self.fabric))
@@ -55,7 +55,7 @@ class Journal:
         self._sinks.begin(self.run, step)
 
     def close(self) -> None:
-        """Let the sinks write what waits."""
+        """Close the sinks."""
         self._sinks.close()
 
     def write(self, step: int, record: Mapping[str, Any]) -> None:

@@ -9,7 +9,6 @@ import socket
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
 from clan.core.errors import RunError
 
@@ -17,9 +16,9 @@ from clan.core.errors import RunError
 class RunLock:
     """Holds a run's folder for this process until `release`, or until the process ends.
 
-    The system lets go of the lock of a process that ends, however it ends, so that what a killed
-    training left on this machine is taken over. Of a file that another machine left nobody here
-    can tell whether its training still runs: the error says how to remove it.
+    The system releases the lock of a process that ends, also of a killed one, so a new training on
+    this machine can take it. For a lock file of another machine it is unknown whether its training
+    still runs; the error says how to remove it.
 
     Args:
         path: the run's folder; it must exist when the lock is taken.
@@ -56,9 +55,9 @@ class RunLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let the lock go and delete its file; nothing happens without one."""
+        """Release the lock and delete its file, if this object holds it."""
         if self._descriptor is not None:
-            # deleted while it is held: whoever waits for it looks for the name again
+            # deleted while it is held: a waiting process opens the name again
             with suppress(OSError):
                 self.file.unlink(missing_ok=True)
             os.close(self._descriptor)
@@ -86,12 +85,7 @@ class RunLock:
     def __enter__(self) -> RunLock:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
 

@@ -18,8 +18,8 @@ from clan.runs.guard import refuse_broken
 class Means:
     """Collects the scalars of each step until a log step takes their means.
 
-    Scalars wait on the device, so that a step does not wait for the device. Those that wait while
-    a checkpoint is written go into it: a resumed run writes the lines of an uninterrupted one.
+    Scalars stay on the device until then, so that a step does not wait for it. Scalars that are not
+    logged yet are saved in checkpoints, so that a resumed run logs the same means.
 
     Args:
         run: named where a scalar is not finite.
@@ -43,7 +43,7 @@ class Means:
         self._since += seconds
 
     def state(self, step: int) -> dict[str, Any]:
-        """Return what waits, for a checkpoint after ``step``; all processes must call.
+        """Return the scalars not logged yet, for a checkpoint after ``step``; on all processes.
 
         Raises:
             RunError: a scalar is not a finite number.
@@ -53,7 +53,7 @@ class Means:
         return {"names": list(self._names), "rows": rows, "seconds": seconds}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what waited in a checkpoint."""
+        """Restore the scalars of a checkpoint that were not logged yet."""
         self._names = list(state["names"])
         self._rows = list(state["rows"].to(self.fabric.device))
         self._since = time.perf_counter() - state["seconds"]
@@ -74,7 +74,7 @@ class Means:
         return means, timing
 
     def _collect(self, step: int) -> Tensor:
-        """Bring what waits to the host, (steps, scalars) float32, averaged over the processes."""
+        """Copy the scalars to the host, (steps, scalars) float32, averaged over the processes."""
         if not self._rows:
             return torch.zeros(0, len(self._names))
         rows = cast(Tensor, self.fabric.all_reduce(torch.stack(self._rows), reduce_op="mean")).cpu()

@@ -1,4 +1,4 @@
-"""From images to labels and from labels to scores: protocol, inference, matrix, evaluation file.
+"""Predictions and their scores: protocol, inference, confusion matrix, evaluation file.
 
-Imports models, data and core; it opens no domains and draws no pictures.
+Imports models, data and core; opens no data sets and draws no pictures.
 """

@@ -1,4 +1,4 @@
-"""``evaluation.json``: the scores of one checkpoint, and what they are of."""
+"""``evaluation.json``: the scores of one checkpoint, with run, checkpoint and data set."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from clan.scoring.protocol import Protocol
 
 FILE = "evaluation.json"
 ABOUT = ("name", "seed", "step", "checkpoint", "dataset", "split", "size", "ensemble")
-"""What the file says of the scores, beside their counts."""
+"""Keys of the file besides those of `Scores.to_dict`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One scored checkpoint of one run: the scores and what they are of.
+    """The scores of one checkpoint of a run, with run, checkpoint and data set.
 
     Attributes:
-        scores: the counts.
-        name: the system; runs that differ in the seed only share it.
+        scores: the confusion matrix and what follows from it.
+        name: the system; runs that differ only in the seed have the same name.
         seed: seed of the training, None if unknown (a model file without its run).
-        step: updates that the scored weights have seen, None if unknown.
-        checkpoint: how they were chosen: ``last``, ``oracle`` = best on target labels, or ``file``
-            = unknown.
+        step: number of updates of the scored weights, None if unknown.
+        checkpoint: how the checkpoint was chosen: ``last``, ``oracle`` (best on target labels) or
+            ``file`` (unknown).
         dataset: name of the data set.
         split: its split.
-        size: (H, W) that the network saw, or the short side; None for each image's own.
-        ensemble: how the classifiers were joined.
-        path: the file it was read from, None if it was not.
+        size: (H, W) of the network's input or its shorter side, None for each image's own size.
+        ensemble: how the classifiers were combined.
+        path: the file that it was read from, None if it was not read.
     """
 
     scores: Scores
@@ -48,7 +48,7 @@ class Evaluation:
 
     @property
     def protocol(self) -> Protocol:
-        """How images were shown and logits up-sampled; files of old say no more than the size."""
+        """How images were resized and logits up-sampled; older files contain only the size."""
         return self.scores.protocol or Protocol(size=self.size)
 
 

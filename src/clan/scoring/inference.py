@@ -1,4 +1,4 @@
-"""From images to label maps: one way through the network for scoring, prediction and export."""
+"""From images to predicted classes: the one path for scoring, prediction and export."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clan.core.errors import ConfigError, RunError, nearest
@@ -31,11 +33,17 @@ Consumer = Callable[[Item, Tensor, Tensor | None], None]
 def upsampled_argmax(logits: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Up-sample logits (N, C, h, w) bilinearly to ``size`` and take the arg max, (N, H, W) uint8.
 
-    It goes class by class and keeps the best so far: the result is that of ``interpolate`` and
-    ``argmax``, without ever holding C maps of full resolution.
+    The result is that of ``interpolate`` and ``argmax``. Classes are up-sampled one at a time and
+    compared with the best so far, so that no C maps of full resolution are held. On a CPU, OpenCV
+    up-samples by whole factors, twice as fast; its values differ from torch's by rounding (1e-6),
+    so that among millions of pixels a few with two equal classes may differ.
     """
+    height, width = logits.shape[-2:]
+    whole = size[0] % height == 0 and size[1] % width == 0 and size != (height, width)
+    if logits.device.type == "cpu" and whole and not align_corners:
+        return torch.stack([_enlarged_argmax(each, size) for each in logits])
     best: Tensor | None = None
-    label = logits.new_zeros((logits.shape[0], *size), dtype=torch.uint8)
+    prediction = logits.new_zeros((logits.shape[0], *size), dtype=torch.uint8)
     for index in range(logits.shape[1]):
         layer = logits[:, index : index + 1].float()
         if layer.shape[-2:] != size:
@@ -44,16 +52,32 @@ def upsampled_argmax(logits: Tensor, size: tuple[int, int], align_corners: bool 
         if best is None:
             best = layer.clone()
         else:
-            # this class's index is the largest so far: a maximum of bytes is what a masked fill
-            # would give, and on a CPU ten times faster
-            label = torch.maximum(label, (layer > best).to(torch.uint8) * index)
+            # this index is the largest so far, so a maximum of bytes equals a masked fill, and is
+            # ten times faster on a CPU
+            prediction = torch.maximum(prediction, (layer > best).to(torch.uint8) * index)
             torch.maximum(best, layer, out=best)
-    return label
+    return prediction
+
+
+def _enlarged_argmax(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Do as `upsampled_argmax` for the logits (C, h, w) of one image on a CPU; (H, W) uint8."""
+    label = np.zeros(size, np.uint8)
+    best: NDArray[np.float32] | None = None
+    for index, layer in enumerate(logits.float().numpy()):
+        large = cv2.resize(layer, size[::-1], interpolation=cv2.INTER_LINEAR)
+        if best is None:
+            best = large
+            continue
+        # this class's index is the largest so far
+        won = (large > best).view(np.uint8) * np.uint8(index)
+        np.maximum(label, won, out=label)
+        np.maximum(best, large, out=best)
+    return torch.from_numpy(label)
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode without gradients; each part gets its own mode back."""
+    """Put a module into evaluation mode without gradients; restore each part's mode afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -65,7 +89,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def pick_device(device: str) -> torch.device:
-    """Return the device: ``auto`` is a GPU where there is one.
+    """Return the device; ``auto`` is a GPU if there is one.
 
     Raises:
         ConfigError: another name than ``auto``, ``cpu`` and ``cuda``, or no GPU for ``cuda``.
@@ -87,10 +111,9 @@ def joint_logits(
     Args:
         network: in evaluation mode, on ``device``.
         image: (1, 3, H, W) uint8 RGB in host memory, as stored or already at the protocol's size.
-        protocol: says which views of the image the network sees. With more than one, their
-            probabilities are averaged at the input size of scale 1; the result is then the
-            logarithm of that average.
-        device: where the network is.
+        protocol: input size, scales and flip. With several views, their probabilities are averaged
+            at the input size of scale 1, and the result is the logarithm of the average.
+        device: the network's device.
 
     Returns:
         (1, C, h, w) float32 on ``device``.
@@ -130,16 +153,16 @@ def predict_split(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Predict every image of a split, one at a time, so that memory does not depend on how many.
+    """Predict every image of a split, one at a time, so that memory does not grow with the split.
 
     Args:
-        network: on its device; its modes are left as found.
+        network: on its device; its training modes are restored afterwards.
         dataset: the split, labelled or not.
-        protocol: how images are shown and logits up-sampled.
-        consume: called with the item, its predicted label (1, H, W) uint8 on the device, at the
-            full resolution of the label (of the image, without labels), and its label (1, H, W)
-            uint8 or None.
-        fabric: shares the images among its processes.
+        protocol: how images are resized and logits up-sampled.
+        consume: called with the item, its prediction (1, H, W) uint8 on the device, and its label
+            (1, H, W) uint8 or None. The prediction has the label's size, or the image's if there
+            is no label.
+        fabric: divides the images among its processes.
         workers: processes that read images.
         progress: called after each image with (done, total) of this process.
 
@@ -151,8 +174,8 @@ def predict_split(
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     rank, processes = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
-    # an image can be shrunk while it is read only where nothing else needs it as stored: other
-    # scales, or the size of a prediction without a label
+    # images may be shrunk while they are read, unless the stored size is needed: for other scales,
+    # or as the size of a prediction without a label
     early = dataset.labelled and protocol.scales == (1.0,)
     loader = evaluation_loader(
         dataset,
@@ -161,7 +184,7 @@ def predict_split(
         world_size=processes,
         workers=workers,
     )
-    # images seen, images whose logits are not finite
+    # number of images, number of images whose logits are not finite
     tally = torch.zeros(2, dtype=torch.int64, device=device)
     # in float32 whatever the training's precision: half of it changes a few pixels in a hundred
     with evaluating(network), torch.autocast(device.type, enabled=False):

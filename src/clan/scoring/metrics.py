@@ -1,9 +1,9 @@
-"""What follows from a confusion matrix: IoU per class, mIoU, pixel accuracy.
+"""Scores computed from a confusion matrix: IoU per class, mIoU, pixel accuracy.
 
-The numbers are those of the Cityscapes evaluation (``evalPixelLevelSemanticLabeling``): the pixels
-of all images are counted in one matrix, pixels whose truth is ignored count nowhere, and a class
-that is neither in the truth nor in the prediction has no IoU and stays out of the mean. A class
-that is absent from the truth and yet predicted has IoU 0 and counts in the mean.
+They are defined as in the Cityscapes evaluation (``evalPixelLevelSemanticLabeling``): one matrix
+counts the pixels of all images, without ignored ones. A class that is neither in the truth nor
+predicted has no IoU and is left out of the mean. A class that is predicted but not in the truth has
+IoU 0, which counts in the mean.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from clan.scoring.protocol import Protocol
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What one pass over a labelled split counted.
+    """The confusion matrix of a labelled split, and the scores computed from it.
 
     Attributes:
-        classes: what the rows and columns mean.
+        classes: the classes of the rows and columns.
         confusion: (C, C) int64 pixel counts, rows = truth, columns = prediction.
-        images: number of images counted.
-        seconds: how long the pass took, None if unknown.
-        protocol: how images were shown and logits up-sampled, None if unknown.
+        images: number of images.
+        seconds: duration of the pass, None if unknown.
+        protocol: how images were resized and logits up-sampled, None if unknown.
     """
 
     classes: ClassSet
@@ -53,9 +53,9 @@ class Scores:
         """Mean IoU, 0..1, over the classes that have one; nan if none has.
 
         Args:
-            subset: a named subset of the class set (its IoUs are averaged, nothing is counted
-                anew, which is how the 16- and 13-class numbers of SYNTHIA are defined); None or
-                the class set's own name for all classes.
+            subset: a named subset of the class set, over whose IoUs the mean is taken (the
+                definition of SYNTHIA's 16- and 13-class numbers); None or the class set's own name
+                for all classes.
         """
         return self.mean_iou(subset_names(self.classes, subset))
 
@@ -67,13 +67,13 @@ class Scores:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of the counted pixels that are right, 0..1; nan if none was counted."""
+        """Share of correctly predicted pixels, 0..1; nan if no pixel was counted."""
         total = int(self.confusion.sum())
         return int(np.trace(self.confusion)) / total if total else math.nan
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """The classes that have no pixel in the truth."""
+        """The classes without a pixel in the truth."""
         return tuple(
             name
             for name, pixels in zip(self.classes.names, self.confusion.sum(1), strict=True)
@@ -81,9 +81,9 @@ class Scores:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form: nan becomes null.
+        """Return a dictionary for JSON, nan as None.
 
-        The matrix holds everything; the derived numbers are there for people and other tools.
+        Besides the matrix it contains the scores computed from it, for people and other tools.
         """
         subsets = (self.classes.name, *self.classes.subsets)
         protocol = self.protocol
@@ -101,7 +101,7 @@ class Scores:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Scores:
-        """Rebuild from `to_dict`; only the matrix is read, everything else follows from it.
+        """Rebuild from `to_dict`; the scores are computed again from the matrix.
 
         Raises:
             RunError: keys missing, or a matrix that is not (C, C) non-negative integers.
@@ -131,7 +131,7 @@ class Scores:
 
 
 def subset_names(classes: ClassSet, subset: str | None) -> tuple[str, ...]:
-    """Return the class names of a named subset; of all classes for None or the set's own name.
+    """Return the class names of a named subset; all classes for None or the set's own name.
 
     Raises:
         ConfigError: no such subset.
@@ -152,7 +152,7 @@ def _protocol_dict(protocol: Protocol) -> dict[str, Any]:
 
 def _protocol(data: Mapping[str, Any]) -> Protocol:
     try:
-        # the name follows from the rest
+        # the name is computed from the other values
         return Protocol(**{key: value for key, value in data.items() if key != "name"})
     except (ValueError, TypeError, AttributeError) as error:
         raise RunError(f"the protocol {data!r} cannot be read: {error}") from error

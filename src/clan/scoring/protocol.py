@@ -1,7 +1,7 @@
-"""How a network is scored: what it is shown, and how its logits reach the label's resolution.
+"""How a network is scored: the input's size, and how logits are up-sampled to the label's size.
 
-The same weights give different scores under different protocols, so that every result carries the
-protocol it was made by, and runs of different protocols are not compared.
+The same weights have different scores under different protocols. So every result names its
+protocol, and runs with different protocols are not compared.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
 
 class Protocol(Options):
-    """From an image to a label map of full resolution."""
+    """How images are resized, and logits up-sampled and averaged."""
 
     size: InputSize | None = None
-    """(H, W) that whole images are resized to for the network, or the short side, their shape kept;
-    not given: their own size."""
+    """(H, W) that images are resized to for the network, or the length of their shorter side (the
+    aspect ratio is kept); not given: their own size."""
     align_corners: bool = False
-    """Convention of the bilinear up-sampling of the logits to the label's full resolution."""
+    """Whether the bilinear up-sampling of the logits to the label's size aligns corners."""
     direct: bool = False
-    """Up-sample once, from the classifiers' own resolution, rather than through the input's."""
+    """Up-sample once, from the classifiers' resolution to the label's size, instead of first to the
+    input's size."""
     flip: bool = False
     """Flip testing: average the probabilities of each image and its mirror image."""
     scales: tuple[float, ...] = Field((1.0,), min_length=1)
@@ -45,12 +46,12 @@ class Protocol(Options):
 
     @property
     def views(self) -> int:
-        """How many times the network sees each image; 1 without flip and multi-scale testing."""
+        """Number of forward passes per image; 1 without flip and multi-scale testing."""
         return len(self.scales) * (1 + self.flip)
 
     @property
     def name(self) -> str:
-        """The name in `PROTOCOLS`, flip and scales aside; ``own`` for any other."""
+        """The name in `PROTOCOLS`, ignoring flip and scales; ``own`` for any other."""
         plain = self.model_copy(update={"flip": False, "scales": (1.0,)})
         return next((name for name, known in PROTOCOLS.items() if known == plain), "own")
 
@@ -59,7 +60,7 @@ class Protocol(Options):
         return size_text(self.size)
 
     def text(self) -> str:
-        """Return all but the input size: name, up-sampling, flip and multi-scale testing."""
+        """Return name, up-sampling, flip and multi-scale testing in words, without the size."""
         way = "logits up-sampled once, " if self.direct else ""
         parts = [f"protocol {self.name} ({way}align_corners={str(self.align_corners).lower()})"]
         if self.flip:
@@ -73,9 +74,9 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "paper": Protocol(size=(512, 1024), align_corners=True),
     "reference": Protocol(size=(512, 1024), align_corners=True, direct=True),
 }
-"""``paper``: whole images at 512x1024, logits at that size, up-sampled by 2 (section 4.2).
-``reference``: the same, but the published code goes from the classifiers' resolution, an eighth of
-the input's, to 1024x2048 in one step."""
+"""``paper``: images at 512x1024, logits at that size, then up-sampled by 2 (section 4.2).
+``reference``: as the published code, up-sampled once, from the classifiers' resolution (an eighth
+of the input's) to 1024x2048."""
 
 
 def protocol_of(segmenter: Segmenter) -> Protocol:
@@ -99,9 +100,8 @@ def choose_protocol(
 
     Args:
         name: ``own``, ``paper`` or ``reference``, or a protocol to change.
-        size: input size of ``own``, and in place of a named protocol's; usually the model's
-            evaluation size.
-        align_corners: in place of the named protocol's; None keeps it.
+        size: input size; None keeps the named protocol's. Usually the model's evaluation size.
+        align_corners: None keeps the named protocol's.
         flip: flip testing.
         scales: multi-scale testing.
 
@@ -120,7 +120,7 @@ def choose_protocol(
     try:
         return Protocol(**{**known.model_dump(), **changes, "flip": flip, "scales": tuple(scales)})
     except ValueError as error:
-        raise ConfigError(f"this protocol cannot be scored by: {error}") from error
+        raise ConfigError(f"this protocol is not valid: {error}") from error
 
 
 def parse_scales(text: str) -> tuple[float, ...]:
@@ -129,5 +129,5 @@ def parse_scales(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise ConfigError(
-            f"scales {text!r}: expected numbers with commas between, such as 0.75,1,1.25"
+            f"scales {text!r}: expected numbers separated by commas, such as 0.75,1,1.25"
         ) from error

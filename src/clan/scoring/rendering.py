@@ -1,4 +1,4 @@
-"""Scores as a table in the terminal, with what a reader must know beside the numbers."""
+"""Scores as a table in the terminal, with notes on how they were computed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from clan.scoring.metrics import Scores, subset_names
 def score_table(scores: Scores) -> RenderableType:
     """Return a rich table: IoU and share of the truth per class, mIoU per named subset.
 
-    It says by which protocol they were made, and which classes have no pixel in the truth.
+    Notes below it name the protocol and the classes without a pixel in the truth.
     """
     if not scores.confusion.any():
-        return Text(f"{scores.images} images predicted; nothing was scored: they have no labels")
+        return Text(f"{scores.images} images predicted, not scored: they have no labels")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("class")
     table.add_column("IoU %", justify="right")
@@ -38,19 +38,19 @@ def score_table(scores: Scores) -> RenderableType:
 
 
 def score_notes(scores: Scores) -> list[str]:
-    """Return what a reader must know beside the numbers, a sentence each."""
+    """Return notes on the protocol and on classes without IoU, a sentence each."""
     notes = []
     if scores.protocol is not None:
         notes.append(f"Input {scores.protocol.size_text()}, {scores.protocol.text()}.")
     left_out = [name for name, value in scores.iou.items() if math.isnan(value)]
     if left_out:
         notes.append(
-            f"Neither in the truth nor predicted, so without IoU and out of the means: "
+            f"Neither in the truth nor predicted, so without IoU and left out of the means: "
             f"{', '.join(left_out)}."
         )
     zero = [name for name in scores.absent if name not in left_out]
     if zero:
-        notes.append(f"Not in the truth but predicted, so 0 in the means: {', '.join(zero)}.")
+        notes.append(f"Predicted but not in the truth, so 0 in the means: {', '.join(zero)}.")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Scoring a segmenter: label maps at full resolution, counted in one confusion matrix."""
+"""Scoring a segmenter: predictions at the labels' size, counted in one confusion matrix."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ def score(
 ) -> Scores:
     """Score the ensemble prediction on every image of a labelled split.
 
-    Each image is resized to ``size``, the ensemble's logits are up-sampled bilinearly to the full
-    resolution of its label, and the arg max is counted there. One image is held at a time and its
-    logits are up-sampled class by class: memory does not grow with images or classes.
+    Each image is resized to ``size``, the ensemble's logits are up-sampled bilinearly to the size
+    of its label, and the arg max is counted. One image is held at a time and its logits are
+    up-sampled class by class, so memory does not grow with the number of images or classes.
 
     Args:
-        segmenter: on its device, plain or set up by Fabric; its modes are left as found.
+        segmenter: on its device, plain or set up by Fabric; its training modes are restored.
         dataset: a split with labels, of the segmenter's class set.
-        size: (H, W) that the network sees, or the short side, each image's shape kept; None for
-            its own size.
-        fabric: shares the images among its processes, sums their counts (so that all processes
-            return the same scores); None: this process. The precision is float32.
+        size: (H, W) of the network's input, or its shorter side (the aspect ratio is kept); None
+            for each image's own size.
+        fabric: divides the images among its processes and sums their counts (all processes return
+            the same scores); None: this process. The precision is float32.
         workers: processes that read images.
-        align_corners: convention of the last up-sampling; the published codes align corners.
-        protocol: in place of ``size`` and ``align_corners``; flip and multi-scale testing too.
-        submission: also write each prediction there, for the Cityscapes server.
+        align_corners: whether the last up-sampling aligns corners, as in the published codes.
+        protocol: replaces ``size`` and ``align_corners``; adds flip and multi-scale testing.
+        submission: folder to which each prediction is also written, for the Cityscapes server.
         progress: called after each image with (done, total) of this process.
 
     Returns:
-        The confusion matrix, and what is computed from it.
+        The confusion matrix and the scores computed from it.
 
     Raises:
         DataError: no image, no labels, or labels outside the class set.
         RunError: the segmenter has other classes, or its logits are not finite.
-        ConfigError: a size beside a protocol.
+        ConfigError: both a size and a protocol are given.
 
     Example:
         model = clan.load("runs/clan")
@@ -71,10 +71,10 @@ def score(
         print(clan.score(model.segmenter, data, size=(512, 1024)).miou())  # 0..1
     """
     if protocol is not None and (size is not None or align_corners):
-        raise ConfigError("a protocol has its own size and align_corners; give one or the other")
+        raise ConfigError("a protocol includes size and align_corners; give either it or them")
     protocol = protocol or Protocol(size=size, align_corners=align_corners)
-    # without Fabric's wrapper: its processes have different numbers of images, and a distributed
-    # forward waits for all of them
+    # without Fabric's wrapper: processes may have different numbers of images, and a distributed
+    # forward would wait for all of them
     network = cast(Segmenter, getattr(segmenter, "module", segmenter))
     _check_pair(network, dataset)
     start = time.perf_counter()
@@ -104,7 +104,7 @@ def predict_only(
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> Scores:
-    """Predict an unlabelled split, such as the test split of Cityscapes; nothing is counted."""
+    """Predict an unlabelled split, such as the test split of Cityscapes; the matrix stays zero."""
     start = time.perf_counter()
 
     def consume(item: Item, prediction: Tensor, _: Tensor | None) -> None:
@@ -127,7 +127,7 @@ def _check_pair(segmenter: Segmenter, dataset: Dataset) -> None:
         )
     if segmenter.classes.names != dataset.classes.names:
         raise RunError(
-            f"the network tells {', '.join(segmenter.classes.names)} apart, but {where} is "
+            f"the network predicts {', '.join(segmenter.classes.names)}, but {where} is "
             f"labelled with {', '.join(dataset.classes.names)}; score with the class set that the "
             "network was trained on"
         )

@@ -1,7 +1,7 @@
-"""Predictions in the form that the Cityscapes server and its evaluation script take.
+"""Predictions in the format of the Cityscapes server and its evaluation script.
 
-One PNG per image, at the image's full resolution, whose pixels are the official label ids (not
-the 19 training ids), named ``<city>_<sequence>_<frame>*.png``.
+One PNG per image, at the image's size, with the official label ids (not the 19 training ids),
+named ``<city>_<sequence>_<frame>*.png``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def label_id_table(classes: ClassSet) -> NDArray[np.uint8]:
     """Return (256,) uint8: class index -> official label id; ignored pixels become 0, unlabeled.
 
     Raises:
-        ConfigError: a class that Cityscapes does not score.
+        ConfigError: a class that Cityscapes does not have.
     """
     unknown = [name for name in classes.names if name not in LABEL_IDS]
     if unknown:
@@ -41,16 +41,16 @@ def label_id_table(classes: ClassSet) -> NDArray[np.uint8]:
 
 
 def frame_name(image: Path) -> str:
-    """Return ``<city>_<sequence>_<frame>``, which an image of Cityscapes is named after.
+    """Return ``<city>_<sequence>_<frame>`` from the name of a Cityscapes image.
 
     Raises:
-        DataError: another name; the server could not tell which image the prediction is of.
+        DataError: another name, from which the server could not find the image.
     """
     found = _FRAME.match(image.stem)
     if found is None:
         raise DataError(
-            f"{image}: not named as an image of Cityscapes, <city>_123456_123456_leftImg8bit.png; "
-            "the server finds the image of a prediction by this name"
+            f"{image}: not named like an image of Cityscapes, "
+            "<city>_123456_123456_leftImg8bit.png; the server matches predictions by this name"
         )
     return found.group()
 
@@ -61,7 +61,7 @@ def label_id_file(image: Path) -> str:
 
 
 def label_id_palette() -> list[int]:
-    """Return 256 RGB triples, flat: the official colours at the official ids."""
+    """Return 256 RGB triples as one list: the official colours at the official ids."""
     flat = np.zeros((256, 3), np.uint8)
     for name, color in zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True):
         flat[LABEL_IDS[name]] = color
@@ -73,8 +73,8 @@ class Submission:
 
     Raises:
         ConfigError: classes that Cityscapes does not have.
-        RunError: the folder cannot be made, is a file, or holds something: the server refuses two
-            predictions of one image, and old ones must not be mistaken for new ones.
+        RunError: the folder cannot be made, is a file, or is not empty: the server refuses two
+            predictions of one image, and old ones could be taken for new ones.
     """
 
     def __init__(self, folder: Path, classes: ClassSet) -> None:
@@ -95,13 +95,13 @@ class Submission:
         """
         path = self.folder / label_id_file(image)
         if path.exists():
-            raise DataError(f"{path} exists already: two images are of one frame, {image} is one")
+            raise DataError(f"{path} exists already: {image} and another image name one frame")
         write_label(path, self._table[prediction], self._palette)
         return path
 
 
 def check_folder(out: Path, overwrite: bool = False) -> None:
-    """Refuse a folder for results that is a file, or holds something and may not be overwritten."""
+    """Refuse a results folder that is a file, or not empty unless ``overwrite`` is True."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; expected a folder for the results")
     if not overwrite and out.is_dir() and any(out.iterdir()):

@@ -1,10 +1,9 @@
-"""What a list of trainings shows while it runs: a bar per running job, a line per ended one."""
+"""The display of several trainings: a bar per running job, a line per ended one."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from rich.console import Console
 
@@ -93,10 +92,5 @@ class JobBars:
         self._bars.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bars.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._bars.__exit__(*error)

@@ -1,8 +1,8 @@
-"""A list of trainings as separate processes, several at a time; what is done is skipped.
+"""Runs trainings as separate processes, several at a time, without those that are finished.
 
-A job that was begun is resumed from its newest checkpoint. A job that fails does not stop the
-others. Each job writes to a log of its own, which it holds locked as long as it lives: a second
-call, or one after the first was killed, never trains the same run twice at a time.
+An unfinished job is resumed from its newest checkpoint. A job that fails does not stop the others.
+Each job writes to its own log and locks it while it runs, so that two calls never train the same
+run at the same time.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ class Failure:
     said: str
 
     def __str__(self) -> str:
-        return f"{self.job.out} (exit code {self.code}): {self.said or 'it said nothing'}"
+        return f"{self.job.out} (exit code {self.code}): {self.said or 'no message'}"
 
 
 class JobDisplay(Protocol):
-    """What the runner tells whoever watches it."""
+    """The interface that the runner reports to."""
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None:
         """Say how many jobs there are, and how many of them are finished already."""
@@ -103,7 +103,7 @@ class JobDisplay(Protocol):
 
 
 class Process(Protocol):
-    """What the runner needs of a process; `subprocess.Popen` has it."""
+    """The part of `subprocess.Popen` that the runner uses."""
 
     pid: int
 
@@ -256,7 +256,7 @@ class _Runner:
         return environment
 
     def _collect(self, stopping: bool) -> None:
-        """Take leave of the jobs that ended."""
+        """Report the jobs that have ended and free their slots."""
         for slot in list(self.running):
             if slot.process is None:
                 if stopping:
@@ -290,7 +290,7 @@ class _Runner:
 
 
 def was_stopped(code: int) -> bool:
-    """Tell whether a training's exit code says that a signal stopped it: no fault of its own."""
+    """Whether a training's exit code says that a signal stopped it."""
     return code in (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""What grids and comparisons share: they check their runs, train them, and tell which failed."""
+"""Shared by sweeps and benchmarks: checks runs, trains them, and lists failures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 
-from clan.config.tree import Config, anchored
+from clan.config.loading import anchored
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
 from clan.studies.job_display import JobBars
@@ -50,7 +51,7 @@ def launch(
 def refuse_other_run(
     run: RunFolder, wanted: Config, changes: Callable[[Config, Config], list[str]]
 ) -> None:
-    """See that a run that was begun is of the configuration that is asked for.
+    """Check that an existing run has the wanted configuration.
 
     Args:
         run: its folder; one that is not there yet is fine.

@@ -1,4 +1,4 @@
-"""Reading all the data of a configuration, or of one data set, before a training does."""
+"""Checks all data of a configuration, or one data set, before a training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from clan.config.tree import Config, DataOptions, is_configuration, load_config
+from clan.config.loading import is_configuration, load_config
+from clan.config.tree import Config, DataOptions
 from clan.core.errors import DataError
 from clan.data.check import CheckReport, Problem, check_dataset
 from clan.data.classes import class_set
@@ -28,7 +29,7 @@ Watch = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """What reading one domain, or one split of a data set, found.
+    """The result of reading one domain, or one split of a data set.
 
     Attributes:
         title: ``source``, ``target`` or ``validation``, or the data set and its split.
@@ -48,7 +49,7 @@ class SplitCheck:
 
 @dataclass(frozen=True)
 class Checks:
-    """What `check` found.
+    """The result of `check`.
 
     Attributes:
         splits: that were read, in order.

@@ -1,9 +1,8 @@
-"""What a training shows while it runs."""
+"""The display of a running training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
@@ -12,7 +11,7 @@ from clan.core.progress import Bars, Track
 
 
 class Display(Protocol):
-    """What the loop tells whoever watches it."""
+    """The interface that the loop reports to."""
 
     def message(self, text: str) -> None:
         """Say one line."""
@@ -20,17 +19,18 @@ class Display(Protocol):
     def begin(self, title: str, step: int, steps: int) -> None:
         """Open the progress bar at ``step`` of ``steps``."""
 
-    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
-        """Show where the training is."""
+    def advance(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        images_per_second: float,
+        waiting: float = 0.0,
+    ) -> None:
+        """Show where the training is, and the share of the time that it waited for images."""
 
     def __enter__(self) -> Display: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 class Silent:
@@ -42,23 +42,28 @@ class Silent:
     def begin(self, title: str, step: int, steps: int) -> None:
         """Show nothing."""
 
-    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
+    def advance(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        images_per_second: float,
+        waiting: float = 0.0,
+    ) -> None:
         """Show nothing."""
 
     def __enter__(self) -> Silent:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
 
 DETAILS = ("d_accuracy_", "d_logit_", "alignment_q")
 """Scalars that a line has no room for; the run's metrics have them."""
+
+
+SHOWN_WAITING = 0.05
+"""Share of the time spent waiting for images from which the line has room for it."""
 
 
 class Bar:
@@ -84,24 +89,27 @@ class Bar:
         """Open the bar at ``step`` of ``steps``."""
         self._track = self._bars.add(title, steps, step)
 
-    def advance(self, step: int, scalars: Mapping[str, float], images_per_second: float) -> None:
-        """Move the bar and show the newest losses."""
+    def advance(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        images_per_second: float,
+        waiting: float = 0.0,
+    ) -> None:
+        """Move the bar and show speed, waiting and the newest losses."""
         assert self._track is not None, "the bar was not begun"
         losses = (
             f"{name.removeprefix('loss_')} {value:.3g}"
             for name, value in scalars.items()
             if not name.startswith(DETAILS)
         )
-        self._bars.move(self._track, step, (f"{images_per_second:.1f} img/s", *losses))
+        waits = [f"waits {100 * waiting:.0f} %"] if waiting >= SHOWN_WAITING else []
+        shown = (f"{images_per_second:.1f} img/s", *waits, *losses)
+        self._bars.move(self._track, step, shown)
 
     def __enter__(self) -> Bar:
         self._bars.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bars.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._bars.__exit__(*error)

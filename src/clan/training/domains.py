@@ -30,7 +30,7 @@ class Domains:
         return self.source.classes
 
     def given(self) -> dict[str, dict[str, Any]]:
-        """Return what is known of the domains that came from Python, by name."""
+        """Return length and image sizes of the data sets from Python, by domain."""
         named = {"source": self.source, "target": self.target, "validation": self.validation}
         return {name: facts(data) for name, data in named.items() if _from_python(data)}
 
@@ -123,7 +123,7 @@ def open_one(
 def take_given(
     config: Config, domains: Mapping[str, MapStyle | None]
 ) -> tuple[Config, dict[str, MapStyle]]:
-    """Let data sets from Python take the place of those that a configuration names.
+    """Replace data sets of a configuration by data sets from Python.
 
     Args:
         config: of a run.
@@ -139,7 +139,7 @@ def take_given(
 
 
 def check_alike(data: Mapping[str, DataOptions], what: str) -> None:
-    """Open the data of several trainings, each once, and see that all are scored on the same.
+    """Open the data of several trainings, each once, and check that all are scored on the same.
 
     Args:
         data: of each training, by what it is called.

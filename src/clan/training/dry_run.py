@@ -1,4 +1,4 @@
-"""What a training will cost, before any data set is there: a few updates on generated images."""
+"""Measures the cost of a training without its data: a few updates on generated images."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from clan.methods import METHODS, Method, Progress, Stage
 from clan.models.segmenter import Segmenter
 from clan.runs.environment import peak_bytes
 from clan.scoring.inference import evaluating
+from clan.training.network import prepare_network
 from clan.training.processes import launch, refuse_uneven
 from clan.training.trial_data import TrialData
 
@@ -33,7 +34,7 @@ UPDATES = 3
 
 
 class Cost(NamedTuple):
-    """Of an update, in seconds: by the clock, and of processor time over all threads."""
+    """Seconds of an update: wall time, and processor time summed over threads."""
 
     seconds: float
     processor_seconds: float
@@ -55,7 +56,7 @@ class Group:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What the updates told.
+    """The measurements.
 
     Attributes:
         classes: outputs of each classifier.
@@ -64,9 +65,9 @@ class DryRun:
         shapes: (N, H, W) of each domain's images, the largest that its view makes.
         device: where the updates ran.
         peak_bytes: most memory in use: of the device, or on the CPU of this process.
-        seconds: of an update, the mean of all but the first; where stages differ, of the dearest.
-        processor_seconds: the same, of processor time over all threads; on a CPU that others use
-            too, the steadier number.
+        seconds: of an update, the mean of all but the first; of the most expensive stage.
+        processor_seconds: the same in processor time, summed over threads; on a shared CPU it
+            varies less.
         stages: seconds of an update in each kind of stage, by the name of the first of its kind.
         hours: of the whole training at that pace, without reading images, passes over whole data
             sets before a stage, and scoring.
@@ -106,6 +107,7 @@ def dry_run(config: Config, updates: int = UPDATES) -> DryRun:
     data = TrialData(config, fabric, len(classes))
     torch.manual_seed(config.seed)
     segmenter = Segmenter(config.model, classes, config.data.evaluation_size)
+    prepare_network(segmenter, config.training)
     method = METHODS[config.method.name](segmenter, config.method, config.optim)
     method.setup(fabric)
     costs, hours = _try_stages(method, config, data, updates)
@@ -190,7 +192,7 @@ def _try_stage(
 
 
 def _now(fabric: Fabric) -> tuple[float, float]:
-    """Return the clock's and the processor's time, the device having done what it was given."""
+    """Return wall time and processor time, after waiting for the device."""
     if fabric.device.type == "cuda":
         torch.cuda.synchronize(fabric.device)
     return time.perf_counter(), time.process_time()

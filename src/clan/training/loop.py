@@ -31,6 +31,7 @@ from clan.scoring.protocol import choose_protocol
 from clan.scoring.score import score
 from clan.training.display import Display
 from clan.training.domains import Domains
+from clan.training.network import prepare_network
 from clan.training.processes import on_rank_zero
 from clan.training.resuming import (
     read_checkpoint,
@@ -39,6 +40,7 @@ from clan.training.resuming import (
 )
 from clan.training.stages import RunDomains, StageBatches, warn_untrained_labeller
 from clan.training.stopping import StopRequest
+from clan.training.waiting import Waiting
 from clan.weights.model_files import save_model
 from clan.weights.start import load_models, placed, start_from
 
@@ -50,7 +52,7 @@ class Interrupted(RunError):
 
 
 class Trainer:
-    """One training: method, data, and what is written when."""
+    """One training: the method, its data, and when logs, scores and checkpoints are written."""
 
     def __init__(
         self, fabric: Fabric, config: Config, run: RunFolder, domains: Domains, display: Display
@@ -68,14 +70,16 @@ class Trainer:
         self.loaded = start_from(segmenter, weights, config.weights_for)
         if self.loaded is not None:
             display.message(f"weights: {self.loaded}")
+        prepare_network(segmenter, config.training)
         self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
         self.method.models = load_models(config.method.models, domains.classes)
         self.method.setup(fabric)
         images = config.data.batch_size * (2 if self.method.uses_target else 1)
         self.means = Means(run, fabric, images)
+        self.waiting = Waiting(config.data.workers)
         self.journal = Journal(run, fabric, Sinks(config, display.message))
         self.step = 0
-        # how many stages have been entered; the next one may still have to be prepared
+        # number of stages that were entered; the next one may still have to be prepared
         self.entered = 0
         if content is not None:
             self._restore(content)
@@ -90,7 +94,7 @@ class Trainer:
             with self.stop:
                 self._fit()
         except RuntimeError as error:
-            # Ctrl-C reaches the loader's workers too, and torch says so in the middle of a step
+            # Ctrl-C also ends the loader's workers, which torch reports in the middle of a step
             if not self.stop.asked:
                 raise
             raise Interrupted(
@@ -116,7 +120,7 @@ class Trainer:
         self._finish()
 
     def _balance_classes(self) -> None:
-        """Weigh the loss's classes by the source's labels; checkpoints keep the weights."""
+        """Set the loss's class weights from the source's labels; checkpoints keep them."""
         began = time.perf_counter()
         self.display.message(
             f"{self.config.name}: counting the classes of {len(self.domains.source)} source labels"
@@ -132,9 +136,9 @@ class Trainer:
                 break
 
     def _enter(self, stage: Stage, number: int) -> None:
-        """Let the method prepare the stage, unless a checkpoint says that it has."""
+        """Let the method prepare the stage, unless the checkpoint is from after that."""
         if stage.prepared and self.entered < number:
-            # the pass may be long: whoever is stopped in it goes on from here
+            # the pass may be long: a run that is killed in it resumes from here
             self._save()
             self._prepare(stage)
             self.entered = number
@@ -155,7 +159,7 @@ class Trainer:
             workers=self.config.data.workers,
             watch=self._stop_pass,
         )
-        # tensors of inference mode could not take part in the training that follows
+        # not inference mode: its tensors cannot be used in the training that follows
         network = self.method.segmenter
         with evaluating(network), torch.inference_mode(False), torch.no_grad():
             self.method.begin_stage(stage, domains)
@@ -169,12 +173,17 @@ class Trainer:
         return int(generator.integers(2**63))
 
     def _stop_pass(self) -> None:
-        """End a pass over a data set if asked to; several processes finish it first."""
+        """End a pass over a data set on request; with several processes, only after the pass."""
         if self.stop.asked and self.fabric.world_size == 1:
             raise Interrupted(self._stopped())
 
     def _update(self, source: Batch, target: Batch, stop: int) -> None:
-        """Do one step and whatever is due after it, ``stop`` being the last of its stage."""
+        """Do one step; then log, evaluate and save if due. ``stop`` is the stage's last step.
+
+        This is where the time of a checkpoint is decided: every `checkpoint_every` steps and after
+        the last one. `_enter` adds one before and after a stage's preparation, `_interrupt` one on
+        a request to stop.
+        """
         options = self.config.training
         # torch's own generator (dropout) is a function of (seed, step, rank) too, so that a
         # checkpoint needs no random state
@@ -187,7 +196,7 @@ class Trainer:
             raise broken_run(self.run, f"{error} {where_in(self.step, source, target)}") from error
         self.step += 1
         last = self.step == options.steps
-        # a line of means does not mix stages, whose scalars may differ
+        # also at a stage's end, as the stages' scalars may differ
         if self.step == stop or self.step % options.log_every == 0:
             self._log()
         due = options.evaluate_every and self.step % options.evaluate_every == 0
@@ -198,13 +207,13 @@ class Trainer:
         self._snapshot()
 
     def _batches(self, stage: Stage, stop: int) -> Iterator[tuple[Batch, Batch]]:
-        """Yield the source and target batches of a stage's steps still to come, on the device."""
+        """Yield the source and target batches of a stage's remaining steps, on the device."""
         steps, folder = range(self.step, stop), self.run.stages / stage.name
         batches = self.batches.of(steps, self.method.reading(stage), folder)
         try:
-            yield from batches
+            yield from self.waiting.watched(batches)
         except RuntimeError:
-            # workers that Ctrl-C has ended; the caller finds that the last step is not reached
+            # Ctrl-C has ended the workers; the caller sees that the last step is not reached
             if not self.stop.asked:
                 raise
 
@@ -215,9 +224,13 @@ class Trainer:
             f"lr_{name}": float(optimizer.param_groups[0]["lr"])
             for name, optimizer in self.method.optimizers.items()
         }
+        timing["waiting"] = self.waiting.share(timing["seconds"])
         record = {**means, **rates, **timing}
         on_rank_zero(self.fabric, lambda: self.journal.write(self.step, record))
-        self.display.advance(self.step, means, timing["images_per_second"])
+        speed, waiting = timing["images_per_second"], timing["waiting"]
+        self.display.advance(self.step, means, speed, waiting)
+        if warning := self.waiting.warning(waiting):
+            self.display.message(f"warning: {self.config.name}: {warning}")
         for verdict in self.journal.news:
             self.display.message(f"warning: {verdict}")
 
@@ -245,7 +258,7 @@ class Trainer:
         return scores
 
     def _finish(self) -> None:
-        """Write scores, then the model: its presence says that the run is complete."""
+        """Write scores, then the model, whose presence marks the run as complete."""
         scores = self._evaluate() if self.domains.validation is not None else None
         on_rank_zero(self.fabric, lambda: self._write_results(scores))
 
@@ -266,18 +279,18 @@ class Trainer:
         save_model(self.method.segmenter, self.run.model_file)
 
     def _snapshot(self) -> None:
-        """Keep the network of this step for analyses, if it is one of those asked for."""
+        """Write a snapshot of the network if one is due at this step."""
         every = self.config.training.snapshot_every
         if every and (self.step % every == 0 or self.step == self.config.training.steps):
             path = self.run.snapshot_path(self.step)
             on_rank_zero(self.fabric, lambda: save_model(self.method.segmenter, path))
 
     def _save(self) -> None:
-        """Write a checkpoint, after all numbers up to here proved finite."""
-        waiting = self.means.state(self.step)
-        on_rank_zero(self.fabric, lambda: self._write_checkpoint(waiting))
+        """Write a checkpoint, if all numbers up to here are finite; else raise."""
+        unlogged = self.means.state(self.step)
+        on_rank_zero(self.fabric, lambda: self._write_checkpoint(unlogged))
 
-    def _write_checkpoint(self, waiting: dict[str, Any]) -> None:
+    def _write_checkpoint(self, unlogged: dict[str, Any]) -> None:
         state = self.method.state_dict()
         if (name := broken_tensor(state)) is not None:
             raise broken_run(self.run, f"{name} is NaN or infinite after step {self.step}")
@@ -286,7 +299,7 @@ class Trainer:
             "entered": self.entered,
             "method": state,
             "optimizers": {n: o.state_dict() for n, o in self.method.optimizers.items()},
-            "waiting": waiting,
+            "waiting": unlogged,
             "config": self.config.model_dump(mode="json"),
             "classes": self.domains.classes.to_dict(),
             "given": self.given,
@@ -313,7 +326,7 @@ class Trainer:
         self.display.message(f"resumed {self.run.path} after step {self.step}")
 
     def _must_stop(self) -> bool:
-        """Tell whether any process was asked to stop; asked together at log steps only."""
+        """Whether any process was asked to stop; several processes ask each other at log steps."""
         if self.fabric.world_size == 1:
             return self.stop.asked
         if self.step % self.config.training.log_every:

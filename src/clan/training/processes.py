@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 
+import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from clan.config.tree import Config, TrainingOptions
 from clan.core.errors import ClanError, ConfigError, RunError
+
+BF16 = ("avx512_bf16", "amx_tile")
+"""Sets of instructions of x86 processors that multiply bfloat16."""
 
 
 class OtherProcess(RunError):
@@ -38,8 +43,27 @@ def launch(options: TrainingOptions) -> Fabric:
             f"training.accelerator={options.accelerator} with training.devices={options.devices} "
             f"is not possible on this machine: {error}"
         ) from error
+    if options.precision == "bf16-mixed" and not computes_bf16(fabric.device):
+        raise ConfigError(
+            f"training.precision=bf16-mixed: this {fabric.device.type.upper()} device has no "
+            "instructions for bfloat16 and would emulate them, slower than float32; set "
+            "training.precision=32-true"
+        )
     fabric.launch()
     return fabric
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Tell whether a device multiplies bfloat16 itself; a CPU by AVX512-BF16, AMX, or Arm's own."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return True
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # torch's own question, of a version that has it
+    asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in BF16)
+    return any(ask is not None and ask() for ask in asked)
 
 
 def on_rank_zero(fabric: Fabric, action: Callable[[], None]) -> None:

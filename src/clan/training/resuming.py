@@ -6,7 +6,9 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clan.config.tree import Config, anchored, differences
+from clan.config.flat import differences
+from clan.config.loading import anchored
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.runs.checkpoint import load_newest, set_aside
 from clan.runs.folder import RunFolder
@@ -25,6 +27,8 @@ FREE_TO_CHANGE = (
     "data.workers",
     "training.accelerator",
     "training.checkpoint_every",
+    "training.checkpointing",
+    "training.compile",
     "training.devices",
     "training.evaluate_every",
     "training.keep_checkpoints",
@@ -38,7 +42,7 @@ FREE_TO_CHANGE = (
 def changes(
     old: Config, new: Config, free: Collection[str] = (*FREE_TO_CHANGE, "name")
 ) -> list[str]:
-    """Return what makes two configurations different trainings, a clause each.
+    """Return the differences of two configurations that affect the training, a clause each.
 
     Args:
         old: what a run was trained with.
@@ -49,7 +53,7 @@ def changes(
 
 
 def content(config: Config, free: Collection[str] = (*FREE_TO_CHANGE, "name")) -> str:
-    """Return what two equal trainings share, as text."""
+    """Return the options that affect a training, as text."""
     tree = config.model_dump(mode="json")
     for key in free:
         *groups, last = key.split(".")
@@ -69,7 +73,7 @@ def prepare_folder(run: RunFolder, config: Config, resume: bool) -> None:
 
 
 def is_finished(run: RunFolder, config: Config) -> bool:
-    """Tell whether there is nothing left to do; refuse another configuration than the run's."""
+    """Whether the run is finished; refuse another configuration than the run's."""
     if changed := changes(anchored(run.config), config, FREE_TO_CHANGE):
         raise RunError(
             f"{run.path} cannot be resumed with another configuration: {'; '.join(changed)}. "
@@ -92,7 +96,7 @@ def read_checkpoint(run: RunFolder, fabric: Fabric, display: Display) -> dict[st
 def refuse_other_data(
     run: RunFolder, content: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """See that data sets from Python are still those that a checkpoint was trained on.
+    """Check that data sets from Python are those of the checkpoint.
 
     Args:
         run: that is resumed.
@@ -117,10 +121,10 @@ def _said(facts: Mapping[str, Any]) -> str:
 
 
 def refuse_other_classes(run: RunFolder, content: Mapping[str, Any], names: Sequence[str]) -> None:
-    """See that a checkpoint is of the classes that the data have.
+    """Check that a checkpoint has the classes of the data.
 
     Raises:
-        RunError: it is of others.
+        RunError: it has others.
     """
     found, expected = content["classes"]["names"], list(names)
     if found != expected:

@@ -1,4 +1,4 @@
-"""The data of a training's stages: passes over whole data sets before, batches during."""
+"""The data of a stage: passes over whole data sets before it, batches during it."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from clan.methods import METHODS, Reading, Stage
 from clan.training.domains import Domains
 
 SOURCE_STREAM, TARGET_STREAM = 0, 1
-"""Tell the random numbers of the domains' batches apart."""
+"""Random streams of the two domains' batches."""
 
 
 class RunDomains:
-    """Both domains in evaluation mode, and the folder of a stage.
+    """Both domains without augmentation, and the folder of a stage.
 
-    Each process passes over its own share of the images; whoever counts sums the counts over the
-    processes. Nothing is augmented, and one image is held at a time.
+    Each process passes over its own share of the images, one at a time; a method that counts must
+    sum its counts over the processes.
 
     Args:
         domains: of the run.
         folder: of the stage, within the run's; shared by the processes.
-        size: that images are resized to, None for their own: as in evaluation.
+        size: that images are resized to, as in evaluation; None for their own size.
         fabric: gives device, rank and processes.
         workers: processes that read.
-        watch: called with each image; it may raise to end the pass.
+        watch: called before each image; it may raise to end the pass.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RunDomains:
     def source(self, most: int | None = None) -> Iterator[Batch]:
         """Yield this process's source images with their labels (at the size they are stored).
 
-        With ``most``, so many images at most, evenly from the whole data set.
+        With ``most``, at most that many images, chosen evenly from the whole data set.
         """
         dataset = self._domains.source
         if most is not None:
@@ -81,13 +81,13 @@ class RunDomains:
         return self._pass(dataset)
 
     def target(self) -> Iterator[Batch]:
-        """Yield this process's target images; they have no labels, whatever is on the disk."""
+        """Yield this process's target images, without labels."""
         return self._pass(self._unlabelled())
 
     def write_label(self, name: str, label: Tensor) -> None:
         """Keep a label (H, W) uint8 of the target image ``name`` for this stage's training.
 
-        It is stored as a palette PNG of its image's size, so that views cut both alike.
+        It is stored as a palette PNG of its image's size, so that views crop both in the same way.
 
         Raises:
             DataError: it cannot be written.
@@ -117,7 +117,7 @@ class RunDomains:
 
 
 class StageBatches:
-    """The training batches of both domains, read as each stage asks.
+    """The training batches of both domains, read as the method asks in each stage.
 
     Args:
         config: of the run.
@@ -133,9 +133,9 @@ class StageBatches:
         """Yield this process's source and target batches of the ``steps``, on its device.
 
         Args:
-            steps: without gaps.
-            reading: what the method asks of the batches.
-            folder: where the target labels of the stage lie, if it reads any.
+            steps: consecutive steps.
+            reading: how the method wants them read.
+            folder: the stage's folder, with its target labels if it has any.
         """
         draw = None
         if reading.rare_temperature:
@@ -143,8 +143,8 @@ class StageBatches:
         source = self._domains.source
         loaders = [self._loader(source, SOURCE_STREAM, steps, reading, True, draw)]
         beta = self._config.data.source_view.fourier
-        learns = METHODS[self._config.method.name].uses_target
-        if learns or beta is not None:
+        uses_target = METHODS[self._config.method.name].uses_target
+        if uses_target or beta is not None:
             target = self._domains.target
             assert target is not None, "the configuration was checked for a target"
             if reading.target_labels:
@@ -155,7 +155,7 @@ class StageBatches:
             first, *second = (self._fabric.to_device(batch) for batch in batches)
             if beta is not None:
                 first["image"] = fourier_style(first["image"], second[0]["image"], beta)
-            yield first, second[0] if learns else Batch()
+            yield first, second[0] if uses_target else Batch()
 
     def _loader(
         self,
@@ -199,7 +199,7 @@ class StageBatches:
 
     @cached_property
     def source_classes(self) -> NDArray[np.int64]:
-        """The pixels (N, C) of each class in each source label; each process reads its share."""
+        """Pixel counts (N, C) of each class in each source label; each process reads its share."""
         source, fabric = self._domains.source, self._fabric
         own = range(fabric.global_rank, len(source), fabric.world_size)
         counts = np.zeros((len(source), len(source.classes)), np.int64)
@@ -227,10 +227,10 @@ def relabelled(target: Dataset, folder: Path) -> Dataset:
 
 
 def warn_untrained_labeller(stage: Stage, config: Config) -> str:
-    """Return what is wrong with a stage before the first step; empty if nothing is."""
+    """Return a warning if untrained classifiers would label the target; else empty."""
     if not stage.labelled_by or config.weights_for == "network":
         return ""
     return (
-        "classifiers that have learnt nothing label the target. Set "
+        "the target is labelled by untrained classifiers. Set "
         f"method.{stage.labelled_by}, or start from a finished training by weights_for=network"
     )

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 
 STOPS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Ctrl-C, the request of a scheduler or `kill`, and a terminal that was closed."""
 
 
 class StopRequest:
-    """A context in which the first signal of `STOPS` is noted and the same again raises.
+    """A context in which the first signal of `STOPS` is noted and a second one raises.
 
-    One that is ignored stays so: `nohup` starts a training that outlives its terminal.
+    Signals that are ignored stay ignored, as with `nohup`.
 
     Attributes:
         asked: whether somebody asked the training to stop.
 
-    Outside the main thread, where Python allows no handlers, signals are left to whoever embeds
-    the training.
+    Outside the main thread, where Python allows no handlers, signals are not handled.
     """
 
     def __init__(self) -> None:
@@ -38,12 +37,7 @@ class StopRequest:
                     signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._former:
             # None stands for a handler that was not set from Python and cannot be set again
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]

@@ -1,11 +1,12 @@
-"""Training one system into a run folder, and going on with it."""
+"""Trains one system into a run folder, and resumes it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from clan.config.tree import Config, anchored, load_written
+from clan.config.loading import anchored, load_written
+from clan.config.tree import Config
 from clan.data.python import MapStyle
 from clan.runs.folder import RunFolder
 from clan.runs.lock import RunLock
@@ -62,7 +63,7 @@ def train(
     )
     run, shown = RunFolder(out), display or Silent()
     check_sinks(config.training.sinks)
-    # before processes start or files are written: what is wrong is said once and leaves no trace
+    # before processes start or files are written: errors are printed once and leave no files
     if not resume:
         run.refuse_existing()
     elif is_finished(RunFolder.open(out), config):
@@ -96,12 +97,12 @@ def resume(
     validation: MapStyle | None = None,
     display: Display | None = None,
 ) -> RunFolder:
-    """Go on with a run from its newest checkpoint; on the CPU as if it had never stopped.
+    """Resume a run from its newest checkpoint; on the CPU the result is bit-identical.
 
     Args:
         run: the folder of an unfinished run; a finished one is left as it is.
-        overrides: ``key=value`` changes of what the result does not depend on: device, number of
-            processes, loader workers, ``data.root``, how often is scored and saved.
+        overrides: ``key=value`` changes of options that do not affect the result: device, number
+            of processes, loader workers, ``data.root``, intervals of scoring and saving.
         source: the data set that was passed to `train`, if one was: folders hold no such data.
         target: likewise.
         validation: likewise.

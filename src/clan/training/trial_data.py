@@ -22,7 +22,7 @@ PASSED = 2
 
 
 class TrialData:
-    """What training and its stages read, generated: random images, and a class for every pixel.
+    """Generated data for training and its stages: random images, and a class for every pixel.
 
     Args:
         config: of the training.

@@ -1,4 +1,4 @@
-"""What a training starts from, model files, and published checkpoints' layouts in and out.
+"""Initial weights, model files, and conversion of published checkpoints.
 
 Imports models and below.
 """

@@ -1,4 +1,4 @@
-"""Published weights in and out: every key is accounted for, and the way back is the identity."""
+"""Conversion of published weights: every key is reported, and converting back is lossless."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def convert(
         partial: write a network although tensors are missing or have other shapes.
 
     Returns:
-        What became of each tensor; ``report.lines()`` says it in text.
+        A report on each tensor; ``report.lines()`` is its text.
 
     Raises:
         WeightsError: a file that is missing, cannot be read, has an unknown or ambiguous layout,

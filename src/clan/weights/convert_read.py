@@ -1,4 +1,4 @@
-"""From a published file to a network: which layout it has, and what became of every key."""
+"""Reads a published file into a network: finds its layout and reports on every key."""
 
 from __future__ import annotations
 

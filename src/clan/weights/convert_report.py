@@ -1,4 +1,4 @@
-"""What a conversion carries from file to file, and what it tells the user."""
+"""The content of a conversion, and its report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clan.weights.layout import Layout
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What became of every key. Keys are the published ones, of the file read or written."""
+    """The fate of every key. Keys are the published ones, of the file read or written."""
 
     file: str
     out: str
@@ -64,7 +64,7 @@ class ConversionReport:
 
 @dataclass(frozen=True)
 class Network:
-    """A network between two files: tensors by our names, and what they mean."""
+    """A network during a conversion: tensors by our names, with options and classes."""
 
     tensors: dict[str, Tensor]
     """By the segmenter's keys (``encoder.``, ``classifiers.0.``, ...)."""

@@ -1,8 +1,8 @@
 """The key layouts of published weights, and how to recognise them.
 
-A layout is a renaming: published key <-> our key, by prefix. What the published network stores
-but does not run for its prediction (branches behind a `return`, auxiliary heads) has no key of
-ours; `Layout.idle` names it, so that its absence can be made good on the way back.
+A layout renames keys by prefix: published key <-> our key. Tensors that the published network
+stores but does not use for predictions (branches after a `return`, auxiliary heads) have no key of
+ours; `Layout.idle` names them, so that they can be filled in when converting back.
 """
 
 from __future__ import annotations

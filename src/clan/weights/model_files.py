@@ -1,4 +1,4 @@
-"""Tensors into networks, key by key, and model files that carry their meaning."""
+"""Loading tensors into networks by key, and self-describing model files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WRAPPED = "module."
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every key when weights met a network."""
+    """The fate of every key when weights are loaded into a network."""
 
     file: str
     loaded: tuple[str, ...]
@@ -42,7 +42,7 @@ class LoadReport:
     shape_differs: tuple[str, ...]
     """In both, of different shapes: kept as initialised."""
     note: str = ""
-    """What else the user should know about these weights in this network."""
+    """Notes on these weights in this network."""
 
     def listing(self) -> str:
         """Return one line per key: what became of it."""
@@ -101,7 +101,7 @@ def save_model(
     left: Mapping[str, Tensor] | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the network as one safetensors file that says what it is; whole or not at all.
+    """Write the network as one self-describing safetensors file, whole or not at all.
 
     Its metadata hold the architecture, the class set with colours, the normalisation, how it is
     scored and a checksum of all, so that `load_segmenter` needs nothing else.

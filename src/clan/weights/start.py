@@ -1,4 +1,4 @@
-"""What a training starts from: published encoder weights, or a network trained before."""
+"""Initial weights: published encoder weights, or a network trained before."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ SEED, RUNS = "{seed}", "{runs}"
 """In a path of weights: the run's seed, and the folder RUNS of a run RUNS/SYSTEM/seedN. By them
 each seed of a comparison starts from the run of its own seed."""
 OF_TRAINING = ("freeze_affine",)
-"""Options of a network that say what learns, not what its tensors mean."""
+"""Options that decide what is trained, not what a network computes."""
 
 
 def start_from(segmenter: Segmenter, weights: str | None, weights_for: str) -> LoadReport | None:
-    """Load what a training starts from; None if it starts from nothing.
+    """Load the initial weights; return None if there are none.
 
     Args:
         segmenter: the network.

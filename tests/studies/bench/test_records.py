@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from clan.config.tree import flat, load_config, unflat
+from clan.config.flat import flat, unflat
+from clan.config.loading import load_config
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
 from clan.studies.bench.records import Records
@@ -49,11 +50,13 @@ def test_the_table_of_records_is_the_table_of_the_runs(
         line["config"]["optim.segmenter.listings"] = line["config"].pop(
             "optim.segmenter.step_repeats"
         )
+        # declared for the check of data only
+        line["config"]["data.source.absent"] = ["sky"]
     records = write(tmp_path / "records.jsonl", lines)
     out, before = tmp_path / "bench", records.read_bytes()
     page = tmp_path / "page.md"
     _, shown = run(request(elsewhere, out, records=records, page=page), start=None)
-    assert "6 runs are trained already, by" in shown
+    assert "6 runs are taken from" in shown
     assert "0 runs, 0 finished already" in shown
     assert (out / "bench.md").read_text() == (whole / "bench.md").read_text()
     assert "| class | source labels | target labels |" in page.read_text()
@@ -78,7 +81,7 @@ def test_only_what_is_lacking_is_trained_and_then_added(
     path = write(tmp_path / "records.jsonl", [*kept, stranger])
     out = tmp_path / "bench"
     _, shown = run(request(street, out, records=path))
-    assert "5 runs are trained already, by" in shown
+    assert "5 runs are taken from" in shown
     assert "1 run, 0 finished already" in shown
     assert not (out / "clan" / "seed0").exists()
     assert RunFolder(out / "clan" / "seed1").finished
@@ -150,7 +153,7 @@ def test_records_of_another_training_are_named_and_not_used(
     systems = open_task(str(changed)).systems(["oracle"], SETTINGS)
     _, others = Records.read(path).restore(systems, [0], tmp_path / "restored")
     said = others["oracle", 0]
-    assert f"data.source.dataset: {description} is not the file of then" in said
+    assert f"data.source.dataset: {description} has changed since" in said
 
 
 def test_the_machines_are_those_of_the_runs(street: Path, records: Path, tmp_path: Path) -> None:
@@ -195,7 +198,7 @@ def test_other_bad_files(street: Path, records: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot read --records"):
         run(request(street, out, records=tmp_path), start=None)
     twice = write(tmp_path / "twice.jsonl", read(records)[:1] * 2)
-    with pytest.raises(RunError, match="line 2: clan seed 0 is there already"):
+    with pytest.raises(RunError, match="line 2: clan seed 0 is there twice"):
         run(request(street, out, records=twice), start=None)
     assert not out.exists()
 

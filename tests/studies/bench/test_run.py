@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from clan.config.tree import dump_config
+from clan.config.loading import dump_config
 from clan.core.errors import ClanError, ConfigError, DataError, RunError
 from clan.demo import draw_town
 from clan.runs.folder import RunFolder
@@ -44,7 +44,7 @@ def test_the_table_has_a_row_per_system_and_what_stands_in_the_runs(whole: Path)
     text = (whole / "bench.md").read_text()
     assert text.startswith("IoU in percent, mIoU over street (3 classes), on photos val (3 images")
     assert "| system | type | mIoU | gain | gap closed | rank | p | time | memory | seeds |" in text
-    assert "No difference, however large, could be told at 5 %" in text
+    assert "no difference can be significant at 5 %" in text
     kept = json.loads((whole / "bench.json").read_text())
     assert kept["rows"][1]["family"] == "AT"
     for row in kept["rows"]:
@@ -112,7 +112,7 @@ def test_failures_stop_no_other_and_stand_in_the_notes(
     assert f"log: {out / 'clan/seed1.log'}" in said
     text = (out / "bench.md").read_text()
     assert "clan: 1 of 2 seeds; seed 1 failed (exit code 1: ZeroDivisionError: a bug)." in text
-    assert "it takes two seeds that all systems have" in text
+    assert "it needs two seeds that all systems have" in text
     assert RunFolder(out / "oracle" / "seed1").finished
     # again, without the bug: it goes on from its checkpoint
     assert RunFolder(out / "clan" / "seed1").newest_checkpoint() is not None
@@ -153,7 +153,7 @@ def test_whole_seeds_come_first(street: Path, tmp_path: Path) -> None:
         ({"jobs": 0}, "--jobs 0: at least one"),
         ({"baseline": "tan"}, "--baseline 'tan' is not one of the systems compared"),
         ({"oracle": "orcle"}, "--oracle 'orcle'.*did you mean 'oracle'"),
-        ({"control": "oracle"}, "takes no part in the test"),
+        ({"control": "oracle"}, "is left out of the test"),
         ({"notes": Path("none.md")}, "there is no file none.md"),
         ({"overrides": ("data.validation=null",)}, "source_only has no data.validation"),
     ],
@@ -169,7 +169,7 @@ def test_bad_requests_start_nothing(
 def test_a_folder_of_something_else_and_missing_data(street: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
-    with pytest.raises(RunError, match=r"holds something else \(chapter\.tex\)"):
+    with pytest.raises(RunError, match=r"it has chapter\.tex"):
         run(request(street, tmp_path / "thesis"), start=None)
     with pytest.raises(RunError, match=r"chapter\.tex is a file"):
         run(request(street, tmp_path / "thesis" / "chapter.tex"), start=None)
@@ -274,7 +274,7 @@ def test_a_section_of_a_page_is_replaced_and_the_rest_stays(
     run(asked, start=None)
     assert page.read_text() == first + "\n## More\n"
     page.write_text(first.replace("<!-- end bench -->", ""))
-    with pytest.raises(RunError, match="mend it, or delete both"):
+    with pytest.raises(RunError, match="add it, or delete both"):
         run(asked, start=None)
 
 

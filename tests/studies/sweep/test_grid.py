@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import ConfigError
 from clan.studies.sweep.grid import (
     Axis,

@@ -1,1 +1,1 @@
-"""Decoders: what makes logits of an encoder's features, one file each."""
+"""Decoders, one file each: they map an encoder's features to logits."""

@@ -1,4 +1,4 @@
-"""What a decoder is: a shared part, and classifiers C1 and C2 that are two of its last module."""
+"""The interface of a decoder: a shared part, and its last module, of which C1 and C2 are copies."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from clan.models.encoders.contract import FeatureMap
 
 
 class DecoderOptions(Options):
-    """Options of the network that a decoder may read; `DecoderSpec.reads` names which it does."""
+    """Options that a decoder may read; `DecoderSpec.reads` names those that it reads."""
 
     decoder: str = "deeplab"
-    """What makes logits of the encoder's maps: deeplab (DeepLab-v2's pyramid on the deepest map),
-    fusion (a light one that joins a map of stride 4, for thin classes), daformer
-    (DAFormer's, on maps of strides 4, 8, 16 and 32), upsample (a plain one on the deepest map, for
-    vision transformers), fcn8s (on vgg16), or a name given to `clan.register_decoder`."""
+    """The decoder: deeplab (DeepLab-v2's pyramid on the deepest map), fusion (light; adds a map of
+    stride 4, for thin classes), daformer (DAFormer's, on maps of strides 4, 8, 16 and 32), upsample
+    (plain, on the deepest map, for vision transformers), fcn8s (on vgg16), or one that another
+    package adds."""
     aspp_rates: tuple[int, ...] = Field((6, 12, 18, 24), min_length=1)
-    """Dilations of each classifier's branches, or of fusion's shared ones; (6, 12) is what TAN's
-    published code runs."""
+    """Dilations of each classifier's branches, or of fusion's shared branches; TAN's published code
+    has (6, 12)."""
     align_corners: bool = True
-    """Convention of the bilinear up-sampling of the logits; the published codes align corners."""
+    """Whether the bilinear up-sampling of the logits aligns corners, as in the published codes."""
     decoder_width: int = Field(128, ge=8, multiple_of=8)
     """Channels of fusion's joined map."""
 
 
 class Classifier(nn.Module, ABC):
-    """C1 or C2: maps in, logits out."""
+    """C1 or C2: it maps features to logits."""
 
     @abstractmethod
     def filters(self) -> list[Tensor]:
@@ -45,18 +45,18 @@ class Classifier(nn.Module, ABC):
 
 
 class Decoder(nn.Module, ABC):
-    """What stands between an encoder and the logits.
+    """Maps an encoder's features to what the classifiers read, and makes the classifiers.
 
     The module itself is the part that the classifiers share. It has no parameters unless a
     subclass adds some and overrides `forward`.
     """
 
     any_size: ClassVar[bool] = True
-    """Whether the classifiers answer at any size; if not, only at the image's own."""
+    """Whether the classifiers can give logits of any size; if not, only of the image's size."""
 
     @abstractmethod
     def classifier(self) -> Classifier:
-        """Make one classifier, freshly initialised; the segmenter asks once or twice."""
+        """Make one newly initialised classifier; called once per classifier."""
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Map the encoder's maps to what the classifiers read."""
@@ -67,7 +67,7 @@ class Decoder(nn.Module, ABC):
 
         Args:
             features: the encoder's maps.
-            image: (H, W) of the image that they are of.
+            image: (H, W) of the image.
         """
         return features[-1].shape[-2:] if self.any_size else image
 
@@ -77,20 +77,20 @@ class DecoderSpec:
     """How a decoder is built and what it needs; `clan.register_decoder` gives it a name."""
 
     build: Callable[[DecoderOptions, Sequence[FeatureMap], int], Decoder]
-    """Makes it from the options, the shapes of the encoder's maps and the number of classes."""
+    """Builds it from the options, the shapes of the encoder's maps and the number of classes."""
     reads: frozenset[str] = frozenset()
-    """The fields of `DecoderOptions` that ``build`` reads; changing another is refused."""
+    """The fields of `DecoderOptions` that ``build`` reads; a change of any other is refused."""
     strides: tuple[int, ...] = ()
-    """The strides at which it needs a map; the deepest map is there in any case."""
+    """The strides at which it needs a map, besides the deepest map."""
     padding: int = 0
-    """The padding around the image that its maps have to cover: `EncoderSpec.padding`."""
+    """The padding around the image that the maps must cover: `EncoderSpec.padding`."""
 
     def fits(self, maps: Sequence[FeatureMap], padding: int) -> bool:
-        """Tell whether an encoder of these maps has what the decoder needs."""
+        """Whether an encoder with these maps fits the decoder."""
         return padding == self.padding and set(self.strides) <= {each.stride for each in maps}
 
     def misfit(self, name: str, encoder: str, maps: Sequence[FeatureMap], padding: int) -> str:
-        """Say what the decoder needs and what the encoder has instead."""
+        """Return a message with the maps that the decoder needs and those that the encoder has."""
         needs = [f"any channels at stride {stride}" for stride in self.strides]
         has = ", ".join(f"{each.channels} channels at stride {each.stride}" for each in maps)
         return (
@@ -101,7 +101,7 @@ class DecoderSpec:
 
 
 def index_at(maps: Sequence[FeatureMap], stride: int) -> int:
-    """Return the place of the deepest map of a stride; there has to be one."""
+    """Return the index of the deepest map with a given stride."""
     return max(index for index, each in enumerate(maps) if each.stride == stride)
 
 

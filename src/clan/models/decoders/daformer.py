@@ -1,4 +1,4 @@
-"""DAFormer's decoder (Hoyer et al. 2022): all maps at one width, joined by a separable pyramid."""
+"""DAFormer's decoder (Hoyer et al. 2022): all maps at one width, then a separable pyramid."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ WIDTH = 256
 RATES = (1, 6, 12, 18)
 """Dilations of the branches; 1 is a plain 1x1 convolution."""
 DROPOUT = 0.1
-FINEST = 4
-"""Stride of the logits."""
 
 
 class Pointwise(Classifier):
@@ -76,9 +74,9 @@ class DAFormer(Decoder):
 
 
 def _resized(tokens: Tensor, own: torch.Size, size: torch.Size) -> Tensor:
-    """Lay tokens (N, h * w, C) out as a map (N, C, H, W) of ``size``."""
-    laid = tokens.transpose(1, 2).reshape(len(tokens), -1, *own)
-    return F.interpolate(laid, size=size, mode="bilinear", align_corners=False)
+    """Reshape tokens (N, h * w, C) to a map and resize it to (N, C, H, W)."""
+    grid = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *own)
+    return F.interpolate(grid, size=size, mode="bilinear", align_corners=False)
 
 
 def _branch(inputs: int, rate: int) -> nn.Sequential:

@@ -20,14 +20,14 @@ times at 2048, 1.5 at 256, 0.95 at 128, with 19 classes and four branches)."""
 class ASPP(Classifier):
     """DeepLab-v2's atrous spatial pyramid (Chen et al. 2018): the sum of dilated 3x3 convolutions.
 
-    No batch norm and no global pooling. The paper has four branches (rates 6, 12, 18, 24); the
-    published code of TAN returns inside its loop and so sums two (6, 12).
+    No batch norm and no global pooling. The paper has four branches (rates 6, 12, 18, 24). The
+    published code of TAN returns inside its loop, so it sums only two (6, 12).
 
     Args:
         inputs: channels of the features.
         classes: channels of the logits.
         rates: one dilation per branch.
-        align_corners: convention of the bilinear interpolation to the image's size.
+        align_corners: whether the bilinear interpolation to the image's size aligns corners.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ASPP(Classifier):
         learning = torch.is_grad_enabled() and not deepest.is_cuda
         merged = learning and deepest.shape[1] >= MERGED_WIDTH
         logits = (one_product if merged else branches)(deepest, self.conv2d_list)
-        # float32 from here on: up-sampling, softmax and the losses lose digits in half
+        # float32 from here on: half precision is too coarse for up-sampling, softmax and losses
         return F.interpolate(
             logits.float(), size=size, mode="bilinear", align_corners=self.align_corners
         )
@@ -91,7 +91,7 @@ def one_product(x: Tensor, convs: nn.ModuleList) -> Tensor:
 
 
 class DeepLab(Decoder):
-    """Nothing but classifiers: each is a pyramid of its own."""
+    """A decoder without a shared part: each classifier is a pyramid."""
 
     def __init__(self, options: DecoderOptions, maps: Sequence[FeatureMap], classes: int) -> None:
         super().__init__()

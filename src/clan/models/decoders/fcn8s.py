@@ -1,4 +1,4 @@
-"""FCN8s' classifier: scores at three depths, joined by fixed bilinear up-sampling."""
+"""FCN8s' classifier: scores at three depths, summed after fixed bilinear up-sampling."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from clan.models.decoders.contract import (
 )
 from clan.models.encoders.contract import FeatureMap
 
-# Caffe's FCN8s at once: the shallow features are large, their scores start as small corrections
+# of Caffe's FCN8s "at once": shallow features are large, so their scores are scaled down
 POOL4_SCALE, POOL3_SCALE = 0.01, 0.0001
 PADDING = 100
-# where the deeper grid begins on the shallower one, given the encoder's padding
+# offset of the deeper grid on the shallower one, for the encoder's padding
 POOL4_CROP, POOL3_CROP, IMAGE_CROP = 5, 9, 31
 
 
 class FCN8s(Classifier):
     """The scoring layers of FCN8s (Long et al. 2015), on three maps such as VGG16's.
 
-    With two classifiers these three 1x1 convolutions are what there are two of; fc6 and fc7
-    belong to the shared encoder. The scores of pool3 and pool4 start at zero, as published.
+    Each classifier has its own three 1x1 convolutions; fc6 and fc7 belong to the shared encoder.
+    The scores of pool3 and pool4 start at zero, as published.
 
     Args:
         channels: of the maps at strides 8, 16 and 32.
@@ -44,7 +44,7 @@ class FCN8s(Classifier):
         self.score_fr = nn.Conv2d(fc7, classes, 1)
         self.score_pool4 = nn.Conv2d(pool4, classes, 1)
         self.score_pool3 = nn.Conv2d(pool3, classes, 1)
-        # drawn, not zero: two classifiers that start equal would stay equal
+        # random, not zero: two classifiers that start equal would stay equal
         nn.init.normal_(self.score_fr.weight, std=0.01)
         for parameter in (
             self.score_fr.bias,
@@ -66,7 +66,7 @@ class FCN8s(Classifier):
         deep = self.score_fr(fc7)
         middle = self.score_pool4(pool4 * POOL4_SCALE)
         shallow = self.score_pool3(pool3 * POOL3_SCALE)
-        # float32 from here on, also where autocast would halve transposed convolutions
+        # float32 from here on: autocast would run transposed convolutions in half precision
         with torch.autocast(deep.device.type, enabled=False):
             x = _enlarge(deep.float(), self.kernel2, 2)
             x = x + _crop(middle.float(), POOL4_CROP, x.shape[-2:])
@@ -77,7 +77,7 @@ class FCN8s(Classifier):
 
 
 class FCN8sDecoder(Decoder):
-    """Nothing but classifiers, which enlarge by deconvolutions to the image's own size."""
+    """A decoder without a shared part; its classifiers up-sample to the image's size only."""
 
     any_size = False
 
@@ -93,7 +93,7 @@ class FCN8sDecoder(Decoder):
         return FCN8s(self._channels, self._classes)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Choose the maps that are scored."""
+        """Return the three maps that the classifiers read."""
         return [features[index] for index in self._scored]
 
 
@@ -107,7 +107,7 @@ def bilinear_kernel(factor: int) -> Tensor:
 
 
 def _enlarge(x: Tensor, kernel: Tensor, factor: int) -> Tensor:
-    """Up-sample every channel by itself."""
+    """Up-sample each channel separately."""
     channels = x.shape[1]
     weight = kernel.expand(channels, -1, -1, -1)
     return F.conv_transpose2d(x, weight, stride=factor, groups=channels)

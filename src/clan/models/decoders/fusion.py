@@ -1,7 +1,7 @@
-"""A light decoder that joins a map of stride 4 with the deepest one (as DeepLab-v3+ does).
+"""A light decoder that adds a map of stride 4 to the deepest one, as DeepLab-v3+ does.
 
-A pole that is two pixels wide at stride 8 is lost in one cell; at stride 4 it is not. Chen et al.
-2018, "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation".
+Thin objects such as poles, a few pixels wide, are visible at stride 4 but not at stride 8. Chen et
+al. 2018, "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation".
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Pointwise(Classifier):
 
     def forward(self, features: list[Tensor], size: torch.Size) -> Tensor:
         """Map the joined map (N, inputs, h, w) to logits (N, classes, H, W) float32."""
-        # float32 from here on: up-sampling, softmax and the losses lose digits in half
+        # float32 from here on: half precision is too coarse for up-sampling, softmax and losses
         logits = self.score(features[-1]).float()
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
 
 
 class Fusion(Decoder):
-    """Deep map with context, brought to stride 4 and joined with the fine one."""
+    """The deepest map with context, up-sampled to stride 4 and concatenated with the fine map."""
 
     def __init__(self, options: DecoderOptions, maps: Sequence[FeatureMap], classes: int) -> None:
         super().__init__()
@@ -89,8 +89,8 @@ def _separable(inputs: int, outputs: int, dilation: int) -> nn.Sequential:
 
 
 def _normed(conv: nn.Conv2d, channels: int) -> nn.Sequential:
-    # groups, not batches: a batch of one or two images has no statistics worth having, and the
-    # two domains would share them, whatever the encoder's batch norm does
+    # group norm: the statistics of one or two images are too noisy for batch norm, which would
+    # also mix the two domains
     return nn.Sequential(conv, nn.GroupNorm(GROUPS, channels), nn.ReLU(inplace=True))
 
 

@@ -1,10 +1,15 @@
-"""The one table of decoders by name; `register_decoder` adds to it from outside the package."""
+"""The table of decoders by name.
+
+Another package adds one by `register_decoder`, or by an entry point of the group ``clan.decoders``
+with the decoder's name (`clan.core.plugins`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from clan.core.errors import ConfigError, unknown
+from clan.core.plugins import Plugins
 from clan.models.decoders import daformer, deeplab, fcn8s, fusion, upsample
 from clan.models.decoders.contract import DecoderSpec
 from clan.models.encoders.contract import FeatureMap
@@ -22,8 +27,8 @@ DECODERS: dict[str, DecoderSpec] = {
 def register_decoder(name: str, spec: DecoderSpec) -> None:
     """Let ``model.decoder`` be ``name``.
 
-    Call it before a configuration or a model file that names the decoder is read; in every
-    process that reads one.
+    Call it before a configuration or a model file that names the decoder is read, in every
+    process that reads one. The command line finds decoders by entry points: ``clan.decoders``.
 
     Args:
         name: what configurations call it.
@@ -41,15 +46,22 @@ def register_decoder(name: str, spec: DecoderSpec) -> None:
     DECODERS[name] = spec
 
 
+PLUGINS = Plugins("clan.decoders", "decoder", DECODERS, register_decoder)
+"""Decoders of other installed packages."""
+
+
 def decoder_spec(name: str) -> DecoderSpec:
-    """Return how the decoder of a name is built.
+    """Return the spec of a decoder, from an entry point if it is not in the table.
 
     Raises:
-        ConfigError: there is none; the message has the nearest name and the list.
+        ConfigError: there is none (has the nearest name and the list), or the package that provides
+            it is broken.
     """
+    PLUGINS.load(name)
     if name in DECODERS:
         return DECODERS[name]
-    raise ConfigError(unknown("decoder", name, DECODERS))
+    known = dict.fromkeys([*DECODERS, *PLUGINS.names()])
+    raise ConfigError(unknown("decoder", name, known))
 
 
 def check_fit(decoder: str, encoder: str, maps: Sequence[FeatureMap], padding: int) -> None:
@@ -59,10 +71,10 @@ def check_fit(decoder: str, encoder: str, maps: Sequence[FeatureMap], padding: i
         decoder: its name.
         encoder: its name, for the message.
         maps: the encoder's.
-        padding: around the image, that the maps cover too.
+        padding: padding around the image that the maps cover.
 
     Raises:
-        ConfigError: naming both sides' channels and strides, and the decoders that would fit.
+        ConfigError: names both sides' channels and strides, and the decoders that would fit.
     """
     spec = decoder_spec(decoder)
     if spec.fits(maps, padding):

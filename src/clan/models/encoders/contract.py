@@ -1,4 +1,4 @@
-"""What an encoder is, and what the rest of the package must know of one before it is built."""
+"""The interface of an encoder, and its spec, which is known before it is built."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ StrideIn = Literal["3x3", "1x1"]
 
 
 class EncoderOptions(Options):
-    """Options of the network that an encoder may read; `EncoderSpec.reads` names which it does."""
+    """Options that an encoder may read; `EncoderSpec.reads` names those that it reads."""
 
     encoder: str = "resnet101"
     """Backbone E: resnet18, resnet50, resnet101, mobilenet_v2 or vgg16, in torchvision's key
@@ -50,18 +50,18 @@ class FeatureMap(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """The network E: normalised images in, feature maps out, the finest first, the deepest last.
+    """The network E: it maps normalised images to feature maps, the finest first, the deepest last.
 
-    A subclass sets ``channels`` and ``strides``, one entry per map, when it is made.
+    A subclass sets ``channels`` and ``strides``, one entry per map, in ``__init__``.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     channels_last_on_cpu: ClassVar[bool] = False
-    """Whether it may run in the memory layout "channels last" on the CPU too; on a GPU it does."""
+    """Whether to use the memory layout "channels last" on the CPU too; on a GPU it always is."""
     grid_start: ClassVar[int | None] = None
-    """Pixels before the image at which the deepest map's first cell begins, each cell a stride wide
-    and high; None: the cells tile the image."""
+    """Number of pixels before the image's edge at which the deepest map's first cell begins, each
+    cell being a stride wide and high; None: the cells tile the image."""
 
     @property
     def maps(self) -> tuple[FeatureMap, ...]:
@@ -89,11 +89,19 @@ class Encoder(nn.Module, ABC):
         """
         return [list(self.parameters())]
 
+    def parts(self) -> list[nn.Module]:
+        """Return the modules that ``training.checkpointing`` runs again in backward.
+
+        Each is called once in a pass, keeps more than its input, and leaves that as it is. An
+        encoder that names none cannot be trained so.
+        """
+        return []
+
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to maps (N, channels[i], ~H/s, ~W/s), s = strides[i].
 
-        Whether sizes round up or down is the encoder's own.
+        The encoder decides whether sizes are rounded up or down.
         """
 
 
@@ -103,7 +111,7 @@ class PublishedWeights:
 
     url: str
     sha256: str
-    """Its SHA-256, or as many first digits as its publisher tells."""
+    """Its SHA-256, or the first digits of it that are published."""
 
     @property
     def file(self) -> str:
@@ -116,32 +124,32 @@ class EncoderSpec:
     """How an encoder is built and what it can do; `clan.register_encoder` gives it a name."""
 
     build: Callable[[EncoderOptions], Encoder]
-    """Makes the encoder, freshly initialised."""
+    """Builds the encoder with new random weights."""
     reads: frozenset[str] = frozenset()
-    """The fields of `EncoderOptions` that ``build`` reads, besides ``output_stride``; changing
-    another is refused."""
+    """The fields of `EncoderOptions` that ``build`` reads, besides ``output_stride``; a change of
+    any other is refused."""
     output_strides: tuple[int, ...] = ()
-    """The values of ``output_stride`` that it can have; empty if it does not read that option."""
+    """Valid values of ``output_stride``; empty if it does not read that option."""
     maps: Callable[[EncoderOptions], tuple[FeatureMap, ...]] | None = None
-    """The shapes of its maps, known without building it: a decoder that does not fit is then
-    refused when the configuration is read. None: when the network is built."""
+    """Returns the shapes of its maps without building it, so that a decoder that does not fit is
+    refused when the configuration is read. None: it is refused when the network is built."""
     padding: int = 0
     """Pixels of zeros that it adds around the image; its maps cover them too."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Per-channel mean (RGB, images scaled to 0..1) of what its weights were trained on."""
+    """Mean of each channel (RGB, images scaled to 0..1) in its pretraining."""
     std: tuple[float, float, float] = IMAGENET_STD
-    """Per-channel divisor likewise."""
+    """Divisor of each channel in its pretraining."""
     weights: PublishedWeights | None = None
-    """What ``weights: imagenet`` starts from, if there is such a file."""
+    """The file for ``weights: imagenet``, if there is one."""
     batch_norm: bool = True
     """Whether it has batch norm, which some methods adapt."""
     complete: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
-    """Given the network's options as written, returns those that its name leads to, in full; what
-    is returned stands in their place and completes to itself."""
+    """Returns options that replace the given ones, for encoders whose name stands for options. Its
+    result must be complete: applied again, it changes nothing."""
     layered: bool = False
-    """Whether `Encoder.parameters_by_layer` tells layers apart, each with a learning rate."""
+    """Whether `Encoder.parameters_by_layer` gives several layers, each with its own rate."""
     published_repeats: bool = False
-    """Whether the published codes train such an encoder, with an optimizer that repeats steps."""
+    """Whether the published codes train this encoder, with an optimizer that repeats steps."""
 
     @property
     def options(self) -> frozenset[str]:
@@ -150,6 +158,6 @@ class EncoderSpec:
 
 
 def dilated_strides(output_stride: int) -> tuple[int, int, int, int]:
-    """Return the strides 4, 8, 16, 32 of a usual encoder's maps, none beyond ``output_stride``."""
+    """Return the strides 4, 8, 16, 32 of an encoder's maps, limited to ``output_stride``."""
     first, second, third, last = (min(stride, output_stride) for stride in (4, 8, 16, 32))
     return first, second, third, last

@@ -55,15 +55,18 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, h, w) to (N, outputs, ceil(h / stride), ceil(w / stride))."""
-        if self.stride[0] > 1:
-            down, across = (self._missing(size) for size in x.shape[-2:])
-            x = F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
+        if self.stride[0] == 1:
+            return super().forward(x)
+        down, across = (self._missing(size) for size in x.shape[-2:])
+        x = F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
         return super().forward(x)
 
     def _missing(self, size: int) -> int:
-        """Return how many pixels of padding a side of ``size`` lacks, both ends together."""
+        """Return the padding of a side of ``size`` pixels, the sum of both ends."""
         stride, reach = self.stride[0], self.dilation[0] * (self.kernel_size[0] - 1) + 1
-        return max(0, (-(-size // stride) - 1) * stride + reach - size)
+        # (ceil(size / stride) - 1) * stride + reach - size, which is never negative as kernels
+        # reach further than they step; without a maximum, an export needs not know the size
+        return reach - stride + -size % stride
 
 
 class Separable(nn.Module):
@@ -148,6 +151,10 @@ class EfficientNetLite0(Encoder):
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.ModuleList(stages)
         self.apply(_initialise)
+
+    def parts(self) -> list[nn.Module]:
+        """Return the blocks."""
+        return [block for stage in self.blocks for block in stage.children()]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to four maps (N, channels[i], ceil(H / s), ...)."""

@@ -26,7 +26,7 @@ from clan.models.encoders.hf_configuration import (
 )
 
 PROBE = 224
-"""Side of the square whose maps are measured: a multiple of all usual patches and strides."""
+"""Side of the square image whose maps are measured: a multiple of the usual patches and strides."""
 BROKEN = (
     RuntimeError,
     ValueError,
@@ -37,8 +37,8 @@ BROKEN = (
     ZeroDivisionError,
     ImportError,
 )
-"""What transformers' models raise if a configuration contradicts itself, a size does not fit, or
-another library that they need is missing."""
+"""Exceptions of transformers' models for contradictory configurations, sizes that do not fit, and
+missing libraries."""
 
 
 BATCH_NORM = frozenset(
@@ -57,19 +57,19 @@ BATCH_NORM = frozenset(
 OWN_EPS = re.compile(r"\.layernorm_(before|after)$|^stages\.\d+\.layer_norm$")
 """Names of a SegFormer's norms whose eps is the configuration's."""
 LAST_ALONE = ("deeplab", "upsample")
-"""Decoders that read the deepest map alone: norms of the others would never get a gradient."""
+"""Decoders that read only the deepest map; norms of other maps would never get a gradient."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a configuration means, measured on a network without memory (torch's device meta)."""
+    """Facts about a configuration, measured on a network without memory (torch's device meta)."""
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     multiple: int
-    """What images' sides are padded to a multiple of; 1: any size is taken as it is."""
+    """Images' sides are padded to a multiple of this; 1: not padded."""
     smallest: int
-    """Pixels of the shortest side that the network takes."""
+    """Shortest side in pixels that the network accepts."""
     unread: frozenset[str]
     """Parameters that no map depends on."""
 
@@ -77,10 +77,9 @@ class Facts:
 class HFEncoder(Encoder):
     """A model of transformers as an encoder, freshly initialised.
 
-    Its maps have ceil(H / stride) x ceil(W / stride) features, the first over the image's first
-    pixels. A network that would drop the pixels beyond its last whole patch instead gets the
-    image padded with zeros, which are the mean colour, at the bottom and on the right; the maps
-    are then cropped to that size.
+    Its maps have ceil(H / stride) x ceil(W / stride) features. Networks that would drop pixels
+    beyond their last whole patch get the image padded at the bottom and on the right, with zeros
+    (the mean colour); their maps are then cropped to that size.
 
     Args:
         configuration: as `clan.models.encoders.hf_configuration.complete` returns.
@@ -96,7 +95,7 @@ class HFEncoder(Encoder):
         self.kind = str(configuration[TYPE])
         self.network = make_network(configuration)
         for name, parameter in self.network.named_parameters():
-            # a gradient that never comes would keep several processes waiting for it
+            # several processes would wait for the gradients of parameters that no map depends on
             parameter.requires_grad_(name not in self.facts.unread)
 
     def parameters_by_layer(self) -> list[list[nn.Parameter]]:
@@ -113,6 +112,12 @@ class HFEncoder(Encoder):
             parts[at].append(parameter)
         return parts
 
+    def parts(self) -> list[nn.Module]:
+        """Return the layers that transformers itself would run again."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        return [m for m in self.network.modules() if isinstance(m, GradientCheckpointingLayer)]
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to maps (N, channels[i], ceil(H/s), ceil(W/s)).
 
@@ -126,11 +131,13 @@ class HFEncoder(Encoder):
                 f"{self.facts.smallest}x{self.facts.smallest} and larger"
             )
         below, right = (-side % self.facts.multiple for side in (height, width))
-        if below or right:
+        # an exported network pads at any size, by nothing where there is nothing to pad
+        if torch.compiler.is_exporting() or below or right:
             x = F.pad(x, (0, right, 0, below))
         maps = feature_maps(self.network, x, self.kind)
+        # (side + stride - 1) // stride rather than -(-side // stride): ONNX divides towards 0
         return [
-            each[..., : -(-height // stride), : -(-width // stride)]
+            each[..., : (height + stride - 1) // stride, : (width + stride - 1) // stride]
             for each, stride in zip(maps, self.strides, strict=True)
         ]
 
@@ -208,7 +215,7 @@ def _set_eps(network: nn.Module, eps: float) -> None:
 def feature_maps(network: nn.Module, x: Tensor, kind: str) -> tuple[Tensor, ...]:
     """Return the maps of a model of transformers, the finest first."""
     if kind == SEGFORMER:
-        # the only one here that transformers has no backbone class for
+        # transformers has no backbone class for it
         hidden: tuple[Tensor, ...] = network(x, output_hidden_states=True).hidden_states
         return hidden
     maps: tuple[Tensor, ...] = network(x).feature_maps
@@ -216,7 +223,7 @@ def feature_maps(network: nn.Module, x: Tensor, kind: str) -> tuple[Tensor, ...]
 
 
 def measure(configuration: Mapping[str, Any]) -> Facts:
-    """Measure a configuration's maps, without its weights; the same one is measured once.
+    """Measure a configuration's maps, without its weights; results are cached.
 
     Raises:
         ConfigError: it contradicts itself, or its maps are no grid over the image.
@@ -256,7 +263,7 @@ def _maps_at(network: nn.Module, kind: str, side: int) -> tuple[Tensor, ...]:
 
 
 def _stride(features: Tensor, twice: Tensor, kind: str) -> int:
-    """Return input pixels per feature, given the maps of a square and of one of twice the side."""
+    """Return input pixels per feature, from the maps of a square and of one of twice the side."""
     shape, larger = tuple(features.shape[2:]), tuple(twice.shape[2:])
     if len(shape) != 2 or shape[0] != shape[1] or PROBE % shape[0] or larger[0] != 2 * shape[0]:
         raise ConfigError(
@@ -268,7 +275,7 @@ def _stride(features: Tensor, twice: Tensor, kind: str) -> int:
 
 
 def _covers_all(network: nn.Module, kind: str, strides: tuple[int, ...]) -> bool:
-    """Tell whether a pixel more than whole patches gets a feature, or is dropped or refused."""
+    """Whether a pixel beyond whole patches gets a feature; else it is dropped or refused."""
     try:
         maps = _maps_at(network, kind, PROBE + 1)
     except BROKEN:
@@ -277,7 +284,7 @@ def _covers_all(network: nn.Module, kind: str, strides: tuple[int, ...]) -> bool
 
 
 def _smallest(network: nn.Module, kind: str, deepest: int) -> int:
-    """Return the smallest side that works, in whole cells of the deepest map."""
+    """Return the smallest side that the network accepts, in whole cells of the deepest map."""
     for cells in range(1, PROBE // deepest):
         try:
             _maps_at(network, kind, cells * deepest)

@@ -1,8 +1,8 @@
-"""Configurations of ``hf:`` encoders: what a name stands for, written out whole.
+"""Complete configurations of ``hf:`` encoders, from their names.
 
-An ``hf:`` encoder is a model of the library transformers. Its name leads to a configuration once,
-when options are read; from then on the options hold every value of it under ``model.hf``, and so
-do the run's configuration, its checkpoints and its model file: nothing is looked up again.
+An ``hf:`` encoder is a model of the library transformers. Its name is looked up once, when options
+are read. Then all values of its configuration are kept under ``model.hf``, also in the run's
+configuration, its checkpoints and its model file, so that nothing is looked up again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PREFIX = "hf:"
 TYPE = "model_type"
 SEGFORMER = "segformer"
 MAPS = "out_indices"
-"""Which stages of a backbone become maps; a SegFormer gives its four whatever is asked for."""
+"""The stages of a backbone that become maps; a SegFormer always returns all four."""
 
 _MIT = {TYPE: SEGFORMER, "hidden_sizes": [64, 128, 320, 512]}
 _DINOV2 = {TYPE: "dinov2", "image_size": 518}
@@ -46,14 +46,14 @@ SegFormer (Xie et al. 2021) and DINOv2 (Oquab et al. 2023), as in their configur
 
 
 def complete(name: str, changes: Mapping[str, Any], last_map_only: bool) -> dict[str, Any]:
-    """Return the whole configuration of an encoder: nothing of it depends on a name any more.
+    """Return the complete configuration of an encoder.
 
     Args:
         name: what follows ``hf:``: a size in `NAMED`, a model type of transformers, a folder with
             a ``config.json``, or a name on the hub (``nvidia/mit-b0``).
         changes: values that differ from the named configuration, in transformers' names. With a
             ``model_type`` they are complete themselves, and the name has to be that type.
-        last_map_only: where the maps are not chosen, take the deepest instead of one per stage.
+        last_map_only: if the maps are not chosen, use only the deepest instead of one per stage.
 
     Raises:
         ConfigError: transformers is not installed; an unknown name, folder or value.
@@ -115,7 +115,7 @@ def known_types() -> tuple[str, ...]:
 
 
 def require_transformers() -> None:
-    """Raise a ConfigError that says how to install transformers, if it is not there."""
+    """Raise a ConfigError with the command that installs transformers, if it is missing."""
     require_extra("transformers", "transformers", "an encoder hf:NAME")
 
 
@@ -162,7 +162,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _fields(kind: str) -> list[str]:
-    """Return what configures this type alone, without what every model of transformers has."""
+    """Return the fields of this model type, without those of every model of transformers."""
     from transformers import CONFIG_MAPPING, PretrainedConfig
 
     common = {field.name for field in dataclasses.fields(PretrainedConfig)}
@@ -172,7 +172,7 @@ def _fields(kind: str) -> list[str]:
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """Return a configuration in plain values: lists, no tuples; what is None by itself left out."""
+    """Return a configuration as plain values (lists, no tuples), without values that are None."""
     told = config.to_dict()
     values = {name: told.get(name) for name in _fields(config.model_type)}
     plain: dict[str, Any] = json.loads(json.dumps(values))
@@ -180,7 +180,7 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 def _maps(config: Any, last_only: bool) -> list[int]:
-    """Choose the maps: a stage each, of finer to coarser; of a plain ViT the last layer's alone."""
+    """Choose the maps: one per stage, from fine to coarse; of a plain ViT the last layer only."""
     if not hasattr(config, "stage_names"):
         raise ConfigError(
             f"model.hf: a {config.model_type!r} is made of several models and has no stages of "

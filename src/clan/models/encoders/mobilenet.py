@@ -62,7 +62,7 @@ class MobileNetV2(Encoder):
         output_stride: 8, 16 or 32; input pixels per feature.
     """
 
-    # a fifth to a third faster; see `Segmenter.encode` for why other encoders do without
+    # a fifth to a third faster; `Segmenter.normalised` says why other encoders do not use it
     channels_last_on_cpu = True
 
     def __init__(self, output_stride: int = 8) -> None:
@@ -88,6 +88,10 @@ class MobileNetV2(Encoder):
                 inputs = outputs
         self.features = nn.Sequential(*layers)
         self.apply(_initialise)
+
+    def parts(self) -> list[nn.Module]:
+        """Return the bottlenecks."""
+        return list(self.features)[1:]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to four maps (N, channels[i], ~H/s, ~W/s)."""

@@ -143,6 +143,10 @@ class ResNet(Encoder):
             setattr(self, f"layer{index + 1}", nn.Sequential(*layer))
         self.apply(_initialise)
 
+    def parts(self) -> list[nn.Module]:
+        """Return the residual blocks."""
+        return [block for i in range(1, 5) for block in self.get_submodule(f"layer{i}").children()]
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map normalised images (N, 3, H, W) to four maps (N, channels[i], ~H/s, ~W/s)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

@@ -1,10 +1,15 @@
-"""The one table of encoders by name; `register_encoder` adds to it from outside the package."""
+"""The table of encoders by name.
+
+Another package adds one by `register_encoder`, or by an entry point of the group ``clan.encoders``
+with the encoder's name (`clan.core.plugins`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from clan.core.errors import ConfigError, unknown
+from clan.core.plugins import Plugins
 from clan.models.encoders import efficientnet, hf, mobilenet, resnet, vgg
 from clan.models.encoders.contract import Encoder, EncoderOptions, EncoderSpec
 
@@ -14,17 +19,17 @@ ENCODERS: dict[str, EncoderSpec] = {
     **efficientnet.SPECS,
     **vgg.SPECS,
 }
-"""Every encoder with a name of its own."""
+"""Every encoder with a fixed name."""
 
 FAMILIES: dict[str, Callable[[str], EncoderSpec]] = {"hf": hf.family}
-"""Encoders without end: ``prefix:rest`` is what the prefix's function makes of the rest."""
+"""Families of encoders: for ``prefix:rest`` the prefix's function returns the spec of ``rest``."""
 
 
 def register_encoder(name: str, spec: EncoderSpec) -> None:
     """Let ``model.encoder`` be ``name``.
 
-    Call it before a configuration or a model file that names the encoder is read; in every
-    process that reads one.
+    Call it before a configuration or a model file that names the encoder is read, in every
+    process that reads one. The command line finds encoders by entry points: ``clan.encoders``.
 
     Args:
         name: of letters, digits and ``_-.``; a colon belongs to families.
@@ -42,20 +47,27 @@ def register_encoder(name: str, spec: EncoderSpec) -> None:
     ENCODERS[name] = spec
 
 
+PLUGINS = Plugins("clan.encoders", "encoder", ENCODERS, register_encoder)
+"""Encoders of other installed packages."""
+
+
 def encoder_spec(name: str) -> EncoderSpec:
-    """Return how the encoder of a name is built.
+    """Return the spec of an encoder, from an entry point if it is not in the table.
 
     Raises:
-        ConfigError: there is none; the message has the nearest name and the list.
+        ConfigError: there is none (has the nearest name and the list), or the package that provides
+            it is broken.
     """
-    if name in ENCODERS:
-        return ENCODERS[name]
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
         return FAMILIES[prefix](rest)
-    raise ConfigError(unknown("encoder", name, [*ENCODERS, *(f"{p}:..." for p in FAMILIES)]))
+    PLUGINS.load(name)
+    if name in ENCODERS:
+        return ENCODERS[name]
+    known = [*ENCODERS, *PLUGINS.names(), *(f"{p}:..." for p in FAMILIES)]
+    raise ConfigError(unknown("encoder", name, dict.fromkeys(known)))
 
 
 def build_encoder(options: EncoderOptions) -> Encoder:
-    """Make the encoder alone, freshly initialised."""
+    """Build the encoder with new random weights."""
     return encoder_spec(options.encoder).build(options)

@@ -10,7 +10,7 @@ from clan.models.encoders.contract import Encoder, EncoderSpec, FeatureMap, Publ
 
 # channels in units of the first convolution's; 0 is a max-pool (configuration D of the VGG paper)
 LAYERS = (1, 1, 0, 2, 2, 0, 4, 4, 4, 0, 8, 8, 8, 0, 8, 8, 8, 0)
-# wide enough that the crops of FCN8s meet at any input size
+# wide enough for the crops of FCN8s at any input size
 PADDING = 100
 POOL3, POOL4 = 16, 23
 STRIDES = (8, 16, 32)
@@ -53,7 +53,7 @@ class VGG16(Encoder):
         self.fc6 = nn.Conv2d(8 * width, 64 * width, 7)
         self.fc7 = nn.Conv2d(64 * width, 64 * width, 1)
         self.relu = nn.ReLU(inplace=True)
-        # whole channels: neighbouring pixels of one are alike, dropping single ones hides little
+        # whole channels: neighbouring pixels are similar, so dropping single ones has little effect
         self.dropout = nn.Dropout2d(0.5)
         self.apply(_initialise)
 

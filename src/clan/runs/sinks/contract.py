@@ -1,4 +1,4 @@
-"""What a sink is: a place that a run's numbers are copied to."""
+"""The interface of a sink, to which a run's numbers are copied."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from clan.runs.folder import RunFolder
 class Sink(Protocol):
     """A place for a run's scalars, such as a file or a tracker.
 
-    It lives on the first process alone. An error that it raises is told once, and the training
-    goes on without it: metrics.jsonl has all numbers.
+    It exists on the first process only. If it raises an error, a warning is printed and the
+    training continues without it; metrics.jsonl has all numbers.
     """
 
     def begin(self, run: RunFolder, config: Config, step: int) -> None:
         """Open it before the step ``step + 1``.
 
-        A resumed run has forgotten what came later, and maybe the last scores at ``step`` itself:
-        `RunFolder.read_metrics` yields what counts.
+        A resumed run has removed the lines of later steps, and maybe the last scores at ``step``
+        itself; `RunFolder.read_metrics` yields the valid lines.
 
         Args:
             run: the folder; it exists.
@@ -33,11 +33,11 @@ class Sink(Protocol):
         """Note finite numbers after ``step`` updates; a step may come twice, with other names."""
 
     def close(self) -> None:
-        """Write what waits; called once, whether the training ended or broke."""
+        """Write buffered numbers; called once, at the end or after an error."""
 
 
 def numbers(record: Mapping[str, object]) -> dict[str, float]:
-    """Return what a line of metrics.jsonl has for sinks: its fractions, seconds left out."""
+    """Return the numbers of a line of metrics.jsonl for sinks: its floats but seconds."""
     return {
         name: value
         for name, value in record.items()

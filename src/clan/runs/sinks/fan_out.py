@@ -1,4 +1,4 @@
-"""All sinks of a run as one; a sink that fails is left out and named."""
+"""All sinks of a run as one; a sink that fails is named and not used any further."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Sinks:
     def _try(self, name: str, action: Callable[[], object]) -> None:
         try:
             action()
-        # whatever a tracker raises, an hour of training is worth more than its curves
+        # no error of a tracker may end a training
         except Exception as error:
             self._open.pop(name, None)
             self._say(
-                f"warning: the sink {name} failed and is left out from here on "
+                f"warning: the sink {name} failed and is not used any further "
                 f"({type(error).__name__}: {error}); metrics.jsonl has all numbers"
             )

@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from clan.config.tree import Config, flat
+from clan.config.flat import flat
+from clan.config.tree import Config
 from clan.core.files import write_whole
 from clan.runs.folder import RunFolder
 

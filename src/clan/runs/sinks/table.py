@@ -1,4 +1,8 @@
-"""The sinks by name: those of the package, and those that others register."""
+"""The table of sinks by name.
+
+Another package adds one by `register_sink`, or by an entry point of the group ``clan.sinks`` with
+the sink's name (`clan.core.plugins`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import NamedTuple, cast
 
 from clan.core.errors import ConfigError, nearest
 from clan.core.extras import require_extra
+from clan.core.plugins import Plugins
 from clan.runs.sinks.contract import Sink
 
 
@@ -31,15 +36,20 @@ _REGISTERED: dict[str, Callable[[], Sink]] = {}
 
 
 def register_sink(name: str, sink: Callable[[], Sink]) -> None:
-    """Add a sink to the table, from any module; ``training.sinks`` may then name it.
+    """Let ``training.sinks`` contain ``name``.
+
+    Call it before the training starts, in every process. The command line finds sinks by entry
+    points: ``clan.sinks``.
 
     Args:
         name: what configurations call it.
         sink: makes one for a run, such as a class that follows `Sink`.
 
     Raises:
-        ConfigError: the name is taken.
+        ConfigError: the name is taken or empty, or ``sink`` cannot be called.
     """
+    if not name or not callable(sink):
+        raise ConfigError(f"sink {name!r}: expected a name and a class, found {sink!r}")
     known = _REGISTERED.get(name)
     same = known is not None and _origin(known) == _origin(sink)
     if name in BUILT_IN or (known is not None and not same):
@@ -47,20 +57,26 @@ def register_sink(name: str, sink: Callable[[], Sink]) -> None:
     _REGISTERED[name] = sink
 
 
+PLUGINS = Plugins("clan.sinks", "sink", _REGISTERED, register_sink)
+"""Sinks of other installed packages."""
+
+
 def check_sinks(names: Sequence[str]) -> None:
-    """See that all sinks are there, before a run is begun.
+    """Check all sinks before a run is begun.
 
     Raises:
-        ConfigError: an unknown sink (names the nearest and lists all), one given twice, or one
-            whose package is not installed (has the `pip install` line).
+        ConfigError: an unknown sink (names the nearest and lists all), one given twice, one whose
+            package is not installed (has the `pip install` line), or one of a broken package.
     """
-    known = sorted({*BUILT_IN, *_REGISTERED})
     for name in names:
-        if name not in known:
+        if name not in BUILT_IN:
+            PLUGINS.load(name)
+        if name not in BUILT_IN and name not in _REGISTERED:
+            known = sorted({*BUILT_IN, *_REGISTERED, *PLUGINS.names()})
             near = nearest(name, known)
             every = "." if near.startswith("; valid") else f" Valid: {', '.join(known)}."
             raise ConfigError(
-                f"training.sinks: unknown sink {name!r}{near}{every} One of your own is added by "
+                f"training.sinks: unknown sink {name!r}{near}{every} Add your own by "
                 "clan.register_sink"
             )
         if names.count(name) > 1:

@@ -13,14 +13,14 @@ from clan.runs.sinks.contract import numbers
 
 
 class TensorBoard:
-    """Writes events; a resumed run opens a new file, which purges what it has forgotten."""
+    """Writes events; a resumed run opens a new file, which purges events of later steps."""
 
     _writer: SummaryWriter
 
     def begin(self, run: RunFolder, config: Config, step: int) -> None:
         """Open a file of events; see `clan.runs.sinks.contract.Sink`."""
         _sort_behind(run)
-        # the scores at the step itself may be forgotten too: it is purged and written anew
+        # the scores at the step itself may be removed too, so it is purged and written again
         self._writer = SummaryWriter(str(run.path), purge_step=step)
         for record in run.read_metrics():
             if record["step"] == step:
@@ -37,11 +37,11 @@ class TensorBoard:
 
 
 def _sort_behind(run: RunFolder) -> None:
-    """See that a new event file sorts behind those that are there.
+    """Rename existing event files so that a new one sorts after them.
 
-    TensorBoard reads event files in the order of their names, which begin with the second that
-    they were opened in and go on with the process number. A run that is resumed within a second,
-    or after its clock was set back, would be read before its own past, and purged by it.
+    TensorBoard reads event files in the order of their names, which begin with the time in seconds
+    and the process number. The file of a run that is resumed within a second, or after the clock
+    was set back, would be read before the earlier ones, which would then purge its events.
     """
     past = sorted(run.path.glob("events.out.tfevents.*.*"))
     stamps = [int(path.name.split(".")[3]) for path in past]

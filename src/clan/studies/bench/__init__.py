@@ -1,1 +1,1 @@
-"""`clan bench`: systems x seeds of one task, trained, compared, tested and written down."""
+"""`clan bench`: trains all systems of a task over seeds, compares and tests them, writes tables."""

@@ -32,41 +32,40 @@ def bench(
     make_data: MakeData | None = None,
     start: Start = start_process,
 ) -> BenchTable:
-    """Train all systems of a task over seeds and write the paper's Table 1 of them.
+    """Train all systems of a task over seeds and write the paper's Table 1 for them.
 
-    Every training is a process of its own. The same call again goes on where it stopped: what is
-    finished is skipped.
+    Every training is its own process. The same call continues a stopped comparison: finished runs
+    are skipped.
 
     Args:
         task: a folder of presets by name, such as ``town``, or of configurations by path.
-        systems: names of its files; none for all but variants of others.
+        systems: names of its files; empty for all but variants of others.
         seeds: of each system.
         overrides: ``key=value`` changes to all systems.
         out: folder of the runs and the table; ``runs/TASK`` by default.
-        jobs: trainings at a time; None for one per GPU, or one.
-        baseline: the row that gains and costs count from; None for source_only.
-        oracle: the row that ends the gap; None for oracle.
+        jobs: number of simultaneous trainings; None for one per GPU, or one.
+        baseline: the row that gains and costs are relative to; None for source_only.
+        oracle: the row that is trained on target labels; None for oracle.
         control: the row that the others are tested against; None for the baseline.
-        table_only: train nothing, write the table of what is there.
-        cost: measure time and memory of an update of each system; for a machine that does nothing
-            else.
-        page: a Markdown page that gets the table, in a section of its own.
-        notes: Markdown below it there; None for notes.md beside the systems, if there is one.
-        records: a file of runs that were trained before: they are not trained again, and what is
-            finished here is added to it.
+        table_only: train nothing; write the table of the finished runs.
+        cost: measure time and memory of an update of each system; needs an idle machine.
+        page: a Markdown page that gets the table in its own section.
+        notes: Markdown below the table there; None for notes.md beside the systems, if it exists.
+        records: a file of runs that were trained earlier: they are not trained again, and runs that
+            are finished here are added to it.
         console: where to show progress and table; None shows nothing.
-        make_data: called with (task, systems, console) before anything is trained, to make data
-            that are not there.
+        make_data: called with (task, systems, console) before the first training, to make missing
+            data.
         start: starts a training's process.
 
     Returns:
-        The table; it is in ``out`` too, as Markdown, CSV, JSON and HTML.
+        The table; it is also written to ``out``, as Markdown, CSV, JSON and HTML.
 
     Raises:
-        ConfigError: unknown names, or options that do not fit; nothing was started.
-        RunError: trainings failed, the table is of the others; a folder that holds something
-            else, or a run of another configuration.
-        DataError: data that are not there.
+        ConfigError: unknown names, or options that contradict each other; nothing was started.
+        RunError: trainings failed (the table has the others); a folder with other content, or with
+            a run of another configuration.
+        DataError: missing data.
         Interrupted: after Ctrl-C or SIGTERM.
 
     Example:

@@ -1,7 +1,8 @@
-"""What an update costs: as the trainings logged it, or measured on an idle machine.
+"""Time and memory of an update, from the trainings' logs or measured on an idle machine.
 
-`python -m clan.studies.bench.cost PRESET KEY=VALUE...` measures one configuration and prints it as
-JSON: each has a process of its own, since a process never gives back its peak of memory.
+`python -m clan.studies.bench.cost UPDATES PRESET KEY=VALUE...` measures one configuration and
+prints JSON. Each configuration is measured in its own process, as the peak of memory is that of a
+process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clan.config.tree import Config, load_config
+from clan.config.loading import load_config
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.core.files import write_whole
 from clan.data.sizes import input_size
@@ -28,19 +30,19 @@ from clan.training.resuming import FREE_TO_CHANGE, content
 
 FILE = "cost.json"
 UPDATES = 9
-"""Updates that are timed per kind of stage; the first also does set-up and does not count."""
+"""Updates per kind of stage; the first includes set-up and is not timed."""
 ROUNDS = 3
-"""Times that each system is measured. A machine's clock drifts over minutes, which rounds over all
-systems meet alike, where one system after the other would not."""
-LOGGED = "medians of the trainings' own logs, which may have shared the machine"
-"""How costs were found if they come from the logs of the trainings."""
-MIXED = "; they ran on several machines, so that ratios say little"
+"""Number of measurements of each system, in rounds over all systems: a machine's speed changes over
+minutes, and in rounds this affects all systems equally."""
+LOGGED = "medians of the trainings' logs; trainings may have shared the machine"
+"""Note on costs that come from the logs of the trainings."""
+MIXED = "; they ran on several machines, so ratios mean little"
 """Added to `LOGGED` if the runs were trained on different machines."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one update: seconds, and the peak of memory in MiB; None where it is not known."""
+    """Seconds and peak of memory in MiB of one update; None if unknown."""
 
     time: float | None
     memory: float | None
@@ -51,10 +53,7 @@ MIB = 2**20
 
 
 def recorded(runs: Iterable[RunFolder]) -> Cost:
-    """Return the medians over the log records of a system's runs.
-
-    Those of trainings before memory was logged have none.
-    """
+    """Return the medians over the logs of a system's runs."""
     seconds: list[float] = []
     memory: list[float] = []
     for run in runs:
@@ -71,11 +70,11 @@ def recorded(runs: Iterable[RunFolder]) -> Cost:
 
 
 def measured(folder: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], str] | None:
-    """Return what `measure_all` kept of these systems, and how it was found.
+    """Return what `measure_all` measured for these systems, and a note on how.
 
     Returns:
-        None if it has measured none of them. Where others had the processor meanwhile, times are
-        of the processor, which the clock then says little about.
+        None if it has measured none of them. If the processor was shared during the measurement,
+        times are processor time instead of wall time.
     """
     kept = _read(folder / FILE)
     found = {
@@ -90,9 +89,9 @@ def measured(folder: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], 
     clock = "processor_seconds" if busy else "seconds"
     counts = sorted({len(rounds) for rounds in found.values()})
     how = "one round" if counts == [1] else f"medians of {' to '.join(map(str, counts))} rounds"
-    how += " over the systems, each measured alone, in its dearest stage"
+    how += " over the systems, each measured alone, in its most expensive stage"
     if busy:
-        how += "; the machine had other work, so time is the processor's, over all threads"
+        how += "; the machine was shared, so time is processor time, summed over threads"
     costs = {
         name: Cost(
             statistics.median(one[clock] for one in rounds),
@@ -104,7 +103,7 @@ def measured(folder: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], 
 
 
 def outdated(folder: Path, systems: Sequence[System]) -> list[str]:
-    """Return the systems whose kept figures are of another configuration, and not shown."""
+    """Return the systems that were measured with another configuration."""
     kept = _read(folder / FILE)
     return [
         system.name
@@ -115,30 +114,30 @@ def outdated(folder: Path, systems: Sequence[System]) -> list[str]:
 
 
 def on_cpu(entry: Mapping[str, Any]) -> bool:
-    """Tell whether something was measured on a CPU."""
+    """Whether a measurement was made on a CPU."""
     return str(entry["device"]).startswith("cpu")
 
 
 def had_to_wait(entry: Mapping[str, Any]) -> bool:
-    """Tell whether others had the processor for so long that the clock says little."""
+    """Whether the processor was shared during a measurement, so that wall time is too long."""
     return on_cpu(entry) and bool(entry["processor_seconds"] < 0.9 * entry["seconds"])
 
 
 def measure_all(folder: Path, systems: Sequence[System], tell: Any) -> list[str]:
-    """Measure each system alone, in rounds over all of them; keep the figures in ``cost.json``.
+    """Measure each system alone, in rounds over all of them; write ``cost.json``.
 
-    What is kept of the same configuration and machine is not measured again. A system that fails is
-    not tried in the rounds after.
+    Measurements of the same configuration and machine are not repeated. A system that fails is not
+    tried again in later rounds.
 
     Args:
         folder: of the comparison.
         systems: to be measured.
-        tell: is called with a line before each.
+        tell: called with a line before each measurement.
 
     Returns:
-        What failed, a sentence each.
+        The failures, a sentence each.
     """
-    # imported here: it imports torch's compiler, and a table needs none of it
+    # imported here, as it imports torch's compiler, which a table does not need
     from clan.runs.environment import machine
 
     path, place = folder / FILE, machine()
@@ -163,10 +162,10 @@ def measure_all(folder: Path, systems: Sequence[System], tell: Any) -> list[str]
 
 
 def measure_apart(preset: str, overrides: Sequence[str], updates: int = UPDATES) -> dict[str, Any]:
-    """Measure a configuration in a process of its own; the keys are those of `measure`.
+    """Measure a configuration in its own process; the keys are those of `measure`.
 
     Raises:
-        RunError: it failed; says what its last line was.
+        RunError: it failed; with the last line of its output.
     """
     command = [sys.executable, "-m", "clan.studies.bench.cost", str(updates), preset, *overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -179,7 +178,7 @@ def measure_apart(preset: str, overrides: Sequence[str], updates: int = UPDATES)
 
 
 def measure(preset: str, overrides: Sequence[str], updates: int) -> dict[str, Any]:
-    """Do updates in this process, of each kind of stage; the dearest counts. JSON-able."""
+    """Time updates of each kind of stage in this process; the most expensive stage counts."""
     from clan.training.dry_run import dry_run
 
     result = dry_run(load_config(preset, overrides), updates)
@@ -196,13 +195,13 @@ def measure(preset: str, overrides: Sequence[str], updates: int) -> dict[str, An
 
 
 def digest(config: Config) -> str:
-    """Return a hash of all settings that may change the cost; name and seed do not."""
+    """Return a hash of all settings that may change the cost, so without name and seed."""
     text = content(config, (*FREE_TO_CHANGE, "name", "seed"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _sizes(config: Config) -> list[str]:
-    """Return changes that say how large images are that come as they are stored."""
+    """Return overrides with the image size of views that have none of their own."""
     uses_target = METHODS[config.method.name].uses_target
     views = {"source": config.data.source_view}
     if uses_target:
@@ -233,7 +232,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure what the command line names."""
+    """Measure the configuration of the command line."""
     updates, preset, *overrides = sys.argv[1:]
     print(json.dumps(measure(preset, overrides, int(updates))))
 

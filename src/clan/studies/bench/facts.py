@@ -1,4 +1,4 @@
-"""What stands beside a comparison's scores: settings, the trainings' ends, the mix of classes."""
+"""Tables beside a comparison's scores: settings, the end of each training, class shares."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from clan.config.tree import Config, differences
+from clan.config.flat import differences
+from clan.config.tree import Config
 from clan.core.errors import DataError
 from clan.data.check import check_dataset
 from clan.data.sizes import size_text
@@ -32,7 +33,7 @@ SCALARS = {
     "alignment": "mean of M",
     "pseudo_share": "pixels pseudo-labelled",
 }
-"""What is shown of the runs' ends, and under which heading."""
+"""Scalars that are averaged over the last tenth of a log, with their headings."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Facts:
     Attributes:
         heads: a heading for each column.
         rows: a text for each column.
-        note: what it means, in a sentence.
-        numbers: columns from the second on hold numbers.
+        note: explanation below the table.
+        numbers: whether columns from the second on are right-aligned.
     """
 
     heads: tuple[str, ...]
@@ -53,7 +54,7 @@ class Facts:
 
 
 def machines(runs: Runs) -> str:
-    """Return a sentence about what the runs were trained on, the most used first."""
+    """Return a sentence with the machines of the runs, the most used first."""
     found = machine_counts(runs)
     if len(found) < 2:
         return f"Machine: {next(iter(found))}." if found else machine()
@@ -62,7 +63,7 @@ def machines(runs: Runs) -> str:
 
 
 def machine_counts(runs: Runs) -> Counter[str]:
-    """Return how many runs were trained on each machine, in words; one may be of several."""
+    """Return the number of runs by machine; a resumed run may count for several."""
     folders = [run for by_seed in runs.values() for run in by_seed.values()]
     return Counter(
         text for run in folders for text in {named(entry) for entry in run.read_environments()}
@@ -70,7 +71,7 @@ def machine_counts(runs: Runs) -> Counter[str]:
 
 
 def settings(runs: Runs) -> str:
-    """Return what the systems have in common, as the first one has it."""
+    """Return a sentence with the main settings of the first system."""
     config = next(iter(_firsts(runs).values()))
     view, rule = config.data.source_view, config.optim.segmenter
     shown = size_text(view.crop or view.size)
@@ -84,7 +85,7 @@ def settings(runs: Runs) -> str:
 
 
 def trainings(runs: Runs) -> Facts:
-    """Return how the trainings went: batch norm, weights, time, the adversary's end."""
+    """Return a table of the trainings: batch norm, loss weight, time, scalars at the end."""
     configs = _firsts(runs)
     adversaries = any(hasattr(config.method, "lambda_adv") for config in configs.values())
     records = {
@@ -105,17 +106,17 @@ def trainings(runs: Runs) -> Facts:
         cells += [f"{ends[name][key]:.3f}" if key in ends[name] else "" for key in scalars]
         rows.append(tuple(cells))
     note = (
-        "Minutes are medians over seeds of the training alone, on a machine that may have had "
-        "other work; the other numbers are means over the last tenth of the log."
+        "Minutes are medians over seeds, without scoring, on a machine that may have been shared; "
+        "the other numbers are means over the last tenth of the log."
     )
     return Facts(tuple(heads), tuple(rows), note)
 
 
 def variants(runs: Runs) -> Facts | None:
-    """Return what each system changes of the first one with its method; data do not count.
+    """Return how each system differs from the first one with the same method, except in data.
 
     Returns:
-        None if there are no such systems.
+        None if no system differs.
     """
     firsts: dict[str, tuple[str, Config]] = {}
     rows = []
@@ -133,11 +134,11 @@ def variants(runs: Runs) -> Facts | None:
 
 
 def class_mix(runs: Runs, with_source: bool = False) -> Facts:
-    """Return the share of the scored pixels that each class has: in the labels, and as predicted.
+    """Return each class's share of the scored pixels, in the labels and in the predictions.
 
     Args:
         runs: of a comparison.
-        with_source: read the source's labels too, all of them.
+        with_source: also read all labels of the source.
     """
     counts: dict[str, Any] = {}
     for name, by_seed in runs.items():
@@ -162,7 +163,7 @@ def class_mix(runs: Runs, with_source: bool = False) -> Facts:
 
 
 def _shown(key: str, value: Any) -> str:
-    """Return a setting as YAML has it; of a file its name, wherever it lies."""
+    """Return a setting as in YAML; of a file only its name."""
     if key in FILES and isinstance(value, str):
         return Path(value).name
     return json.dumps(value) if isinstance(value, bool | None) else str(value)
@@ -174,7 +175,7 @@ def _firsts(runs: Runs) -> dict[str, Config]:
 
 
 def _source_pixels(runs: Runs, names: Sequence[str]) -> Any:
-    """Return the pixels of each class in the source of the systems that adapt; of all without."""
+    """Return the pixels of each class in the source of the first system that has a target."""
     configs = list(_firsts(runs).values())
     adapted = next((config for config in configs if config.data.target), configs[0])
     histogram = check_dataset(open_domains(adapted.data).source).histogram
@@ -182,7 +183,7 @@ def _source_pixels(runs: Runs, names: Sequence[str]) -> Any:
 
 
 def _ends(runs: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """Return the means of the scalars over the last tenth of the runs' records that have them."""
+    """Return the means of `SCALARS` over the last tenth of their logged values."""
     values: dict[str, list[float]] = {}
     for lines in runs:
         for key in SCALARS:

@@ -1,4 +1,4 @@
-"""The folder of a comparison: its runs, and whether they are those that were asked for."""
+"""The folder of a comparison: its runs, and the check that they have the right configuration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clan.config.tree import Config, flat
+from clan.config.flat import flat
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.runs.folder import RunFolder
 from clan.scoring.evaluation_file import FILE as SCORES
@@ -16,13 +17,16 @@ from clan.studies.launch import refuse_other_run
 from clan.training.resuming import FREE_TO_CHANGE, changes
 from clan.weights.start import placed
 
-NO_MATTER = (*FREE_TO_CHANGE, "training.log_every")
-"""Keys that change neither a network nor its scores."""
+NO_MATTER = (
+    *(*FREE_TO_CHANGE, "training.log_every"),
+    *(f"data.{domain}.absent" for domain in ("source", "target", "validation")),
+)
+"""Keys that do not affect the trained network or its scores."""
 FILES = (
     *("data.source.dataset", "data.target.dataset", "data.validation.dataset"),
     *("data.classes", "weights"),
 )
-"""Keys that may name a file, which is the same wherever it lies."""
+"""Keys that may name a file; files with the same content count as equal."""
 RECORDS = "records"
 TABLES = ("bench.md", "bench.csv", "bench.json", "bench.html")
 
@@ -33,10 +37,10 @@ class BenchFolder:
 
     Attributes:
         root: the folder.
-        systems: that are compared.
+        systems: the systems that are compared.
         seeds: of each.
-        recorded: runs that were trained elsewhere and have no network here, by system and seed;
-            a run that is finished here comes before one of these.
+        recorded: runs from a file of records, without networks, by system and seed; a run that is
+            finished in this folder is preferred.
     """
 
     root: Path
@@ -46,18 +50,18 @@ class BenchFolder:
 
     @property
     def records(self) -> Path:
-        """Return where recorded runs are laid out to be read."""
+        """Return the folder of recorded runs."""
         return self.root / RECORDS
 
     def run(self, system: System, seed: int) -> RunFolder:
-        """Return the folder of a run, whether it is there or not."""
+        """Return the folder of a run, which need not exist."""
         return RunFolder(self.root / system.name / f"seed{seed}")
 
     def jobs(self) -> list[Job]:
-        """Return what trains all runs, whole seeds first: a stopped comparison has a table.
+        """Return a job for each run that is not recorded.
 
-        Recorded runs are left out, but for those whose model another run still has to start from:
-        a record has no network.
+        They are ordered by seed, so that a comparison that is stopped has a table of whole seeds. A
+        recorded run has a job too if another run starts from its model: a record has no network.
         """
         jobs = {
             (system.name, seed): self._job(system, seed)
@@ -85,7 +89,7 @@ class BenchFolder:
         """Return the runs that are finished and scored, by system and seed.
 
         Args:
-            elsewhere: take recorded runs for what is not finished here.
+            elsewhere: include recorded runs that are not finished here.
         """
         found: dict[str, dict[int, RunFolder]] = {}
         for system in self.systems:
@@ -98,13 +102,13 @@ class BenchFolder:
         return found
 
     def check(self) -> None:
-        """See that what lies here is of this comparison.
+        """Check that the folder belongs to this comparison.
 
         Raises:
-            RunError: the folder holds something else, or a run of another configuration; names
-                what differs.
+            RunError: it has other content, or a run of another configuration; names the
+                differences.
         """
-        self._refuse_strangers()
+        self._refuse_other_content()
         for seed in self.seeds:
             for system in self.systems:
                 run = self.run(system, seed)
@@ -120,7 +124,7 @@ class BenchFolder:
                         f"DATASET --out {run.evaluation_file}`, or delete the run."
                     )
 
-    def _refuse_strangers(self) -> None:
+    def _refuse_other_content(self) -> None:
         if not self.root.exists():
             return
         if not self.root.is_dir():
@@ -129,8 +133,9 @@ class BenchFolder:
         own = {*(system.name for system in self.systems), *TABLES, RECORDS}
         if names and not names & own:
             raise RunError(
-                f"{self.root} holds something else ({', '.join(sorted(names)[:3])}); expected a "
-                "folder for each system in it, or nothing. Give another folder (--out)."
+                f"{self.root} is not a folder of this comparison: it has "
+                f"{', '.join(sorted(names)[:3])}; expected a folder for each system, or nothing. "
+                "Give another folder (--out)."
             )
 
 
@@ -141,9 +146,9 @@ def _places(run: Path) -> tuple[Path, Path]:
 
 
 def run_changes(old: Config, new: Config) -> list[str]:
-    """Return how a run differs from the one asked for, a clause each.
+    """Return how a run differs from the requested one, a clause each.
 
-    Files of the same content are the same file, wherever they lie.
+    Files with the same content count as equal.
     """
     return changes(old, new, (*NO_MATTER, "description", *same_files(old, new)))
 
@@ -162,12 +167,12 @@ def _same_file(a: object, b: object) -> bool:
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs that are still to be done."""
+    """Return the jobs that are not finished."""
     return [job for job in jobs if not job.finished]
 
 
 def lacking_reasons(folder: BenchFolder, failed: Mapping[Path, str]) -> dict[tuple[str, int], str]:
-    """Return why runs are lacking: failed in this call, unfinished, or not begun."""
+    """Return why runs are missing: failed in this call, or not finished."""
     reasons: dict[tuple[str, int], str] = {}
     for system in folder.systems:
         for seed in folder.seeds:

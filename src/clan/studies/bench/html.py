@@ -1,4 +1,4 @@
-"""The comparison as one HTML page that needs no other file."""
+"""The comparison as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _heads(comparison: Comparison, classes: ClassSet) -> list[dict[str, str]]:
 
 
 def _rows(comparison: Comparison) -> list[dict[str, object]]:
-    """Return a line for each system; what has a colour is what was adapted."""
+    """Return the template's values of each system; adapted systems have a colour."""
     lines = {heading: (cells, best) for heading, cells, best in comparison.lines()}
     look = looks([row.name for row in comparison.rows], comparison.baseline)
     top = max((row.miou for row in comparison.rows if row.miou == row.miou), default=1.0)

@@ -1,4 +1,4 @@
-"""What a reader must know beside the numbers of a comparison, a sentence or two each."""
+"""Notes below a comparison's table: missing runs, results of the tests, how costs were measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def lacking(
     runs: Mapping[str, Mapping[int, RunFolder]],
     failed: Mapping[tuple[str, int], str],
 ) -> Iterable[str]:
-    """Yield which runs of the comparison are missing, and why."""
+    """Yield notes on missing runs, with the reason."""
 
     def reason(system: System, seed: int) -> str:
         return failed.get((system.name, seed), "is not trained")
@@ -41,32 +41,32 @@ def lacking(
 def rank_notes(
     test: RankTest | None, scored: Mapping[str, Mapping[int, float]], control: str
 ) -> Iterable[str]:
-    """Yield what the rank tests over seeds found."""
+    """Yield notes on the results of the rank tests over seeds."""
     if test is None:
         if control not in scored:
             yield f"No test of differences: there is no run of {control}."
         else:
-            yield "No test of differences: it takes two seeds that all systems have."
+            yield "No test of differences: it needs two seeds that all systems have."
         return
     n, seeds = len(test.seeds), ", ".join(map(str, test.seeds))
     yield (
-        f"rank: mean over {n} seeds ({seeds}) of the place among {len(test.names)} systems, 1 for "
-        f"the best. Friedman's test that all are alike: chi square {test.chi_square:.1f}, "
+        f"rank: mean rank over {n} seeds ({seeds}) among {len(test.names)} systems, 1 for the "
+        f"best. Friedman's test of equal ranks: chi square {test.chi_square:.1f}, "
         f"p {_equals(test.p)}."
     )
     yield (
-        f"p: of a mean rank as far from {control}'s, if the two were alike (z-test, two-sided, "
-        f"Holm's correction for {len(test.names) - 1}). {_verdict(test, control)}"
+        f"p: two-sided z-test of the mean rank against {control}'s, with Holm's correction for "
+        f"{len(test.names) - 1} tests. {_verdict(test, control)}"
     )
     yield (
-        f"Any two systems are told apart at {PERCENT} if their mean ranks are more than "
+        f"Any two systems differ significantly at {PERCENT} if their mean ranks are more than "
         f"{test.critical:.1f} apart (Nemenyi)."
     )
     yield _reach(test)
 
 
 def p_text(p: float) -> str:
-    """Return a probability as people write it."""
+    """Return a p value with three decimals, or ``<0.001``."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -78,28 +78,29 @@ def _verdict(test: RankTest, control: str) -> str:
     better = [name for name in test.significant if test.better(name)]
     worse = [name for name in test.significant if not test.better(name)]
     if not test.significant:
-        return f"At {PERCENT} no system is told apart from {control}."
+        return f"At {PERCENT} no system differs significantly from {control}."
     told = ((f"better than {control}", better), (f"worse than {control}", worse))
-    return f"At {PERCENT}, " + "; ".join(f"{how}: {', '.join(n)}" for how, n in told if n) + "."
+    found = "; ".join(f"{how}: {', '.join(n)}" for how, n in told if n)
+    return f"Significantly {found} (at {PERCENT})."
 
 
 def _reach(test: RankTest) -> str:
-    """Return the smallest p that this number of seeds allows."""
+    """Return a note on the smallest p that the test can give for this number of seeds."""
     n = len(test.seeds)
     hopeless = (
-        f" No difference, however large, could be told at {PERCENT}: take more seeds."
+        f" So no difference can be significant at {PERCENT}, however large: use more seeds."
         if test.least >= LEVEL
         else ""
     )
     return (
-        f"With {n} seeds and {len(test.names)} systems, the smallest p that this test can give is "
-        f"{p_text(test.least)}; a sign test of two systems alone could not go below "
+        f"With {n} seeds and {len(test.names)} systems, the smallest possible p is "
+        f"{p_text(test.least)}; that of a sign test of two systems is "
         f"{p_text(2.0 ** (1 - n))}. With so few seeds p is an approximation.{hopeless}"
     )
 
 
 def cost_notes(costs: Mapping[str, Cost], baseline: str, how: str) -> Iterable[str]:
-    """Yield what time and memory are relative to, and how they were found."""
+    """Yield a note on the baseline of time and memory, and on how they were measured."""
     base = costs.get(baseline)
     parts = []
     if base is not None and base.time:

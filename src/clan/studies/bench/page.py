@@ -21,14 +21,14 @@ Written by `clan bench` from the files of the runs; no number here was typed.
 
 @dataclass(frozen=True)
 class Section:
-    """What a comparison says about itself.
+    """Title, command and notes of a comparison.
 
     Attributes:
-        key: of the marks.
-        title: where the notes have none.
-        command: that made it.
-        notes: Markdown that interprets the numbers and is put below them as it is; a first line
-            ``# ...`` is the title. None without notes.
+        key: name in the begin and end marks.
+        title: used if the notes have no title.
+        command: the command that made the comparison.
+        notes: a Markdown file that is copied below the numbers; a first line ``# ...`` is the
+            title. None without notes.
     """
 
     key: str
@@ -53,9 +53,9 @@ class Section:
 
 
 def write_section(page: Path, section: Section, table: BenchTable, runs: Runs) -> None:
-    """Replace the comparison's section of a page, or add it; the page need not be there.
+    """Replace the comparison's section of a page, or add it; a missing page is made.
 
-    The picture of the scores goes into the folder ``images`` beside the page.
+    The figure of the scores is written to the folder ``images`` beside the page.
 
     Raises:
         RunError: the page has one mark and not the other, or cannot be read or written.
@@ -69,7 +69,9 @@ def write_section(page: Path, section: Section, table: BenchTable, runs: Runs) -
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read {page}: {error}") from error
     if (begin in text) != (end in text) or text.find(end) < text.find(begin):
-        raise RunError(f"{page} has no {begin!r} with {end!r} behind it; mend it, or delete both")
+        raise RunError(
+            f"{page} needs both {begin!r} and, after it, {end!r}; add it, or delete both"
+        )
     if begin in text:
         before, rest = text.split(begin, 1)
         text = before + body + rest.split(end, 1)[1]
@@ -101,7 +103,7 @@ def _lines(section: Section, table: BenchTable, runs: Runs) -> Iterable[str]:
 
 
 def markdown(facts: Facts) -> Iterable[str]:
-    """Yield a table's lines, its note below, an empty line behind each."""
+    """Yield a table's lines and its note, an empty line after each."""
     yield f"| {' | '.join(facts.heads)} |"
     side = "---:" if facts.numbers else "---"
     yield f"|---|{f'{side}|' * (len(facts.heads) - 1)}"

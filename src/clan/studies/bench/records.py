@@ -1,7 +1,7 @@
-"""What a table needs of runs, without their networks: a file that other machines go on from.
+"""A file of finished runs without their networks, from which another machine can continue.
 
-A line of the file is a run: its configuration without the places of its files, the digests of those
-files, what it ran on, its log by columns, and its scores. Some kilobytes, where a run has tens of
+Each line is a run: its configuration without paths, the digests of the files that it names, its
+environment, its log by columns, and its scores. It takes kilobytes instead of a run's tens of
 megabytes.
 """
 
@@ -17,8 +17,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from clan.config.flat import flat, unflat
+from clan.config.loading import anchored, dump_config
 from clan.config.renamed import renew_flat
-from clan.config.tree import Config, anchored, dump_config, flat, unflat
+from clan.config.tree import Config
 from clan.core.errors import RunError
 from clan.core.files import write_whole
 from clan.runs.folder import RunFolder
@@ -41,8 +43,8 @@ class Records:
     """The runs of a file.
 
     Attributes:
-        path: of the file; it need not be there yet.
-        lines: by system and seed.
+        path: the file, which need not exist yet.
+        lines: its records, by system and seed.
     """
 
     path: Path
@@ -53,7 +55,7 @@ class Records:
         """Read a file of records.
 
         Raises:
-            RunError: it is no such file, or there is no folder to write it to later.
+            RunError: it is no file of records, or its folder does not exist.
         """
         if not path.exists():
             if not path.parent.is_dir():
@@ -78,22 +80,22 @@ class Records:
                     "file, or delete the line to train that run anew"
                 )
             if key in lines:
-                raise RunError(f"{path}, line {number}: {key[0]} seed {key[1]} is there already")
+                raise RunError(f"{path}, line {number}: {key[0]} seed {key[1]} is there twice")
             lines[key] = line
         return cls(path, lines)
 
     def restore(
         self, systems: Sequence[System], seeds: Sequence[int], into: Path
     ) -> tuple[dict[Key, RunFolder], dict[Key, list[str]]]:
-        """Write what is known of the runs that are asked for as folders that a table can read.
+        """Write the requested runs as run folders, without networks.
 
         Args:
-            systems: that are compared.
+            systems: the systems that are compared.
             seeds: of each.
-            into: ``into/<system>/seed<N>`` holds the configuration, log and scores of a run.
+            into: ``into/<system>/seed<N>`` gets the configuration, log and scores of a run.
 
         Returns:
-            The folders, and of records that are of another configuration what differs.
+            The folders; and the differences of those records that have another configuration.
         """
         folders: dict[Key, RunFolder] = {}
         others: dict[Key, list[str]] = {}
@@ -103,7 +105,7 @@ class Records:
                 if (line := self.lines.get(key)) is None:
                     continue
                 wanted = system.config.model_copy(update={"seed": seed})
-                config, differing = _placed(line, wanted)
+                config, differing = _with_paths(line, wanted)
                 if config is None or differing:
                     others[key] = differing
                     continue
@@ -111,10 +113,10 @@ class Records:
         return folders, others
 
     def write(self, runs: Mapping[str, Mapping[int, RunFolder]]) -> int:
-        """Put finished runs into the file, in place of those of the same system and seed.
+        """Add finished runs to the file; they replace those of the same system and seed.
 
         Returns:
-            How many runs the file has now.
+            The number of runs in the file.
 
         Raises:
             RunError: it cannot be written.
@@ -137,8 +139,8 @@ def use_records(
     """Read a file of records for a comparison.
 
     Returns:
-        The records; the folder, in which runs that are not finished are taken from them; and why
-        some are not taken.
+        The records; the folder with the recorded runs; and the differences of records that have
+        another configuration.
 
     Raises:
         RunError: as `Records.read`.
@@ -150,7 +152,7 @@ def use_records(
 
 def _record(name: str, seed: int, run: RunFolder) -> dict[str, Any]:
     """Return the line of a run."""
-    tree, files = _placeless(anchored(run.config))
+    tree, files = _without_paths(anchored(run.config))
     return {
         "format": FORMAT,
         "system": name,
@@ -163,25 +165,25 @@ def _record(name: str, seed: int, run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _placeless(config: Config) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a configuration without the places of its files, and their digests by key.
+def _without_paths(config: Config) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a configuration without paths, and the digests of its files by key.
 
-    Roots of data are left out where they are absolute; of files and folders the name stays.
+    Absolute roots of data are left out; of other files and folders only the name is kept.
     """
     values = flat(config)
-    places = {key: Path(values[key]) for key in (*ROOTS, *FILES) if _is_place(values.get(key))}
-    files = {key: digest(path) for key, path in places.items() if key in FILES}
-    names = {key: places[key].name for key in files}
-    return {k: v for k, v in {**values, **names}.items() if k in files or k not in places}, files
+    paths = {key: Path(values[key]) for key in (*ROOTS, *FILES) if _is_absolute(values.get(key))}
+    files = {key: digest(path) for key, path in paths.items() if key in FILES}
+    names = {key: paths[key].name for key in files}
+    return {k: v for k, v in {**values, **names}.items() if k in files or k not in paths}, files
 
 
-def _placed(line: Mapping[str, Any], wanted: Config) -> tuple[Config | None, list[str]]:
-    """Return a record's configuration with its files where the wanted one has them.
+def _with_paths(line: Mapping[str, Any], wanted: Config) -> tuple[Config | None, list[str]]:
+    """Return a record's configuration with the paths of the wanted one.
 
     Returns:
-        The configuration, None if this version cannot read it; and what makes it another training.
+        The configuration, None if this version cannot read it; and how it differs.
     """
-    here = {key: value for key, value in flat(wanted).items() if _is_place(value)}
+    here = {key: value for key, value in flat(wanted).items() if _is_absolute(value)}
     known = line["files"]
     roots = [key for key in ROOTS if key not in line["config"]]
     moved = {key: here[key] for key in (*roots, *known) if key in here}
@@ -191,11 +193,11 @@ def _placed(line: Mapping[str, Any], wanted: Config) -> tuple[Config | None, lis
         first = error.errors()[0]
         return None, [f"{'.'.join(map(str, first['loc']))}: {first['msg']}"]
     altered = [key for key in known if key in here and digest(Path(here[key])) != known[key]]
-    changed = [f"{key}: {here[key]} is not the file of then" for key in altered]
+    changed = [f"{key}: {here[key]} has changed since" for key in altered]
     return config, [*changed, *run_changes(config, wanted)]
 
 
-def _is_place(value: object) -> bool:
+def _is_absolute(value: object) -> bool:
     return isinstance(value, str) and Path(value).is_absolute()
 
 
@@ -219,7 +221,7 @@ def _unpack(line: Mapping[str, Any], config: Config, path: Path) -> RunFolder:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return a log by columns, null where a row has no such value: keys are written once."""
+    """Return a log by columns, None where a row has no value, so that keys are written once."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: [_rounded(row.get(key)) for row in rows] for key in keys}
 

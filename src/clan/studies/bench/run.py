@@ -1,4 +1,4 @@
-"""`clan bench`: train what is not there, compare what is, and write it down."""
+"""`clan bench`: train the missing runs, compare the finished ones, and write the table."""
 
 from __future__ import annotations
 
@@ -34,23 +34,24 @@ NOTES = "notes.md"
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """The options of a comparison.
 
     Attributes:
         task: a folder of presets by name, or of configurations by path.
-        systems: names of its files; none for all but variants.
+        systems: names of its files; empty for all but variants.
         seeds: of each system.
         overrides: ``key=value`` changes to all systems.
         out: the folder of the runs; ``runs/<task>`` by default.
-        jobs: trainings at a time; by default one per GPU, or one.
-        baseline: the row that gains, costs and, by default, tests count from.
-        oracle: the row that ends the gap.
-        control: the row that others are tested against; the baseline by default.
+        jobs: number of simultaneous trainings; by default one per GPU, or one.
+        baseline: the row that gains and costs are relative to.
+        oracle: the row that is trained on target labels: a gap closed of 100 %.
+        control: the row that the others are tested against; the baseline by default.
         table_only: train nothing.
-        cost: measure time and memory of each system alone.
-        page: a Markdown page with a section of this comparison.
+        cost: measure time and memory of each system, one after the other.
+        page: a Markdown page that gets a section of this comparison.
         notes: Markdown below that section's numbers; by default notes.md beside the systems.
-        records: a file of runs that were trained before, here or elsewhere; it is added to.
+        records: a file of runs that were trained earlier, here or elsewhere; finished runs are
+            added to it.
     """
 
     task: str
@@ -69,7 +70,7 @@ class Request:
     records: Path | None = None
 
     def command(self) -> str:
-        """Return the command that asks for this; where data lie is the reader's to say."""
+        """Return the command with these options, with DATA in place of the data's folder."""
         words = ["clan", "bench", self.task]
         if self.systems:
             words += ["--systems", ",".join(self.systems)]
@@ -90,16 +91,16 @@ MakeData = Callable[[Task, Sequence[System], Console], None]
 
 @dataclass(frozen=True)
 class Bench:
-    """A comparison that is under way.
+    """A comparison in progress.
 
     Attributes:
-        request: what was asked for.
+        request: its options.
         task: the folder of configurations.
         systems: in the order of the table.
         folder: of the runs.
-        console: where it is told.
-        records: of runs that were trained before; None where none are kept.
-        make_data: called before anything is trained, to make data that are not there.
+        console: for messages.
+        records: of runs that were trained earlier; None without a file of records.
+        make_data: called before the first training, to make missing data.
     """
 
     request: Request
@@ -122,7 +123,7 @@ class Bench:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def train(self, start: Start) -> dict[Path, str]:
-        """Train what is not finished; return what each failed run said, by folder."""
+        """Train the unfinished runs; return the message of each failed run, by folder."""
         jobs = self.folder.jobs()
         if unfinished(jobs):
             if self.make_data is not None:
@@ -140,7 +141,7 @@ class Bench:
         )
         for failed in failures:
             self.tell(f"failed: {failed}\n  log: {failed.job.log}")
-        return {f.job.out: f"exit code {f.code}: {f.said or 'it said nothing'}" for f in failures}
+        return {f.job.out: f"exit code {f.code}: {f.said or 'no message'}" for f in failures}
 
     def _name(self, job: Job) -> str:
         return str(job.out.relative_to(self.folder.root))
@@ -151,10 +152,10 @@ class Bench:
         return f"mIoU {100 * read_evaluation(job.out).scores.miou():.1f}"
 
     def table(self, failed: Mapping[Path, str]) -> BenchTable:
-        """Compare what is finished.
+        """Compare the finished runs.
 
         Raises:
-            RunError: nothing is, or runs that were not scored alike.
+            RunError: there is none, or they were not scored alike.
         """
         runs = self.folder.finished()
         if not runs:
@@ -167,8 +168,8 @@ class Bench:
         costs, how = measured(self.folder.root, self.systems) or (logged, LOGGED + several)
         if lost := outdated(self.folder.root, self.systems):
             self.tell(
-                f"measured costs of another configuration, not shown: {', '.join(lost)}. Measure "
-                "again with --cost on an idle machine."
+                f"costs measured with another configuration are not shown: {', '.join(lost)}. "
+                "Measure them again with --cost on an idle machine."
             )
         baseline, oracle, control = self.roles
         return bench_table(
@@ -205,7 +206,7 @@ class Bench:
         self.tell(f"table: {root / 'bench.md'}, .csv, .json and .html")
 
     def keep(self) -> None:
-        """Put what is finished here into the file of records, if there is to be one."""
+        """Add the runs that are finished here to the file of records, if one was given."""
         if self.records is not None:
             total = self.records.write(self.folder.finished(elsewhere=False))
             self.tell(f"records: {total} runs in {self.records.path}")
@@ -221,19 +222,19 @@ def run_request(
     start: Start = start_process,
     make_data: MakeData | None = None,
 ) -> BenchTable:
-    """Train every system over seeds, skip what is done, go on where it stopped; write the table.
+    """Train every system over seeds, without those runs that are finished, and write the table.
 
     Args:
-        request: what is asked for.
+        request: the options.
         console: where to show progress and table; None shows nothing.
         start: starts a training's process.
-        make_data: called before anything is trained, to make data that are not there.
+        make_data: called before the first training, to make missing data.
 
     Raises:
-        ConfigError: unknown names, or options that do not fit; nothing was started.
-        RunError: trainings failed, the table is of the others; a folder that holds something
-            else, or a run of another configuration.
-        DataError: data that are not there.
+        ConfigError: unknown names, or options that contradict each other; nothing was started.
+        RunError: trainings failed (the table has the others); a folder with other content, or with
+            a run of another configuration.
+        DataError: missing data.
         Interrupted: after Ctrl-C or SIGTERM.
     """
     console = console or Console(quiet=True)
@@ -262,7 +263,7 @@ def run_request(
 
 
 def prepare(request: Request, console: Console) -> Bench:
-    """Find what is asked for, and check it.
+    """Open the task, its runs and records, and check the options.
 
     Raises:
         ConfigError, RunError: as `run_request`.
@@ -274,8 +275,8 @@ def prepare(request: Request, console: Console) -> Bench:
     for system in systems:
         if system.config.data.validation is None:
             raise ConfigError(
-                f"{system.name} has no data.validation, so there is nothing to compare it by; "
-                "name a labelled split of the target"
+                f"{system.name} has no data.validation, so it cannot be scored; name a labelled "
+                "split of the target"
             )
     folder = BenchFolder(request.out or Path("runs") / task.short, systems, request.seeds)
     folder.check()
@@ -284,17 +285,17 @@ def prepare(request: Request, console: Console) -> Bench:
     records, folder, others = use_records(folder, request.records)
     this = Bench(request, task, systems, folder, console, records)
     if folder.recorded:
-        this.tell(f"{len(folder.recorded)} runs are trained already, by {records.path}")
+        this.tell(f"{len(folder.recorded)} runs are taken from {records.path}")
     for (name, seed), differing in others.items():
         this.tell(
-            f"{name} seed {seed} in {records.path} is of another configuration, so not used: "
+            f"{name} seed {seed} in {records.path} has another configuration and is not used: "
             f"{'; '.join(differing)}"
         )
     return this
 
 
 def check_request(request: Request, names: Sequence[str]) -> None:
-    """See that options fit together and to the systems.
+    """Check that the options fit each other and the systems.
 
     Raises:
         ConfigError: they do not.
@@ -315,8 +316,8 @@ def check_request(request: Request, names: Sequence[str]) -> None:
             )
     if request.control is not None and request.control == (request.oracle or ORACLE):
         raise ConfigError(
-            f"--control {request.control}: the oracle learns from target labels and takes no part "
-            "in the test; choose another system"
+            f"--control {request.control}: the oracle learns from target labels and is left out of "
+            "the test; choose another system"
         )
     if request.notes is not None and not request.notes.is_file():
         raise ConfigError(f"--notes: there is no file {request.notes}")
@@ -328,7 +329,7 @@ def _failure(problems: Sequence[str], total: int) -> RunError:
 
 
 def _without_places(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides, the data's folder as DATA, and paths in it likewise."""
+    """Return the overrides with DATA in place of the data's folder, also within paths."""
     values = dict(override.partition("=")[::2] for override in overrides)
     root = values.get("data.root")
     if root is None:

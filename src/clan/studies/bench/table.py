@@ -1,4 +1,4 @@
-"""The comparison in the form of the paper's Table 1, with costs and ranks beside the scores."""
+"""The comparison in the form of the paper's Table 1, with costs and ranks added."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class BenchTable:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
-        comparison: scores, costs and ranks, a row for each system that has a finished run.
-        test: of the ranks over seeds, None where there is nothing to test.
+        comparison: scores, costs and ranks, a row for each system with a finished run.
+        test: the rank tests over seeds, None if nothing can be tested.
         scored: mIoU in percent of each system by seed.
     """
 
@@ -38,7 +38,7 @@ class BenchTable:
     scored: Mapping[str, Mapping[int, float]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of the table, and the mIoU of each seed, for JSON."""
+        """Return the table and the mIoU of each seed as a dictionary for JSON."""
         seeds = {name: dict(sorted(by_seed.items())) for name, by_seed in self.scored.items()}
         return {**self.comparison.to_dict(), "scores": seeds}
 
@@ -64,13 +64,13 @@ def bench_table(
 
     Args:
         systems: in the order of the table.
-        seeds: that were asked for.
+        seeds: the requested seeds.
         runs: finished and scored runs, by system and seed.
-        costs: of an update of each system.
+        costs: cost of an update of each system.
         baseline: the row that gains and costs are relative to.
-        oracle: the row that ends the gap; it takes no part in the test.
+        oracle: the row that is trained on target labels; it is left out of the test.
         control: the row that the others are tested against.
-        how: how the costs were found.
+        how: how the costs were measured.
         failed: why runs are missing, by system and seed.
 
     Raises:
@@ -123,7 +123,7 @@ def _ranks(names: Sequence[str], test: RankTest | None) -> Iterable[Measure]:
 
 
 def _costs(names: Sequence[str], costs: Mapping[str, Cost], baseline: str) -> Iterable[Measure]:
-    """Yield time and memory of an update: relative to the baseline, or as they are without it."""
+    """Yield time and memory of an update: relative to the baseline, or absolute without one."""
     base = costs.get(baseline, UNKNOWN)
     for heading, key, form in (
         ("time", "seconds_per_step", "{:.2f} s".format),

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from clan.config.files import preset_folders, presets_folder, read_yaml
-from clan.config.tree import Config, anchored, load_config
+from clan.config.loading import anchored, load_config
+from clan.config.tree import Config
 from clan.core.errors import ConfigError, nearest
 from clan.methods import METHODS
 
@@ -19,7 +20,7 @@ FAMILIES = ("", "AT", "ST", "AT+ST")
 """Kinds of method, in the order of a table."""
 BASELINE, ORACLE = "source_only", "oracle"
 OWN_OPTIONS = {"seed": "--seeds", "name": "--systems"}
-"""Keys that the comparison sets itself, and the option that says what to."""
+"""Keys that the comparison sets itself, and the options to use for them."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ class System:
     """One row of the comparison.
 
     Attributes:
-        name: of its configuration file, and of its row.
-        preset: what `clan train` is given.
-        overrides: changes to it, in every seed.
+        name: name of its configuration file and of its row.
+        preset: the argument of `clan train`.
+        overrides: changes to it, for every seed.
         config: the resolved configuration of seed 0, with absolute paths.
-        variant: it extends another system's file and has the same method: it runs only if named.
+        variant: whether it extends another system's file and has the same method; variants run only
+            if named.
     """
 
     name: str
@@ -51,10 +53,10 @@ class Task:
     """A folder of configurations.
 
     Attributes:
-        name: as it was given.
-        folder: where the files lie.
-        files: system -> its file; baseline first, oracle last, variants behind what they vary.
-        skipped: file names of YAML files that configure nothing.
+        name: as given by the user.
+        folder: the folder of the files.
+        files: system -> its file.
+        skipped: names of YAML files that are no configurations.
     """
 
     name: str
@@ -69,7 +71,7 @@ class Task:
 
     @property
     def short(self) -> str:
-        """A name fit for a folder and a section: of presets all parts, of a path its last."""
+        """A name for folders and sections: all parts of a preset's name, the last of a path."""
         if self.builtin:
             return "-".join(self.folder.relative_to(presets_folder()).parts)
         return self.folder.name
@@ -92,7 +94,7 @@ class Task:
 
         Raises:
             ConfigError: an unknown system, or one named twice; an override that is not valid, or
-                of what differs between the runs of a comparison.
+                one of `OWN_OPTIONS`.
         """
         for override in overrides:
             key = override.partition("=")[0]
@@ -103,8 +105,8 @@ class Task:
                 continue
             if f"{name}.yaml" in self.skipped:
                 raise ConfigError(
-                    f"{self.folder / name}.yaml configures no training: it has neither `extends` "
-                    f"nor `method`. Systems of {self.name}: {', '.join(self.files)}"
+                    f"{self.folder / name}.yaml is no configuration of a training: it has neither "
+                    f"`extends` nor `method`. Systems of {self.name}: {', '.join(self.files)}"
                 )
             close = nearest(name, self.files)
             raise ConfigError(f"{self.name} has no system {name!r}{close}")
@@ -121,14 +123,14 @@ class Task:
         preset = str(relative.with_suffix("")) if self.builtin else str(path)
         changes = list(overrides)
         if load_config(preset, changes).name != name:
-            # a row is called what its file is called, so that no two rows share a name
+            # a row is named after its file, so that no two rows have the same name
             text = name if yaml.safe_load(name) == name else json.dumps(name)
             changes.append(f"name={text}")
         config = anchored(load_config(preset, changes))
         return System(name, preset, tuple(changes), config, self._varies(path, config))
 
     def _varies(self, path: Path, config: Config) -> bool:
-        """Tell whether a file changes another system of the folder without changing its method."""
+        """Whether a file extends another system of the folder and has the same method."""
         parents = _tree(path).get("extends", ())
         for parent in [parents] if isinstance(parents, str) else parents:
             other = (path.parent / parent).resolve()
@@ -141,7 +143,7 @@ def open_task(name: str) -> Task:
     """Find a task: a folder of presets by its name, or a folder of configurations by its path.
 
     Raises:
-        ConfigError: there is none of that name, or it holds no configuration.
+        ConfigError: there is no such folder, or it has no configuration.
     """
     builtin = preset_folders()
     plain = name.rstrip("/")
@@ -149,7 +151,7 @@ def open_task(name: str) -> Task:
     if plain not in builtin and not folder.is_dir():
         below = [preset for preset in builtin if preset.startswith(f"{plain}/")]
         if below:
-            raise ConfigError(f"{name} is not one task; it has {', '.join(below)}")
+            raise ConfigError(f"{name} has several tasks: give one of {', '.join(below)}")
         kind = "a file" if folder.is_file() else "no such folder"
         raise ConfigError(
             f"no task {name!r} ({kind}); expected a folder of configurations or of "
@@ -159,15 +161,15 @@ def open_task(name: str) -> Task:
     files = {path.stem: path for path in found if _is_system(path)}
     if not files:
         raise ConfigError(
-            f"{folder} holds no configuration of a system: expected a .yaml file for each, with "
-            "`extends` or `method` in it; the files' names are the systems'"
+            f"{folder} has no configuration of a system: expected a .yaml file for each system, "
+            "with `extends` or `method` in it; the file's name is the system's"
         )
     skipped = tuple(path.name for path in found if path.stem not in files)
     return Task(name, folder, files, skipped)
 
 
 def _ordered(systems: Sequence[System], baseline: str, oracle: str) -> list[System]:
-    """Put the baseline first, the oracle last, and the others by kind of method and by method."""
+    """Sort by kind of method and by method, the baseline first and the oracle last."""
     methods = list(METHODS)
 
     def place(system: System) -> tuple[bool, bool, int, int, bool, str]:
@@ -180,7 +182,7 @@ def _ordered(systems: Sequence[System], baseline: str, oracle: str) -> list[Syst
 
 
 def _is_system(path: Path) -> bool:
-    """Tell a training's configuration from a data set's or class set's description."""
+    """Whether a YAML file is a training's configuration, not a data set or class set."""
     return not {"extends", "method"}.isdisjoint(_tree(path))
 
 

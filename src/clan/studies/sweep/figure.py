@@ -40,7 +40,7 @@ PANELS_IN_A_ROW = 3
 
 @dataclass(frozen=True)
 class Reference:
-    """Another system, drawn as a line across the panels: TAN, which the study is to beat."""
+    """Another system, such as TAN, drawn as a line across the panels for comparison."""
 
     name: str
     miou: Spread | None
@@ -49,7 +49,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Panel:
-    """One parameter with all others held.
+    """One parameter, the others being fixed.
 
     Attributes:
         key: the parameter.
@@ -161,7 +161,7 @@ def _without(values: Sequence[Any], index: int) -> list[Any]:
 
 
 class _Drawing:
-    """What the panels share: colours, limits and the legend."""
+    """Colours, limits and the legend that all panels share."""
 
     def __init__(
         self,

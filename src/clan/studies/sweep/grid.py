@@ -1,4 +1,4 @@
-"""From ``key=value,value`` to checked cells: every configuration of a grid before one starts."""
+"""Expands ``key=value,value`` to cells, all checked before the first one starts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from urllib.parse import quote
 
 import yaml
 
-from clan.config.tree import Config, anchored, load_config
+from clan.config.loading import anchored, load_config
+from clan.config.tree import Config
 from clan.core.errors import ConfigError
 from clan.training.resuming import FREE_TO_CHANGE, changes, content
 
 SEED = "seed"
 NO_PARAMETER = (SEED, "name", *FREE_TO_CHANGE)
-"""Keys by which cells are told apart in other ways, or not at all."""
+"""Keys that do not appear in a cell's name."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _cell(
 
 
 def merge(grids: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
-    """Let cells that train the same share the first one's folder: grids may cross.
+    """Give equal cells of several grids the same folder, the first one's.
 
     Raises:
         ConfigError: two configurations for one folder; names what differs.

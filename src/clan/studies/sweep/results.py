@@ -27,7 +27,7 @@ Status = Literal["finished", "unfinished", "failed", "waiting"]
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run's own files say about how it ended.
+    """Numbers from the end of a run.
 
     Attributes:
         steps: updates done.
@@ -35,7 +35,7 @@ class Measured:
         miou: mean IoU over all classes of its last checkpoint, 0..1; None without scores.
         d_loss: what D minimises, the mean of its losses on both domains, over the last tenth of
             the steps; None where there is no D. 0.69 is chance for TAN.
-        d_accuracy: share of places that D tells apart, over the same steps.
+        d_accuracy: share of locations that D classifies correctly, over the same steps.
         adv_share: the adversary's share of G's gradient, over the same steps.
         alignment: mean of the alignment map, over the same steps.
         health: kinds of `clan.runs.health.Verdict`.

@@ -1,4 +1,4 @@
-"""`clan sweep`: run a study's cells, go on where it stopped, keep its table and figure."""
+"""`clan sweep`: trains a study's cells, continues a stopped study, writes its table and figure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from clan.config.tree import load_config
+from clan.config.loading import load_config
 from clan.core.errors import RunError
 from clan.core.files import write_whole
 from clan.figures.style import save_figure
@@ -99,7 +99,7 @@ class Study:
         return Job(self.preset, cell.overrides, self.root / cell.folder)
 
     def check(self) -> None:
-        """Find what would stop a cell, before the first one starts.
+        """Check all cells before the first one starts.
 
         Raises:
             RunError: a run in the folder has another configuration than its cell.
@@ -163,7 +163,7 @@ def sweep(
     console: Console | None = None,
     start: Start = start_process,
 ) -> Study:
-    """Train every cell of a grid; skip what is done, go on where it stopped; draw the figure.
+    """Train every cell of a grid that is not finished; draw the figure.
 
     Args:
         preset: a preset's name or a configuration file.
@@ -235,7 +235,7 @@ def _fixed(arguments: Sequence[str]) -> list[str]:
 
 
 def _absolute_file(preset: str) -> str:
-    """Let a configuration file mean the same from any folder."""
+    """Return a configuration file's absolute path; a preset's name is unchanged."""
     path = Path(preset).expanduser()
     return str(path.resolve()) if path.suffix in (".yaml", ".yml") else preset
 

@@ -1,0 +1,126 @@
+"""Reading configurations and presets into the tree, and writing them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from clan.config.errors import explain
+from clan.config.files import find, is_description, override_key, read_tree
+from clan.config.renamed import renew
+from clan.config.tree import Config, DomainOptions
+from clan.core.errors import ConfigError
+from clan.data.datasets import BUILTIN_DATASETS
+from clan.data.python import PYTHON
+from clan.weights.hf import anchored_hf, is_hf
+from clan.weights.model_files import model_file
+from clan.weights.start import RUNS
+
+
+def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Load a preset by name, or a configuration file, with ``key=value`` changes.
+
+    Args:
+        preset: a name from `preset_names`, or the path of a ``.yaml`` file.
+        overrides: changes, such as ``training.steps=500``; values are YAML.
+
+    Returns:
+        The whole run, checked.
+
+    Raises:
+        ConfigError: unknown preset, key or value (naming the nearest valid one), or a value out
+            of range.
+
+    Example:
+        config = clan.load_config("town/clan", ["data.root=data/town", "seed=1"])
+    """
+    return _checked(read_tree(find(str(preset))), preset, overrides)
+
+
+def load_written(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Load the configuration that a run wrote; keys that were renamed since are accepted.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    return _checked(renew(read_tree(find(str(path)))), path, overrides)
+
+
+def _checked(tree: dict[str, Any], preset: str | Path, overrides: Sequence[str]) -> Config:
+    for change in overrides:
+        override_key(tree, change)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        # each branch of a union fails with the same message
+        lines = dict.fromkeys(f"  {explain(details, Config, tree)}" for details in error.errors())
+        changes = f" with {' '.join(overrides)}" if overrides else ""
+        raise ConfigError(f"{preset}{changes} is not valid:\n" + "\n".join(lines)) from error
+
+
+def anchored(config: Config) -> Config:
+    """Return the configuration with absolute paths, so that it does not depend on the folder.
+
+    Roots of domains stay relative to ``data.root`` if it is given. A folder of images is looked for
+    in the working folder, then in its domain's root. Weights that name a run folder become its
+    model file.
+    """
+    data = config.data
+    base = None if data.root is None else _absolute(data.root)
+    domains = {
+        name: None if domain is None else _anchored_domain(domain, base)
+        for name in ("source", "target", "validation")
+        for domain in [getattr(data, name)]
+    }
+    classes = data.classes
+    if classes is not None and Path(classes).expanduser().is_file():
+        classes = _absolute(classes)
+    weights = config.weights
+    if weights is not None and is_hf(weights):
+        weights = anchored_hf(weights)
+    elif weights not in (None, "imagenet") and not str(weights).startswith(RUNS):
+        weights = str(model_file(Path(_absolute(str(weights)))))
+    data = data.model_copy(update={"root": base, "classes": classes, **domains})
+    method = config.method
+    if method.models:
+        found = tuple(str(model_file(Path(_absolute(path)))) for path in method.models)
+        method = method.model_copy(update={"label_models": found})
+    return config.model_copy(update={"data": data, "weights": weights, "method": method})
+
+
+def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:
+    if domain.dataset == PYTHON:
+        return domain
+    root = domain.root
+    if root is not None:
+        root = _absolute(root) if base is None else str(Path(root).expanduser())
+    dataset = domain.dataset
+    inside = Path(base or ".", root or ".", dataset)
+    # with a root, `gta5` is the layout, even where a folder of that name lies beside it
+    layout = dataset in BUILTIN_DATASETS and (root is not None or base is not None)
+    if is_description(dataset) or (Path(dataset).expanduser().is_dir() and not layout):
+        dataset = _absolute(dataset)
+    elif dataset not in BUILTIN_DATASETS and inside.is_dir():
+        dataset = _absolute(str(inside))
+    return domain.model_copy(update={"root": root, "dataset": dataset})
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(Path(path).expanduser())
+
+
+def is_configuration(path: Path) -> bool:
+    """Whether a YAML file is a run's configuration, not for example a data set's description."""
+    tree = read_tree(path)
+    return "method" in tree or "training" in tree
+
+
+def dump_config(config: Config) -> str:
+    """Return the resolved configuration as YAML that `load_config` reads back."""
+    tree = config.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, allow_unicode=True)
