@@ -136,7 +136,7 @@ def test_an_absent_class_is_absent_and_not_0(copy: RunFolder, tmp_path: Path) ->
     assert [text.get_text() for text in axes.texts] == ["absent"]
     heights = [p.get_height() for p in axes.patches]  # type: ignore[attr-defined]
     assert np.isnan(heights).sum() == 2
-    with pytest.raises(ConfigError, match="'building' is absent"):
+    with pytest.raises(ConfigError, match="'building' is missing"):
         draw_figure("ccd", [copy.path], tmp_path / "a.png", FigureOptions("building"))
 
 
@@ -276,7 +276,7 @@ def test_a_figure_that_cannot_be_drawn_says_why(
     with pytest.raises(RunError, match="no run is named 'source_only'"):
         draw_figure("transfer", [copy.path], out)
     copy.metrics_file.write_text("")
-    with pytest.raises(RunError, match="nothing to draw"):
+    with pytest.raises(RunError, match="no value to draw"):
         draw_figure("curves", [copy.path], out)
     validation = copy.config.data.validation
     assert validation is not None

@@ -333,7 +333,7 @@ def test_logs_beside_the_folders_of_runs_are_ignored(tmp_path: Path) -> None:
     log.write_text("step 1")
     comparison = compare([*runs, log])
     assert comparison.to_dict() == compare(runs).to_dict()
-    with pytest.raises(RunError, match="not valid JSON"):
+    with pytest.raises(RunError, match="is not an evaluation"):
         compare([*runs, log.rename(tmp_path / "other.log")])
 
 

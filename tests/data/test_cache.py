@@ -82,7 +82,9 @@ def test_batches_are_the_same_and_files_are_read_once(
     assert not read
 
 
-def test_another_process_finds_what_one_has_kept(data: Dataset, tmp_path: Path, monkeypatch) -> None:
+def test_another_process_finds_what_one_has_kept(
+    data: Dataset, tmp_path: Path, monkeypatch
+) -> None:
     view = VIEWS["sized"]
     plain = batches(data, view, open_cache(data, view, str(tmp_path / "kept"), 1))
     monkeypatch.setattr(images, "read_image", None)
@@ -177,9 +179,7 @@ def _fill(folder: str, file: str) -> None:
 def test_many_processes_fill_one_folder(tmp_path: Path) -> None:
     file = str(write_camvid(tmp_path / "data"))
     context = multiprocessing.get_context("fork")
-    workers = [
-        context.Process(target=_fill, args=(str(tmp_path / "kept"), file)) for _ in range(3)
-    ]
+    workers = [context.Process(target=_fill, args=(str(tmp_path / "kept"), file)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -12,8 +12,16 @@ from clan.data.datasets import open_dataset
 from clan.data.items import Item, Items
 from tests.conftest import write_camvid
 
-REGULAR = (["a", "b/c", "d"], ["/x/a.jpg", "/x/b/c.jpg", "/x/d.jpg"], ["/y/a.png", "/y/b/c.png", "/y/d.png"])
-UNEVEN = (["a", "b", "c"], ["/x/a.jpg", "/x/b.png", "/z/c.jpg"], ["/y/1.png", "/y/2.png", "/y/3.png"])
+REGULAR = (
+    ["a", "b/c", "d"],
+    ["/x/a.jpg", "/x/b/c.jpg", "/x/d.jpg"],
+    ["/y/a.png", "/y/b/c.png", "/y/d.png"],
+)
+UNEVEN = (
+    ["a", "b", "c"],
+    ["/x/a.jpg", "/x/b.png", "/z/c.jpg"],
+    ["/y/1.png", "/y/2.png", "/y/3.png"],
+)
 BARE = (["a", "b", "c"], ["/x/a.jpg", "/x/b.jpg", "/x/c.jpg"], None)
 
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from clan.core.console import Console
 
+from clan.core.console import Console
 from clan.core.errors import DataError
 from clan.data.draft import write_draft
 from clan.data.values import LabelValues, label_values

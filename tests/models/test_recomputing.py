@@ -67,7 +67,7 @@ def test_gradients_and_statistics_are_those_of_before(name: str, mode: Mode):
     for layer in again.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             assert layer.training == POLICY[mode]["target"].own_batch
-            assert layer.momentum == (0.1 if POLICY[mode]["target"].remembered else 0.0)
+            assert layer.momentum == (0.1 if POLICY[mode]["target"].updates_running else 0.0)
     # the hooks of the graph outside of the blocks see what they keep: their inputs
     assert kept_after[0] < 0.7 * kept_before[0]
 

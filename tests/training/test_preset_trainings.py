@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from clan.scoring.evaluation_file import read_evaluation
 from clan.training.display import Silent
 from clan.training.train import train
 from tests.conftest import write_cityscapes, write_gta5, write_synthia
+from tests.models.test_hf import TINY
 from tests.systems import records
 
 TASKS = [name for name in preset_names() if "-cityscapes/" in name]
@@ -57,7 +59,7 @@ def small(name: str, data: Path, *changes: str) -> Config:
     }
     own = [f"method.{k}={v}" for k, v in least_of_method.items() if hasattr(config.method, k)]
     least = [
-        "model.width=4",
+        *_least_of_network(config),
         "weights=none",
         "data.evaluation_size=[32,64]",
         "data.workers=0",
@@ -67,6 +69,13 @@ def small(name: str, data: Path, *changes: str) -> Config:
         f"data.root={data}",
     ]
     return load_config(name, [*sizes, *own, *least, *changes])
+
+
+def _least_of_network(config: Config) -> list[str]:
+    if not config.model.hf:
+        return ["model.width=4"]
+    kind = config.model.hf["model_type"]
+    return [f"model.hf={json.dumps(TINY[kind])}"]
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -86,7 +95,7 @@ def test_every_preset_trains_and_scores(name: str, data: Path, tmp_path: Path) -
     )
     protocol = evaluation.scores.protocol
     assert protocol.direct == ("reference" in name)
-    assert protocol.align_corners == ("modern" not in name)
+    assert protocol.align_corners == ("modern" not in name and "transformer" not in name)
     assert evaluation.checkpoint == "last"
 
 
@@ -109,6 +118,12 @@ def test_the_task_presets_are_all_there() -> None:
         for network in ("resnet101", "vgg16")
         for system in systems[variant]
         if (network, system) != ("vgg16", "adabn")
+    }
+    expected |= {
+        f"{task}-cityscapes/transformer/{network}/{system}"
+        for task in ("gta5", "synthia")
+        for network in ("mitb5", "dinov2b")
+        for system in ("source_only", "dacs", "daformer", "mic", "oracle")
     }
     assert set(TASKS) == expected
 

@@ -48,13 +48,13 @@ def assert_same_logits(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found / scale, expected / scale, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", list(EXECUTED))
 def picture(size=SIZE):
     """Return the same picture (1, 3, H, W) in each run."""
     generator = torch.Generator().manual_seed(3)
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
 
 
+@pytest.mark.parametrize("name", list(EXECUTED))
 def test_a_converted_checkpoint_gives_the_published_logits(name, tmp_path):
     tensors = published.deeplab(name)
     torch.save(tensors, tmp_path / "w.pth")

@@ -1,8 +1,8 @@
 """Pictures that are decoded and resized once, and read again as they were.
 
-What a cache gives back is what reading would have given, bit by bit: it stores pixels as they are, under
-a name made from the files (path, size, time of change) and from all that changes their pixels. A
-file that changed has another name; a damaged entry is read anew.
+What a cache gives back is what reading would have given, bit by bit: it stores pixels as they are,
+under a name made from the files (path, size, time of change) and from all that changes their pixels.
+A file that changed has another name; a damaged entry is read anew.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Cache:
 
 
 def open_cache(dataset: Dataset, view: ViewOptions, where: str, gib: float) -> Cache | None:
-    """Return the cache that a configuration asks for; None for ``none`` and for data from Python."""
+    """Return the cache that a configuration asks for; None for ``none`` and data from Python."""
     if where == "none" or isinstance(dataset, PythonDataset):
         return None
     return Cache(dataset, view, where, int(gib * 2**30))

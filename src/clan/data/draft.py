@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clan.core.errors import DataError
+from clan.core.files import write_whole
 from clan.data import listing
 from clan.data.classes import IGNORE
 from clan.data.images import SUFFIXES
@@ -41,10 +42,7 @@ def write_draft(values: LabelValues, out: Path, images: Path | None = None) -> s
             "apart. Labels of a single class need a second one, such as `background`"
         )
     folder = _images(values, images)
-    try:
-        out.write_text("\n".join(_lines(values, folder, out)) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{out} cannot be written: {error.strerror}") from error
+    write_whole(out, "\n".join(_lines(values, folder, out)) + "\n", DataError)
     rename = f"{out} is written: give its classes names, or map values to 'ignore'"
     if folder is None:
         return f"{rename}; say where the images are (`images:`). Then: clan data check {out}"

@@ -1,4 +1,4 @@
-"""The images of a split, of which there may be a million: text is kept, paths are made when asked."""
+"""The images of a split, a million perhaps: text is kept, paths are made when asked for."""
 
 from __future__ import annotations
 

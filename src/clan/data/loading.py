@@ -81,9 +81,9 @@ def _no_shared_memory(part: Mapping[str, object], error: RuntimeError) -> str:
     size = sum(v.nbytes for v in part.values() if isinstance(v, Tensor))
     workers = getattr(get_worker_info(), "num_workers", 1)
     return (
-        f"the shared memory of this machine (/dev/shm) has no room for a batch of {size / 2**20:.1f}"
-        f" MiB; each of the {workers} data.workers keeps up to {_AHEAD} there. In Docker: --shm-size "
-        "8g, or --ipc host; else set data.workers=0, which needs none "
+        "the shared memory of this machine (/dev/shm) has no room for a batch of "
+        f"{size / 2**20:.1f} MiB; each of the {workers} data.workers keeps up to {_AHEAD} there. In "
+        "Docker: --shm-size 8g, or --ipc host; else set data.workers=0, which needs none "
         f"({str(error).splitlines()[0]})"
     )
 
@@ -100,8 +100,9 @@ def killed_worker(error: BaseException) -> str:
     if "killed by signal" not in said and "exited unexpectedly" not in said:
         return ""
     return (
-        f"a process that reads data has ended ({said.splitlines()[0]}). Most often the system kills "
-        "one when memory runs out: set data.workers lower, or 0, which reads in the training itself"
+        f"a process that reads data has ended ({said.splitlines()[0]}). Most often the system "
+        "kills one when memory runs out: set data.workers lower, or 0, which reads in the training "
+        "itself"
     )
 
 
@@ -129,11 +130,18 @@ class Loader(DataLoader[T]):
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
         batches = super().__iter__()
         failure: ClanError | None = None
-        for batch in batches:
+        while failure is None:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                break
+            except (ConnectionError, EOFError) as error:
+                # a worker died between telling of a batch and handing its memory over
+                raise RuntimeError(f"DataLoader worker exited unexpectedly ({error})") from error
             if isinstance(batch, ClanError):
                 failure = batch
-                break
-            yield batch
+            else:
+                yield batch
         # Deleted before the error is raised, whose traceback would keep the workers alive; the
         # garbage collector takes five seconds to end each of them.
         del batches

@@ -15,8 +15,8 @@ from torch.utils.data import IterableDataset
 from clan.core.errors import DataError
 from clan.data.classes import IGNORE, ClassSet
 from clan.data.datasets import Dataset
-from clan.data.items import Item
 from clan.data.images import pixels_of
+from clan.data.items import Item
 from clan.data.label_maps import LabelMap
 
 PYTHON = "python"

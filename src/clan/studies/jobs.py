@@ -321,9 +321,9 @@ def _is_locked(path: Path) -> bool:
 
 
 def _last_line(log: Path) -> str:
+    """Return the last line that begins an error; advice may follow it. Else the last line."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     told = [line.strip() for line in lines if line.strip()]
-    # an error may go on below the line that says what it is
     return next(
         (line for line in reversed(told) if line.startswith("error: ")), told[-1] if told else ""
     )

@@ -108,10 +108,12 @@ def test_failures_stop_no_other_and_stand_in_the_notes(
         run(request(street, out), start=Failing)
     said = str(error.value)
     assert said.startswith("1 of 6 runs or measurements failed, the others are finished:")
-    assert f"{out / 'clan/seed1'}: exit code 1: ZeroDivisionError: a bug" in said
+    assert f"{out / 'clan/seed1'}: exit code 70: error: clan " in said
+    assert "ZeroDivisionError: a bug" in said
     assert f"log: {out / 'clan/seed1.log'}" in said
     text = (out / "bench.md").read_text()
-    assert "clan: 1 of 2 seeds; seed 1 failed (exit code 1: ZeroDivisionError: a bug)." in text
+    assert "clan: 1 of 2 seeds; seed 1 failed (exit code 70: error: clan " in text
+    assert "ZeroDivisionError: a bug)." in text
     assert "it needs two seeds that all systems have" in text
     assert RunFolder(out / "oracle" / "seed1").finished
     # again, without the bug: it goes on from its checkpoint
