@@ -1,8 +1,8 @@
 """Pictures that are decoded and resized once, and read again as they were.
 
 What a cache gives back is what reading would have given, bit by bit: it stores pixels as they are,
-under a name made from the files (path, size, time of change) and from all that changes their pixels.
-A file that changed has another name; a damaged entry is read anew.
+under a name made from the files (path, size, time of change) and all that changes their pixels. A
+file that changed has another name; a damaged entry is read anew.
 """
 
 from __future__ import annotations

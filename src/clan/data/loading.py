@@ -82,8 +82,8 @@ def _no_shared_memory(part: Mapping[str, object], error: RuntimeError) -> str:
     workers = getattr(get_worker_info(), "num_workers", 1)
     return (
         "the shared memory of this machine (/dev/shm) has no room for a batch of "
-        f"{size / 2**20:.1f} MiB; each of the {workers} data.workers keeps up to {_AHEAD} there. In "
-        "Docker: --shm-size 8g, or --ipc host; else set data.workers=0, which needs none "
+        f"{size / 2**20:.1f} MiB; each of the {workers} data.workers keeps up to {_AHEAD} there. "
+        "In Docker: --shm-size 8g, or --ipc host; else set data.workers=0, which needs none "
         f"({str(error).splitlines()[0]})"
     )
 
