@@ -9,7 +9,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /clan
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src ./src
-RUN pip install --no-cache-dir -c constraints.txt torch --index-url "$TORCH_INDEX" \
+RUN PIP_INDEX_URL="$TORCH_INDEX" pip install --no-cache-dir -c constraints.txt torch \
     && pip install --no-cache-dir -c constraints.txt '.[cda,hub,onnx,transformers,video]'
 
 WORKDIR /data
