@@ -2,9 +2,9 @@
 
     python benchmarks/street/label_shift.py runs/street/start/seed? --page docs/notes/label-shift.md
 
-For each class: its share of the source and of the target, their true ratio, and the estimated ratios
-of `clan.analysis.label_shift`, as medians over the runs. The target's labels are used only for its
-true shares and ratios.
+For each class: its share of the source and of the target, their true ratio, and the ratio by each
+estimator of `clan.analysis.label_shift`, as medians over the runs. The target's labels are used
+only for its true shares and ratios.
 """
 
 from __future__ import annotations
