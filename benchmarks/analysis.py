@@ -2,8 +2,8 @@
 
     python benchmarks/analysis.py [--benchmarks town sim_to_camvid] [--images 60] [--again]
 
-It takes what is there: finished runs below runs/BENCHMARK/SYSTEM/seedN, with snapshots. Analyses
-that stand in a run's folder already are used as they are, unless --again.
+It uses the finished runs below runs/BENCHMARK/SYSTEM/seedN, with snapshots. Analyses that a run's
+folder already holds are not repeated, unless --again.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ DPI = 150
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Runs of one task, and what its figures show."""
+    """Runs of one task, and the classes that its figures show."""
 
     key: str
     followed: str
-    """The class whose distance is drawn over the steps."""
+    """Class whose distance is plotted over the steps."""
     classes: tuple[str, ...]
-    """Of the t-SNE."""
+    """Classes of the t-SNE."""
 
 
 BENCHMARKS = {
@@ -87,7 +87,7 @@ def _analyse(bench: Benchmark, runs: Sequence[RunFolder], images: int, again: bo
             analysis()
 
     for run in runs:
-        # the oracle learns from the target: it has no other domain to be compared with
+        # the oracle trains on the target: there is no second domain to compare
         if run.config.name != "oracle":
             once(run, "ccd", lambda r=run: analyse_ccd(r, CCDOptions(images=images)))
             options = LabelFreeOptions(images=images)
@@ -103,7 +103,7 @@ def _analyse(bench: Benchmark, runs: Sequence[RunFolder], images: int, again: bo
 
 
 def _draw(bench: Benchmark, runs: Sequence[RunFolder], folder: Path) -> None:
-    """Draw each figure of the runs that it is about, small enough for a page."""
+    """Draw each figure from its runs, as a file small enough for a page."""
     every = {run.config.name: run.path for run in reversed(runs)}
     firsts = [every[name] for name in COMPARED if name in every]
     adapted = [run.path for run in runs if run.config.name != "oracle"]
@@ -130,14 +130,14 @@ def _draw(bench: Benchmark, runs: Sequence[RunFolder], folder: Path) -> None:
 
 
 def _shrink(path: Path) -> None:
-    """Keep 200 colours: a third of the size, and no difference that a reader would see."""
+    """Reduce to 200 colours: a third of the size, without a visible difference."""
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(200, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
 
 
 def _write_table(page: Path, key: str, runs: Sequence[Path]) -> None:
-    """Put what label-free scores choose between the page's markers of the benchmark."""
+    """Write the table of label-free checkpoint choices between the benchmark's page marks."""
     choices, notes = checkpoint_choices(runs)
     begin, end = f"<!-- begin {key} label-free -->", f"<!-- end {key} label-free -->"
     text = page.read_text(encoding="utf-8")

@@ -1,10 +1,10 @@
-"""Measure what two processes exchange in an update, and write the cost model of many.
+"""Measure the communication of two processes per update; derive a cost model for many.
 
 python benchmarks/processes.py --page docs/scaling.md
 
-Two CPU processes do updates of each preset on generated images, with small crops: what is exchanged
-depends on the network, not on its images. Every collective call is counted, DDP's own included.
-Then the same crops are timed, two images on one process and one on each of two.
+Two CPU processes train each preset on generated images with small crops, since communication
+depends on the network, not on the images. All collective calls are counted, including DDP's own.
+Then the same crops are timed: two images on one process, and one image on each of two processes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MIB = 2**20
 BEGIN, END = "<!-- begin processes -->", "<!-- end processes -->"
 GPUS = (8, 64, 512)
 LINKS = {"25 Gbit/s": 25e9 / 8, "100 Gbit/s": 100e9 / 8, "400 Gbit/s": 400e9 / 8}
-"""Bytes a second that a GPU has to its neighbour of the ring, the slowest link counting."""
+"""Bytes per second from a GPU to its neighbour in the ring, over the slowest link."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,7 +64,7 @@ def put(page: Path, text: str) -> None:
 
 
 def measure(preset: str) -> dict[str, Any]:
-    """Return what an update of a preset exchanges, and its seconds on one process and on two."""
+    """Return the communication of an update, and its seconds on one process and on two."""
     config = load_config(preset, _changes())
     with tempfile.TemporaryDirectory() as folder:
         two = Fabric(accelerator="cpu", devices=2, strategy="ddp_fork")
@@ -129,7 +129,7 @@ def _counted(method: Method) -> Counter[str]:
 
     watch("all_reduce")
     for wrapped in method._wrapped.values():
-        # DDP reduces outside of Python unless a hook does it
+        # without a hook, DDP reduces outside of Python, where it cannot be counted
         wrapped._forward_module.register_comm_hook(None, allreduce_hook)
     sync = DistributedDataParallel._sync_buffers
 
@@ -143,7 +143,7 @@ def _counted(method: Method) -> Counter[str]:
 
 
 def exchanged(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the table of what was measured, as Markdown."""
+    """Return the table of measurements as Markdown."""
     lines = [
         "| preset | trained parameters | reduced an update | calls | broadcast | 1 x 2 | 2 x 1 |",
         "| --- | --- | --- | --- | --- | --- | --- |",

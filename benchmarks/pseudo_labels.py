@@ -1,9 +1,9 @@
-"""How right the labels are that a self-training gave its target, round by round.
+"""Measure the accuracy of a self-training's pseudo-labels, round by round.
 
     python benchmarks/pseudo_labels.py runs/town/cbst/seed? [--page docs/results.md]
 
-Reads the labels that runs have kept in their stages' folders and, for looking only, the target's
-own labels, which no training has seen.
+Compares the pseudo-labels in the stages' folders of runs with the target's ground truth, which is
+used for this evaluation only, never for training.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def lines(runs: Sequence[Path]) -> Iterator[str]:
-    """Yield a Markdown table: a line for each round of each run."""
+    """Yield a Markdown table with a line for each round of each run."""
     yield f"| {' | '.join(HEADS)} |"
     yield "|---|---|" + "---:|" * 3 + "---|"
     for path in runs:
@@ -56,7 +56,7 @@ def lines(runs: Sequence[Path]) -> Iterator[str]:
 
 
 def confusion(stage: Path, target: Dataset) -> tuple[NDArray[np.int64], int]:
-    """Count truth (rows) against given labels (columns) over all images; and all pixels."""
+    """Return the confusion matrix (truth x pseudo-labels), and the number of all pixels."""
     C, pixels = len(target.classes), 0
     total = np.zeros((C, C), np.int64)
     for index, item in enumerate(target.items):

@@ -2,7 +2,7 @@
 
 make demo && python benchmarks/readme.py demo
 
-The picture of the report is taken by chromium, which must be there.
+The picture of the report is a screenshot by chromium, which must be installed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- begin demo -->", "<!-- end demo -->"
 WIDTH, HEIGHT = 1180, 1560
-"""Of the screen that the report is shown on: scores and viewer."""
+"""Window size of the screenshot, which shows scores and viewer."""
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def photograph(page: Path, picture: Path) -> None:
-    """Write what a browser shows of a page."""
+    """Write a screenshot of a page."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit(f"{page} cannot be photographed: there is no chromium")
@@ -58,7 +58,7 @@ def photograph(page: Path, picture: Path) -> None:
             ],
             check=True,
             timeout=120,
-            # it speaks of every service of a desktop that it does not find
+            # it warns of every desktop service that is missing
             stderr=subprocess.DEVNULL,
         )
         with Image.open(shot) as seen:

@@ -2,9 +2,9 @@
 
 python benchmarks/step_cost.py gta5-cityscapes/modern/resnet101/clan --precision 32-true bf16-mixed
 
-Images are generated, weights are random: no data set is needed. Of a method with stages the dearest
-update counts. Each measurement has a process of its own, since a process never gives back its peak.
-What was measured is kept in a JSON file beside earlier measurements, on this machine or another;
+Images are generated and weights are random: no data set is needed. For a method with stages, the
+most expensive update counts. Each measurement runs in a new process, since the peak memory of a
+process never falls. Results are added to a JSON file, which may hold those of other machines;
 `--page` puts the table of all of them between the marks of a Markdown page.
 """
 
@@ -29,7 +29,7 @@ from clan.training.dry_run import UPDATES
 OUT = Path(__file__).resolve().parent / "step_cost.json"
 BEGIN, END = "<!-- begin step cost -->", "<!-- end step cost -->"
 KEY = ("preset", "overrides", "precision", "device")
-"""What tells measurements apart: of two that agree in these, the newer one is kept."""
+"""Key of a measurement: a new one replaces an older one with the same key."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(
     preset: str, overrides: Sequence[str], precision: str, updates: int = UPDATES
 ) -> dict[str, Any]:
-    """Measure a configuration in a process of its own; return a row of the table."""
+    """Measure a configuration in a new process; return a row of the table."""
     changes = [*overrides, f"training.precision={precision}"]
     try:
         config = load_config(preset, changes)
@@ -76,7 +76,7 @@ def measure(
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the rows measured before; none if there is no file."""
+    """Return the earlier rows; none if there is no file."""
     if not path.is_file():
         return []
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
@@ -84,13 +84,13 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def merged(rows: Sequence[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows with a new one, in place of an older one of the same kind."""
+    """Return the rows with a new one, which replaces an older one with the same `KEY`."""
     others = [r for r in rows if any(r[key] != row[key] for key in KEY)]
     return sorted([*others, row], key=lambda r: (r["device"], r["preset"], r["precision"]))
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table for each machine, and what it was measured with."""
+    """Return a table for each machine as Markdown."""
     out: list[str] = []
     for place in sorted({row["machine"] for row in rows}):
         out += [
@@ -115,7 +115,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _relative(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return time and memory in those of the folder's source_only, measured alike."""
+    """Return time and memory relative to the folder's source_only, measured alike."""
     base = {**row, "preset": f"{row['preset'].rpartition('/')[0]}/source_only"}
     alike = [r for r in rows if all(r[key] == base[key] for key in (*KEY, "machine"))]
     if not alike:
@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         "--updates",
         type=int,
         default=UPDATES,
-        help="of each measurement; the first counts only if alone",
+        help="number per measurement; the first counts only if alone",
     )
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON file to add to")
     parser.add_argument("--page", type=Path, help="a Markdown page with marks for the table")

@@ -1,9 +1,9 @@
-"""Give every reader mutated files for as long as you like; each is read or refused in a sentence.
+"""Fuzz every reader with mutated files; each file must be read or refused with a clear error.
 
     python -m benchmarks.faults.fuzz --minutes 60 --out fuzz.json --keep found/
 
-What counts as a fault: an error that is not one of the package's own, more than ten seconds of
-processor time for one input, or an error whose text is longer than a screen.
+A fault is an error that is no `ClanError`, more than ten seconds of processor time for one input,
+or an error message longer than a screen.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ from clan.weights.model_files import load_segmenter
 from tests.systems import tiny, write_street
 
 SECONDS = 10
-"""Of the processor, for one input."""
+"""Most processor time for one input."""
 LONGEST = 20_000
-"""Characters of an error's text."""
+"""Most characters of an error message."""
 MEMORY = 12 << 30
-"""Bytes of address space: more is a fault, not the machine's end."""
+"""Most bytes of address space: needing more is a fault, and does not stop the machine."""
 
 WORDS = [
     *("null", "~", "true", "no", "0", "-1", "1e999", ".nan", ".inf", "0x_", "0o9", "1:30", "''"),
@@ -77,7 +77,7 @@ class Overtime(BaseException):
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Raise `Overtime` in a block that takes too long."""
+    """Raise `Overtime` if the block exceeds `SECONDS` of processor time."""
 
     def end(*_: object) -> None:
         raise Overtime(f"more than {SECONDS} s of the processor")
@@ -158,7 +158,7 @@ class Mutations:
 
 
 class Material:
-    """Good files to mutate: a finished run on tiny images, and what it was made of."""
+    """Valid files to mutate: a finished run on tiny images, and its inputs."""
 
     def __init__(self, folder: Path, draw: random.Random) -> None:
         self.folder, self.draw, self.change = folder, draw, Mutations(draw)
@@ -215,7 +215,7 @@ class Material:
         dump_config(anchored(load_config(path)))
 
     def override(self) -> None:
-        """Changes of the command line, up to three."""
+        """Up to three KEY=VALUE changes of the command line."""
         changes = []
         for _ in range(self.draw.choice((1, 1, 2, 3))):
             key = self.draw.choice([*self.keys, self.draw.choice(WORDS)])
@@ -348,11 +348,11 @@ KINDS: dict[str, tuple[str, int]] = {
     "files of a run": ("run_file", 3),
     "pictures and labels": ("picture", 12),
 }
-"""What is mutated: the method of `Material`, and how often among the others."""
+"""Kind of input -> method of `Material`, and its relative frequency."""
 
 
 def one(action: Callable[[], None]) -> tuple[str, str]:
-    """Do one input; return ``read``, ``refused`` or ``fault``, and what the fault was."""
+    """Try one input; return ``read``, ``refused`` or ``fault``, and the text of the fault."""
     try:
         with limited():
             action()
@@ -366,7 +366,7 @@ def one(action: Callable[[], None]) -> tuple[str, str]:
 
 
 def fuzz(material: Material, until: Callable[[int], bool], keep: Path | None) -> dict[str, Any]:
-    """Mutate and read until told to end; return the counts, and the faults' tracebacks."""
+    """Mutate and read until ``until`` is true; return the counts and the faults' tracebacks."""
     names = [name for name, (_, weight) in KINDS.items() for _ in range(weight)]
     counts: dict[str, Counter[str]] = {name: Counter() for name in KINDS}
     faults: dict[str, str] = {}
@@ -393,7 +393,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("fuzz.json"))
-    parser.add_argument("--keep", type=Path, help="folder for what made a fault")
+    parser.add_argument("--keep", type=Path, help="folder for inputs that cause faults")
     given = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     if given.keep is not None:

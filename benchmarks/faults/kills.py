@@ -1,12 +1,12 @@
-"""Kill trainings at random instants and see that what comes out is bit for bit the same.
+"""Kill and resume trainings at random moments; check that the results are equal bit for bit.
 
     python -m benchmarks.faults.kills --kills 50 --out measured.json
 
-Each method trains once undisturbed, on six tiny images of each domain. Then it trains again and
-again: its process is killed, goes on from its folder, is killed again, until it ends. The network,
-the scores, metrics.jsonl and TensorBoard's curves of the two must be equal. Half of the kills come
-at a random moment of processor time (steps, scoring, passes over the data, between rounds), half in
-the middle of a random write, flush or rename of a file.
+Each method trains once undisturbed, on six tiny images of each domain. Then it trains again, and
+its process is killed and resumed until the training ends. Network, scores, metrics.jsonl and
+TensorBoard's curves of both trainings must be equal. Half of the kills come at a random moment of
+processor time (steps, scoring, passes over the data, between rounds), half in the middle of a
+random write, flush or rename of a file.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ SYSTEMS = {
 CHANGES = ("training.evaluate_every=3", "training.checkpoint_every=2")
 TICK = os.sysconf("SC_CLK_TCK")
 NOTICE = 10.0
-"""Seconds between the request to stop and the kill of a pre-emption."""
+"""Seconds between SIGTERM and SIGKILL of a pre-emption."""
 STOPPED = 130
 WAYS = ("processor time", "a write", "SIGTERM", "SIGINT", "SIGHUP", "pre-emption")
 
 
 class Wrong(AssertionError):
-    """A disturbed training did not end as the undisturbed one did."""
+    """A disturbed training failed, or its result differs from the undisturbed one."""
 
 
 def run(arguments: Sequence[str], log: Path, before: Callable[[], None]) -> BaseProcess:
-    """Start the command line in a fork, in a process group of its own."""
+    """Start the command line in a forked process with its own process group."""
     process = multiprocessing.get_context("fork").Process(target=_go, args=(arguments, log, before))
     process.start()
     return process
@@ -103,7 +103,7 @@ def each_write(happens: Callable[[str], None]) -> None:
 
 
 def counting(file: Path) -> Callable[[], None]:
-    """Return what makes a process note the number of its writes in a file when it ends."""
+    """Return a hook that makes a process write its number of writes to a file at its end."""
 
     def before() -> None:
         seen: Counter[str] = Counter()
@@ -122,7 +122,7 @@ def counting(file: Path) -> Callable[[], None]:
 
 
 def kill_in_write(number: int) -> Callable[[], None]:
-    """Return what makes a process kill itself in the write of a number."""
+    """Return a hook that makes a process kill itself in its ``number``-th write."""
 
     def before() -> None:
         left = [number]
@@ -138,7 +138,7 @@ def kill_in_write(number: int) -> Callable[[], None]:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the processor time that a process has used; 0 if it has ended."""
+    """Return the processor time used by a process; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -147,7 +147,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def wait(process: BaseProcess, seconds: float) -> bool:
-    """Wait until a process has used processor time; tell whether it still runs."""
+    """Wait until a process has used so much processor time; return whether it still runs."""
     began = time.monotonic()
     while process.is_alive() and processor_seconds(process.pid or 0) < seconds:
         if time.monotonic() - began > 300:
@@ -158,7 +158,7 @@ def wait(process: BaseProcess, seconds: float) -> bool:
 
 
 def curves(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
-    """Return the points that TensorBoard shows, without those of the machine's speed."""
+    """Return TensorBoard's points, without the curve of the speed."""
     events = EventAccumulator(str(run.path)).Reload()
     names = events.Tags()["scalars"]
     found = {name: [(e.step, e.value) for e in events.Scalars(name)] for name in names}
@@ -166,13 +166,13 @@ def curves(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
 
 
 def scores(run: RunFolder) -> dict[str, Any]:
-    """Return evaluation.json without the time that it took."""
+    """Return evaluation.json without its duration."""
     content = json.loads(run.evaluation_file.read_text())
     return {name: value for name, value in content.items() if name != "seconds"}
 
 
 def differences(run: RunFolder, whole: RunFolder) -> list[str]:
-    """Name what a run has otherwise than the undisturbed one."""
+    """Return the names of the results that differ from the undisturbed run's."""
     found = {
         "network": same(tensors(run), tensors(whole)),
         "scores": scores(run) == scores(whole),
@@ -207,14 +207,14 @@ class Disturbed:
         self.writes = sum(json.loads(noted.read_text()).values())
 
     def disturb(self, way: str) -> bool:
-        """Begin or go on with a training and disturb it once; at its end compare it.
+        """Start or resume a training and disturb it once; compare it if it ends.
 
         Returns:
-            Whether the disturbance came in time, before the training's end, and not too early.
+            Whether the disturbance hit the training: not before its start, nor after its end.
         """
         began = (self.out / "config.yaml").is_file()
         if self.out.exists() and not began:
-            # killed before there was a run: whoever sits before it deletes the folder
+            # killed before the run was created: delete the folder, as a user would
             shutil.rmtree(self.out)
         todo = ["resume", str(self.out)]
         arguments = todo if began else ["train", *self.config, "--out", str(self.out)]
@@ -233,7 +233,7 @@ class Disturbed:
         if process.exitcode == STOPPED and "stopped" in said:
             self.hits[way] += 1
             return True
-        # before the training listens, a signal ends the process as it ends any other
+        # before the training installs its handlers, a signal ends the process by default
         early = way == "SIGINT" and ("KeyboardInterrupt" in said or "Aborted" in said)
         if early or process.exitcode == STOPPED or (process.exitcode or 0) < 0:
             return False
@@ -253,7 +253,7 @@ class Disturbed:
             process.join()
 
     def finish(self) -> None:
-        """Let the last training end undisturbed, and compare it."""
+        """Resume the last training undisturbed, and compare it."""
         if (self.out / "config.yaml").is_file():
             process = run(["resume", str(self.out)], self.log, lambda: None)
             process.join()
@@ -262,24 +262,24 @@ class Disturbed:
             self.compare()
 
     def compare(self) -> None:
-        """Compare the training that has ended, and make room for the next."""
+        """Compare the finished training with the undisturbed one, and delete it."""
         if wrong := differences(RunFolder(self.out), self.whole):
             raise Wrong(f"{self.name}: other {', '.join(wrong)} after {dict(self.hits)}")
         self.runs += 1
         shutil.rmtree(self.out)
 
     def tail(self) -> str:
-        """Return the end of what the last process said."""
+        """Return the end of the last process's output."""
         return self.log.read_bytes()[self.said :].decode(errors="replace")[-2000:]
 
 
 def disturb(
     name: str, system: str, counts: dict[str, int], folder: Path, seed: int = 0
 ) -> dict[str, Any]:
-    """Disturb a method's trainings so often in each of `WAYS`; return what was done.
+    """Disturb a method's trainings ``counts[way]`` times in each way; return a summary.
 
     Raises:
-        Wrong: a training ended with an error, or otherwise than the undisturbed one.
+        Wrong: a training failed, or its result differs from the undisturbed one.
     """
     draw = random.Random(f"{name}/{seed}")
     trial = Disturbed(name, folder, system, draw)

@@ -1,10 +1,10 @@
-"""The benchmark at a GPU's length, in calls that end by themselves: 20,000 steps of batch 8.
+"""Run the street benchmark at full length (20,000 steps of batch 8), in calls of limited time.
 
     python benchmarks/street/headline.py --minutes 9 --out runs/street-headline
 
-Call it until it says that nothing is left: it trains what is not finished, goes on from the newest
-checkpoints, and stops in time with checkpoints written. To another machine, take the folder
-of runs along. What is finished is added to the records that the table reads.
+Repeat the call until it prints "nothing is left". Each call resumes unfinished trainings from their
+newest checkpoints, and stops in time to write new ones. To change the machine, copy the folder of
+runs. Finished runs are added to the records that the table reads.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ LONG = (
     *("training.steps=20000", "data.batch_size=8", "data.workers=4"),
     *("training.checkpoint_every=500", "training.precision=bf16-mixed"),
 )
-"""What is longer and wider than on two CPU cores; the start is as long as the others."""
+"""Settings that differ from those for two CPU cores; `start` is as long as the other systems."""
 GRACE = 60
-"""Seconds that trainings have to write their checkpoints."""
+"""Seconds for trainings to write their checkpoints."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     command = command_line(options)
     print(" ".join(command), flush=True)
-    # a session of its own: the runner passes a signal on to its trainings once
+    # a new session: trainings get the signal only once, from the runner
     with subprocess.Popen(command, start_new_session=True) as bench:
         try:
             code = bench.wait(timeout=max(1.0, 60 * options.minutes - GRACE))

@@ -1,10 +1,10 @@
-"""What the target's class mix is said to be without its labels, beside what it is.
+"""Compare label-free estimates of the target's class shares with the true shares.
 
     python benchmarks/street/label_shift.py runs/street/start/seed? --page docs/notes/label-shift.md
 
-For each class: its share of the source, its share of the target, their true ratio, and the ratio by
-each estimate of `clan.analysis.label_shift`, as medians over the runs. The target's labels are read
-for the true column alone.
+For each class: its share of the source and of the target, their true ratio, and the ratio by each
+estimator of `clan.analysis.label_shift`, as medians over the runs. The target's labels are used
+only for its true shares and ratios.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clan.weights.model_files import load_segmenter
 
 BEGIN, END = "<!-- begin label-shift -->", "<!-- end label-shift -->"
 EVERY = 8
-"""Every eighth pixel of each row and column is looked at."""
+"""Step between the pixels that are used, in rows and columns."""
 RIDGE = 1e-3
 HEADS = ("class", "source %", "target %", "true", "confusion", "confusion, ridge", "EM")
 
@@ -85,7 +85,7 @@ def look(network: Segmenter, config: Config, images: int) -> list[tuple[np.ndarr
 
 
 def table(rows: Sequence[np.ndarray], run: RunFolder) -> str:
-    """Return the table, medians over runs; below it how far each estimate is off."""
+    """Return the table of medians over runs, and below it the error of each estimate."""
     values = np.median(rows, axis=0)
     names = load_segmenter(run.model_file).classes.names
     lines = ["| " + " | ".join(HEADS) + " |", "|---|" + "---:|" * (len(HEADS) - 1)]

@@ -1,4 +1,4 @@
-"""Zip archives, as torch saves tensors: their members' checksums, which torch does not look at."""
+"""Checks the checksums of zip archives, the format of torch files; torch does not check them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
     *(ValueError, LookupError, EOFError, OverflowError),
 )
-"""What `zipfile` raises where the bytes that describe members are no longer what they were."""
+"""What `zipfile` raises for a damaged list of members."""
 
 
 def damaged_member(path: Path) -> str | None:
-    """Return what is wrong with a zip archive; None where every member has its checksum.
+    """Return what is wrong with a zip archive; None if all checksums are right.
 
     Raises:
         OSError: the file cannot be read.

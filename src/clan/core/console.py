@@ -1,4 +1,4 @@
-"""The console of all output: rich's, with control characters of names written out."""
+"""The console for all output: rich's, with control characters in names escaped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clan.core.text import visible
 
 
 class Console(console.Console):
-    """Prints what rich's console prints, but no control character that is not rich's own."""
+    """A rich console that escapes all control characters except rich's own."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Render, with each text as `visible` has it; see `rich.console.Console.render`."""
+        """Render with control characters escaped; see `rich.console.Console.render`."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -25,9 +25,9 @@ class Console(console.Console):
                 yield Segment(visible(segment.text), segment.style)
 
     def say(self, text: str) -> None:
-        """Print a message: no markup, highlighting or wrapping; its further lines are indented.
+        """Print a message without markup, highlighting or wrapping; indent all but its first line.
 
-        So a line break in a name cannot make a message of its own.
+        The indent keeps a line break in a name from looking like a new message.
         """
         first, *others = text.split("\n")
         lines = [first, *(o if not o or o.startswith("  ") else f"  {o}" for o in others)]

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class ClanError(Exception):
-    """Anything the user can mend; the command line prints it without a traceback."""
+    """Any error that the user can fix; the command line prints it without a traceback."""
 
 
 class ConfigError(ClanError):
@@ -15,7 +15,7 @@ class ConfigError(ClanError):
 
 
 class DataError(ClanError):
-    """A data set, image or label file that is not what its description says."""
+    """A data set, image or label file that does not match its description."""
 
 
 class WeightsError(ClanError):
@@ -23,7 +23,7 @@ class WeightsError(ClanError):
 
 
 class RunError(ClanError):
-    """A run folder that exists, is incomplete or cannot be written, or a training that broke."""
+    """A run folder that exists, is incomplete or cannot be written, or a training that failed."""
 
 
 _SHOWN = 20
@@ -48,5 +48,5 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun: ``1 image``, ``1,234 images``."""
+    """Return a number and its noun: ``1 image``, ``1,234 images``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

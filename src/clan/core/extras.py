@@ -1,4 +1,4 @@
-"""Optional packages: if one is missing, the error has the command that installs it."""
+"""Optional packages: if one is missing, the error names the command that installs it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def require_extra(package: str, extra: str, needed_for: str) -> None:
     """Check that an optional package is installed, without importing it.
 
     Args:
-        package: the name that it is imported by, such as ``skimage``.
+        package: its import name, such as ``skimage``.
         extra: the extra of this package that installs it.
-        needed_for: what needs it, the subject of a sentence, such as "method cda".
+        needed_for: what needs it, such as "method cda"; begins the message.
 
     Raises:
         ConfigError: it is not installed; the message has the `pip install` line.

@@ -1,7 +1,7 @@
-"""The one place that writes files: each is whole on the disk or not there.
+"""Atomic writing of files, used by the whole package.
 
-A file is written under a temporary name, flushed to the disk, renamed, and its folder is flushed
-too: the rename itself then survives a power cut.
+A file is written under a temporary name, flushed to the disk and renamed. Then its folder is
+flushed, so that the rename survives a power cut.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from clan.core.errors import ClanError, ConfigError, RunError
 
 
 def write_whole(path: Path, content: bytes | str, error: type[ClanError] = RunError) -> None:
-    """Write a file, whole or not at all; its folder is made.
+    """Write a file atomically; make its folder if it is missing.
 
-    A reader of the path finds the former content or the new one, never a part.
+    A reader sees the old content or the new content, never a part.
 
     Args:
-        path: the file; one that exists is replaced.
-        content: its bytes, or text, which is written as UTF-8.
+        path: the file; an existing one is replaced.
+        content: bytes, or text to write as UTF-8.
         error: the error to raise if it cannot be written; it names the path.
     """
     make_folder(path.parent, error)
@@ -37,15 +37,15 @@ def write_whole(path: Path, content: bytes | str, error: type[ClanError] = RunEr
 def writing(
     path: Path, error: type[ClanError] = RunError, temporary: str | None = None
 ) -> Iterator[BinaryIO]:
-    """Give a file to write into, which becomes ``path`` when the block ends without an error.
+    """Open a temporary file; it becomes ``path`` if the block ends without an error.
 
-    If the disk refuses bytes, that error is raised, not the one of the library that wrote them.
+    If writing to the disk fails, its error is raised, not a later one of the calling library.
 
     Args:
         path: the file; its folder must exist.
-        error: what is raised where it cannot be written, naming the path.
-        temporary: name of the file until it is whole, beside ``path``. One name for all files of a
-            folder lets the next one write over what a killed process left.
+        error: the error to raise if it cannot be written; it names the path.
+        temporary: name of the temporary file, beside ``path``. If all files of a folder share the
+            name, the next write replaces what a killed process left behind.
     """
     part = path.with_name(temporary or f"{path.name}.part")
     raw: _Raw | None = None
@@ -58,7 +58,7 @@ def writing(
             os.fsync(raw.fileno())
             file.close()
         finally:
-            # only after an error: the rest of the file's buffer is not needed
+            # matters only after an error: the buffer is then no longer needed
             with suppress(OSError):
                 file.close()
         os.replace(part, path)
@@ -74,9 +74,9 @@ def writing(
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a text file and flush it to the disk.
+    """Append a line to a text file and flush it to the disk.
 
-    A line that a crash cuts off has no line break at its end.
+    After a crash, an incomplete line has no line break at its end.
 
     Raises:
         RunError: it cannot be written.
@@ -91,7 +91,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def make_folder(folder: Path, error: type[ClanError] = RunError) -> None:
-    """Make a folder and those above it where they are missing, and flush their names to the disk.
+    """Make a folder and its missing parents, and flush their names to the disk.
 
     Args:
         folder: may exist.
@@ -108,11 +108,11 @@ def make_folder(folder: Path, error: type[ClanError] = RunError) -> None:
 
 
 def user_path(path: str | Path, error: type[ClanError] = ConfigError) -> Path:
-    """Return a path that a user wrote, with ``~`` and ``~name`` as the home folders they stand for.
+    """Return a path from a user, with ``~`` and ``~name`` expanded to home folders.
 
     Args:
         path: as written.
-        error: what is raised where nobody is called so.
+        error: the error to raise if there is no such user.
     """
     try:
         return Path(path).expanduser()
@@ -130,7 +130,7 @@ def flush_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as failure:
-        # some network file systems cannot flush a folder: there is no more to be done
+        # some network file systems cannot flush a folder
         if failure.errno != errno.EINVAL:
             raise
     finally:
@@ -138,7 +138,7 @@ def flush_folder(folder: Path) -> None:
 
 
 class _Raw(io.FileIO):
-    """A file that remembers the first refusal of the disk."""
+    """A file that keeps the first error of the disk."""
 
     refused: OSError | None = None
 

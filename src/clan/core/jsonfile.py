@@ -1,4 +1,4 @@
-"""The one reader of JSON: files of runs are read by a schema, or refused in a line."""
+"""Reading JSON, validated by a schema; used by the whole package. Errors take one line."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from clan.core.errors import ClanError
 T = TypeVar("T")
 
 ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
-"""The schema of JSON that is checked elsewhere."""
+"""A schema for JSON that is validated elsewhere."""
 
 
 def read_json(path: Path, schema: TypeAdapter[T], error: type[ClanError], what: str) -> T:
-    """Return what a JSON file holds, checked.
+    """Return the content of a JSON file, validated.
 
     Args:
         path: the file.
         schema: of its content.
-        error: what is raised where it cannot be read, is no JSON, or not of the schema; names the
-            file and the key.
-        what: the file is, with its article, such as "a study's table".
+        error: the error to raise if it cannot be read or does not match; it names file and key.
+        what: the kind of file for messages, with its article, such as "a study's table".
     """
     try:
         return schema.validate_json(path.read_bytes())
@@ -34,7 +33,7 @@ def read_json(path: Path, schema: TypeAdapter[T], error: type[ClanError], what: 
 
 
 def parse_json(text: str | bytes, schema: TypeAdapter[T], where: str, error: type[ClanError]) -> T:
-    """Return what a JSON text holds, checked; ``where`` is what messages call it."""
+    """Return the content of a JSON text, validated; ``where`` is its name in messages."""
     try:
         return schema.validate_json(text)
     except ValidationError as failure:
@@ -44,7 +43,7 @@ def parse_json(text: str | bytes, schema: TypeAdapter[T], where: str, error: typ
 
 
 def first_problem(failure: ValidationError) -> str:
-    """Return the first thing that does not fit a schema, with its key."""
+    """Return the first validation error, with its key."""
     found = failure.errors(include_url=False)[0]
     key = ".".join(str(part) for part in found["loc"])
     shown = repr(found["input"])

@@ -1,7 +1,7 @@
 """The base of every typed, validated option group.
 
-Each room of the package declares its own options beside the code that reads them;
-`clan.config` composes them into the one tree that describes a run.
+Each subpackage declares its options beside the code that reads them; `clan.config` joins them into
+one configuration tree.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ A package names what it provides in its pyproject.toml:
     [project.entry-points."clan.encoders"]
     patches = "my_package.encoders:SPEC"
 
-An entry point is imported only when a configuration or a model file uses its name, so a package
-that cannot be imported affects nothing else.
+An entry point is imported only when a configuration or a model file uses its name. A package that
+cannot be imported therefore affects nothing else.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from clan.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Plugins:
-    """The entry points of a group, and the table that they extend.
+    """The entry points of a group, and the registry that they extend.
 
     Attributes:
         group: the entry points' group, such as ``clan.encoders``.
-        kind: what an entry is, for messages, such as ``encoder``.
-        table: the names that are registered.
-        register: adds a name and the entry point's object to the table.
+        kind: word for an entry in messages, such as ``encoder``.
+        table: the registry, by name.
+        register: adds a name and the entry point's object to the registry.
     """
 
     group: str
@@ -40,7 +40,7 @@ class Plugins:
         return list(dict.fromkeys(point.name for point in entry_points(group=self.group)))
 
     def load(self, name: str) -> None:
-        """Register the object of an entry point; does nothing for other names.
+        """Import and register an entry point; does nothing for unknown or registered names.
 
         Raises:
             ConfigError: two packages provide the name, or the package is broken; names the package.

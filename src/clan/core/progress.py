@@ -1,8 +1,8 @@
-"""How every command shows that it goes on: a name, how far it is, and how long it will take.
+"""The progress display of all commands: name, steps done, and time left.
 
-On a terminal it is one line that never loses these three, however narrow it is: what else there is
-to say is left out first, then the bar, then the end of a long name. Where the output is no terminal
-(a log file), lines at every tenth of the way say the same.
+On a narrow terminal the line drops the further details first, then the bar, and then shortens a
+long name; the steps and the time left always stay. If the output is no terminal (a log file), a
+line is written at every tenth of the steps.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from clan.core.console import Console
 
 Clock = Callable[[], float]
 Watch = Callable[[str, int, int], None]
-"""Told what is done, how much of it is, and of how much."""
+"""Called with a title, the steps done and the steps in all."""
 
 QUIET = 5.0
-"""Seconds between the lines that a pass over images writes into a log file, at least."""
+"""Least seconds between log lines of a pass over images."""
 
 _GAP = "  "
-_BAR = 20  # letters of a bar where there is room
+_BAR = 20  # characters of a full-width bar
 
 
 class Track:
-    """One thing that goes on.
+    """The progress of one task.
 
     Args:
-        name: of it.
-        total: steps in all; None while nobody knows.
-        done: steps that were done before.
-        clock: gives seconds.
+        name: shown at the start of the line.
+        total: steps in all; None if not yet known.
+        done: steps that are done already.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -44,16 +44,16 @@ class Track:
         self.name, self.total, self.done = name, total, done
         self.details: tuple[str, ...] = ()
         self._clock = clock
-        # the last of many marks, so that a pace that changes is followed
+        # only recent marks, so that the estimate follows changes of speed
         self._marks: deque[tuple[float, int]] = deque([(clock(), done)], maxlen=50)
 
     def move(self, done: int, details: Sequence[str] = ()) -> None:
-        """Say that so many steps are done, and what else there is to say."""
+        """Set the number of steps done, and further details to show."""
         self.done, self.details = done, tuple(details)
         self._marks.append((self._clock(), done))
 
     def seconds_left(self) -> float | None:
-        """Return how long the rest will take at the pace of the last marks; None if unknown."""
+        """Return the estimated time left, from the recent speed; None if unknown."""
         (began, first), (ended, last) = self._marks[0], self._marks[-1]
         if self.total is None or last <= first:
             return None
@@ -61,13 +61,13 @@ class Track:
         return max(0.0, rest - (self._clock() - ended))
 
     def text(self) -> str:
-        """Return how far it is and the time left: ``60/400  1:02 left``."""
+        """Return steps done and time left: ``60/400  1:02 left``."""
         if self.total is None:
             return "starting"
         return f"{self.done}/{self.total}{_GAP}{duration(self.seconds_left())} left"
 
     def line(self, width: int) -> Text:
-        """Return the line for a terminal of so many letters, never longer."""
+        """Return the line for a terminal, at most ``width`` characters long."""
         told = self.text()
         room = width - len(told) - len(_GAP)
         name = shortened(self.name, max(room, 1))
@@ -94,7 +94,7 @@ class Track:
 
 
 class _Line(ProgressColumn):
-    """The whole line of a task."""
+    """A column that shows the whole line of a task."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -106,13 +106,13 @@ class _Line(ProgressColumn):
 
 
 class Bars:
-    """The lines of all that goes on at once.
+    """The progress lines of all running tasks.
 
     Args:
-        console: where; standard error by default.
-        transient: whether the lines go when it is over.
-        quiet: seconds between lines of one thing in a log file, at least.
-        clock: gives seconds.
+        console: standard error by default.
+        transient: whether the lines are removed at the end.
+        quiet: least seconds between lines of one task in a log file.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -135,13 +135,13 @@ class Bars:
         self._told: dict[Track, tuple[int, float]] = {}
 
     def message(self, text: str) -> None:
-        """Print one line above the bars."""
-        # a terminal that was closed must not keep a training from writing its checkpoint
+        """Print a message above the bars."""
+        # a closed terminal must not stop a training before it writes its checkpoint
         with suppress(OSError):
             self.console.say(text)
 
     def add(self, name: str, total: int | None, done: int = 0) -> Track:
-        """Open a line."""
+        """Add a line for a task."""
         track = Track(name, total, done, self._clock)
         number = self._progress.add_task(name, total=total, completed=done, track=track)
         self._tasks[track] = next(t for t in self._progress.tasks if t.id == number)
@@ -149,7 +149,7 @@ class Bars:
         return track
 
     def move(self, track: Track, done: int, details: Sequence[str] = ()) -> None:
-        """Move a line to ``done``, with what else there is to say."""
+        """Set the steps done of a line, and further details to show."""
         track.move(done, details)
         self._progress.update(self._tasks[track].id, completed=done, total=track.total)
         if self.console.is_terminal:
@@ -160,7 +160,7 @@ class Bars:
             self.message(track.log_line())
 
     def close(self, track: Track) -> None:
-        """Take a line away."""
+        """Remove a line."""
         self._progress.remove_task(self._tasks.pop(track).id)
         del self._told[track]
 
@@ -175,7 +175,7 @@ class Bars:
 
 @contextmanager
 def watching(console: Console | None = None, quiet: float = QUIET) -> Iterator[Watch]:
-    """Show passes over images, one after the other: a line for each title that is told."""
+    """Show passes over images, one after the other: a line for each title."""
     with Bars(console, transient=True, quiet=quiet) as bars:
         tracks: dict[str, Track] = {}
 
@@ -191,7 +191,7 @@ def watching(console: Console | None = None, quiet: float = QUIET) -> Iterator[W
 
 
 def shortened(name: str, width: int) -> str:
-    """Return a name in so many letters, its middle left out: both ends tell names apart."""
+    """Return a name cut to ``width`` characters: its middle is left out, both ends stay."""
     if len(name) <= width:
         return name
     front = (width - 1 + 1) // 2

@@ -1,4 +1,4 @@
-"""Text of strangers on its way out: names of files and classes reach no terminal as commands."""
+"""Escaping of text from outside: names of files and classes cannot send terminal commands."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Iterable
 
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters; tab and line break are text
-    "\u200e\u200f\u2028-\u202e\u2066-\u2069"  # turn the direction of writing, or break lines
-    "\ufeff\ud800-\udfff]"  # a mark of byte order; bytes of a name that are no UTF-8
+    "\u200e\u200f\u2028-\u202e\u2066-\u2069"  # change the direction of writing, or break lines
+    "\ufeff\ud800-\udfff]"  # byte order mark; bytes of a name that are not UTF-8
 )
 _BREAKS = re.compile("[\t\n]")
 _FORMULA = tuple("=+-@")
 
 
 def visible(text: str) -> str:
-    r"""Return text with its control characters written out, such as ``\x1b`` for an escape.
+    r"""Return text with its control characters escaped, such as ``\x1b`` for the escape character.
 
-    Line breaks and tabs stay. What is visible already is returned as it is.
+    Line breaks and tabs stay. Text without control characters is returned unchanged.
     """
     return text if text.isprintable() else _HIDDEN.sub(_written, text)
 
@@ -30,7 +30,7 @@ def one_line(text: str) -> str:
 
 
 def hidden_in(text: str) -> str:
-    """Return the first character of a name that is not `visible` on one line, written out."""
+    """Return the first character that `one_line` would escape, escaped; empty if none."""
     found = _HIDDEN.search(text) or _BREAKS.search(text)
     return _written(found) if found else ""
 
@@ -42,8 +42,8 @@ def _written(found: re.Match[str]) -> str:
 def csv_line(cells: Iterable[object]) -> str:
     """Return a line of a CSV file, without its line break.
 
-    Text that a spreadsheet would calculate (it begins with = + - @, and is no number) gets an
-    apostrophe in front, which spreadsheets take for "this is text".
+    Text that a spreadsheet would take for a formula (it begins with = + - @ and is no number) gets
+    an apostrophe in front, which marks it as text.
     """
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="").writerow([_cell(cell) for cell in cells])

@@ -1,7 +1,7 @@
-"""The one reader of YAML: files of people and strangers, read within limits or refused in a line.
+"""Reading YAML safely, with size limits; used by the whole package. Errors take one line.
 
-Beside YAML's own rules: a key stands once in its mapping; dates are text, since no option is one;
-whole numbers fit 64 bits; text holds no NUL and no half of a character.
+Rules beyond YAML's own: a mapping has no key twice; dates are read as text, since no option is a
+date; integers fit 64 bits; text holds no NUL and no surrogate (half of a character).
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from clan.core.errors import ClanError, DataError
 T = TypeVar("T")
 
 MOST_BYTES = 2 << 20
-"""Of a file: a label map of all 65,536 values fits."""
+"""Largest file: a label map of all 65,536 values fits."""
 MOST_DEPTH = 40
-"""Lists and mappings within each other."""
+"""Deepest nesting of lists and mappings."""
 MOST_EXPANDED = 2 * MOST_BYTES
-"""Characters and values of a file whose aliases are written out."""
+"""Most characters and values of a file after its aliases are expanded."""
 LONGEST_NUMBER = 100
-"""Characters of a whole number, in whatever base."""
+"""Most characters of an integer, in any base."""
 _BITS = 64
 _SHOWN = 60
 _MERGE, _DATE = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:timestamp"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, with limits; what a key holds is checked where it stands."""
+    """PyYAML's safe loader with limits; its errors name line and key."""
 
-    # an empty list of its own: the class's is shared with all of PyYAML
+    # a copy, without dates: the original is shared with all of PyYAML
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [(tag, regexp) for tag, regexp in rules if tag != _DATE]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
         self._keys: list[str] = []
         self._expanded: dict[int, int] = {}
         self._open: set[int] = set()
-        # what waits in them is finished by the loader itself, once the whole file is composed
+        # constructs values only to check them; this loader constructs the result after composing
         self._checks = yaml.SafeLoader("")
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
@@ -65,7 +65,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _measure(self, node: Node) -> None:
-        """Note how much a node is, its aliases written out; see that a plain value can be read."""
+        """Store the size of a node with aliases expanded; check that a scalar can be read."""
         if isinstance(node, ScalarNode):
             self._check(node)
             size = len(node.value)
@@ -84,7 +84,7 @@ class _Loader(yaml.SafeLoader):
             value = self._checks.construct_object(node, deep=True)
         except yaml.MarkedYAMLError as error:
             raise self._problem(str(error.problem), node.start_mark) from error
-        # PyYAML's constructors raise whatever int, dict and datetime do
+        # PyYAML's constructors pass on the errors of int, dict and datetime
         except (
             ValueError,
             KeyError,
@@ -104,7 +104,7 @@ class _Loader(yaml.SafeLoader):
             raise self._problem(f"{_shortened(value)} holds {sign}", node.start_mark)
 
     def construct_mapping(self, node: Node, deep: bool = False) -> dict[Any, Any]:
-        """Refuse what YAML's own loader lets pass: it keeps the last of two equal keys."""
+        """Refuse duplicate keys; PyYAML's loader would keep the last of them."""
         seen: set[Any] = set()
         for key_node, _ in node.value if isinstance(node, MappingNode) else ():
             if key_node.tag == _MERGE:
@@ -124,7 +124,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _key(parent: Node | None, index: Any) -> str:
-    """Return what a value is called within its parent; empty of a document and of a key."""
+    """Return the key or index of a value in its parent; empty for a document and for a key."""
     if isinstance(parent, MappingNode):
         return _shortened(index.value, quotes=False) if isinstance(index, ScalarNode) else ""
     return "" if index is None else str(index)
@@ -137,7 +137,7 @@ def _shortened(value: Any, quotes: bool = True) -> str:
 
 
 def _unfit(text: str) -> str:
-    """Name what no file's name and no terminal takes; empty if there is nothing of the kind."""
+    """Name a character that file names and terminals do not allow; empty if there is none."""
     if "\0" in text:
         return "the character NUL"
     return (
@@ -146,11 +146,11 @@ def _unfit(text: str) -> str:
 
 
 def read_yaml(path: Path, error: type[ClanError] = DataError) -> Any:
-    """Return what a YAML file holds.
+    """Return the content of a YAML file.
 
     Args:
         path: the file, UTF-8.
-        error: what is raised where it cannot be read; it names file, line and key.
+        error: the error to raise if it cannot be read; it names file, line and key.
     """
     try:
         size = path.stat().st_size
@@ -175,18 +175,18 @@ def read_mapping(path: Path, error: type[ClanError] = DataError) -> dict[Any, An
 
 
 def parse_yaml(text: str, where: str, error: type[ClanError]) -> Any:
-    """Return what a YAML text holds.
+    """Return the content of a YAML text.
 
     Args:
         text: one document, such as a value in the command line.
-        where: what messages call it.
-        error: what is raised where it is no YAML, or beyond the limits.
+        where: its name in messages.
+        error: the error to raise if it is no YAML or exceeds the limits.
     """
     return _within(text, where, error, _Loader.get_single_data)
 
 
 def compose_yaml(text: str, where: str, error: type[ClanError]) -> Node | None:
-    """Return the nodes of a YAML text, with the places that they stand at; see `parse_yaml`."""
+    """Return the nodes of a YAML text, with their positions; see `parse_yaml`."""
     return _within(text, where, error, _Loader.get_single_node)
 
 
@@ -206,13 +206,13 @@ def _within(
     except yaml.MarkedYAMLError as failure:
         mark = failure.problem_mark or failure.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark and lines else where
-        quote = "alias" in f"{failure.context} {failure.problem}"  # what a first * stands for
+        quote = "alias" in f"{failure.context} {failure.problem}"  # a leading * begins an alias
         hint = "; put a value that begins with * in quotes" if quote else ""
         raise error(f"{place} is not YAML: {failure.problem}{hint}") from failure
     except yaml.reader.ReaderError as failure:
         place = f"{where}:{text.count(chr(10), 0, failure.position) + 1}" if lines else where
         code = failure.character if isinstance(failure.character, int) else ord(failure.character)
         raise error(f"{place} is not YAML: it holds the character {code:#x}") from failure
-    # of a whole list or mapping with a tag that does not fit it, such as `!!set [1]`
+    # a list or mapping with a tag of another type, such as `!!set [1]`
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as failure:
         raise error(f"{where} is not YAML: {failure}") from failure

@@ -1,8 +1,8 @@
-"""Pictures that are decoded and resized once, and read again as they were.
+"""A cache of decoded and resized images and labels, in memory or in a folder.
 
-What a cache gives back is what reading would have given, bit by bit: it stores pixels as they are,
-under a name made from the files (path, size, time of change) and all that changes their pixels. A
-file that changed has another name; a damaged entry is read anew.
+An entry equals a fresh read bit for bit: pixels are stored uncompressed. Its name is a hash of the
+files (path, size, modification time) and of all options that change pixels, so a changed file gets
+a new entry. A damaged entry is read anew from the files.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 
 _MAGIC = b"clanpix1"
 _HEAD = struct.Struct("<8sIII?")  # magic, checksum, height, width, whether a label follows
-_LOOK = 64  # entries between looks at how full a folder is, which others fill too
+_LOOK = 64  # entries written between measurements of the folder, which other processes fill too
 
 
 class Cache:
-    """A cache of one data set's pictures as one view wants them.
+    """A cache of one data set's images at the size of one view.
 
-    Safe with many processes: entries appear whole or not at all, and are never changed.
+    Safe with many processes: entries are written atomically and never changed.
 
     Args:
-        dataset: the pictures.
-        view: says at what size they are kept; views with a random scale keep them as stored.
-        where: ``memory`` or a folder, which is made.
-        limit: bytes that are kept at most; of a folder all together, of memory in each process.
+        dataset: the data set.
+        view: gives the size of the entries; with a random scale they keep the stored size.
+        where: ``memory`` or a folder, which is made if it is missing.
+        limit: most bytes: of the whole folder, or of memory in each process.
 
     Raises:
         DataError: the folder cannot be made.
@@ -65,7 +65,7 @@ class Cache:
         self._about = _about(dataset, self._size)
 
     def read(self, index: int, labels: bool) -> Pair:
-        """Return an item as `Dataset.read` does (without labels as `read_image`), at the size."""
+        """Return an item as `Dataset.read` or `read_image` (no labels) does, at the view's size."""
         name = self._name(index, labels)
         if name is None:
             return self._fresh(index, labels)
@@ -74,7 +74,7 @@ class Cache:
             found = self._fresh(index, labels)
             self._keep(name, found)
         image, label = found
-        # whoever gets it may change it in place; what is kept must not change with it
+        # a copy, since the caller may change it in place
         return (image, label) if self._folder else (image.copy(), _copied(label))
 
     def _fresh(self, index: int, labels: bool) -> Pair:
@@ -99,9 +99,9 @@ class Cache:
             self._bytes += size
 
     def _name(self, index: int, labels: bool) -> str | None:
-        """Return an item's name in the cache; None for what has no file that tells of changes."""
+        """Return an item's name in the cache; None if its files cannot be found."""
         item = self._dataset.items[index]
-        # the label's size may decide the image's, though its values are not read
+        # the image's size may depend on the label's, even if labels are not read
         fits = self._dataset.size_mismatch == "resize_image"
         parts = [self._about, str(labels)]
         try:
@@ -110,20 +110,20 @@ class Cache:
                     stat = os.stat(path)
                     parts.append(f"{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}")
         except OSError:
-            return None  # the reading says what is wrong
+            return None  # the read that follows raises the error
         digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
         return f"{digest[:2]}/{digest[2:34]}.pix"
 
 
 def open_cache(dataset: Dataset, view: ViewOptions, where: str, gib: float) -> Cache | None:
-    """Return the cache that a configuration asks for; None for ``none`` and data from Python."""
+    """Return the configured cache; None for ``none`` and for data from Python."""
     if where == "none" or isinstance(dataset, PythonDataset):
         return None
     return Cache(dataset, view, where, int(gib * 2**30))
 
 
 def _about(dataset: Dataset, size: Size | None) -> str:
-    """Return all that changes the pixels of a data set's files."""
+    """Return a text of all options that change the pixels read from a data set."""
     values = getattr(dataset.label_map, "_table", None)
     colors = [getattr(dataset.label_map, name, None) for name in ("_colors", "_targets")]
     digest = hashlib.sha256()
@@ -139,7 +139,7 @@ def _copied(label: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
 
 
 def _store(path: Path, pair: Pair) -> bool:
-    """Write an entry whole or not at all; a full disk only means that it is read again."""
+    """Write an entry atomically; return False if it fails, for example on a full disk."""
     image, label = pair
     image = np.ascontiguousarray(image)
     label = None if label is None else np.ascontiguousarray(label)

@@ -1,4 +1,4 @@
-"""A first description of a data set, written from the values that stand in its labels."""
+"""A draft description of a data set, written from the values of its labels."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from clan.data.images import SUFFIXES
 from clan.data.label_maps import color_text
 from clan.data.values import LabelValues
 
-_TRIED = 3  # labels whose images must be in a folder that is taken for that of the images
+_TRIED = 3  # labels that must have an image in a folder for it to be chosen
 
 
 def write_draft(values: LabelValues, out: Path, images: Path | None = None) -> str:
-    """Write a description with a class for each value, to be renamed.
+    """Write a description with one class per value, for the user to rename.
 
     Args:
-        values: of the labels.
-        out: the file to write; one that exists is kept.
-        images: folder of the images; None: looked for beside the labels.
+        values: values of the labels.
+        out: the file to write; must not exist.
+        images: folder of the images; None searches beside the labels.
 
     Returns:
-        What is still to be done, in words.
+        A message on the next steps.
 
     Raises:
-        DataError: the file exists or cannot be written; one value only; an image folder without
-            images of these labels.
+        DataError: the file exists or cannot be written, the labels have one value only, or the
+            image folder has no image with a label's name.
     """
     if out.exists():
         raise DataError(f"{out} exists already; name another file, or remove it")
@@ -80,7 +80,7 @@ def _lines(values: LabelValues, images: Path | None, out: Path) -> Iterator[str]
 
 
 def _ignored(values: LabelValues) -> int | None:
-    """Return the value that is likely to mean nothing: 255, or as a colour black; None of two."""
+    """Return the likely ignore value, 255 or the colour black; None of only two values."""
     likely = 0 if values.colors else IGNORE
     return likely if likely in values.pixels and len(values.pixels) > 2 else None
 
@@ -90,7 +90,7 @@ def _name(values: LabelValues, value: int) -> str:
 
 
 def _color(values: LabelValues, value: int, place: int, of: int) -> tuple[int, ...]:
-    """Return the colour of a class: its own, its palette's, or one of evenly spread ones."""
+    """Return the colour of a class: the label's, the palette's, or one of evenly spread hues."""
     packed = value if values.colors else values.palette.get(value)
     own = [values.palette.get(other) for other in values.pixels]
     if packed is None or (not values.colors and own.count(packed) > 1):
@@ -100,7 +100,7 @@ def _color(values: LabelValues, value: int, place: int, of: int) -> tuple[int, .
 
 
 def _pattern(folder: Path, root: Path, ending: str, values: LabelValues) -> str:
-    """Return the pattern of a folder's files below the root; nested where the labels are."""
+    """Return a glob pattern of a folder's files below the root; nested if the labels are."""
     below = folder.resolve().relative_to(root).as_posix()
     nested = "**/" if any("/" in name for name in values.files) else ""
     return ("" if below == "." else f"{below}/") + f"{nested}*{ending}"
@@ -113,7 +113,7 @@ def _endings(folder: Path) -> str:
 
 
 def _images(values: LabelValues, given: Path | None) -> Path | None:
-    """Return the folder whose images have the labels' names; None if there is none near."""
+    """Return the folder whose images have the labels' names; None if none is found nearby."""
     wanted = [os.path.splitext(name)[0] for name in values.files]
     if given is not None:
         if not given.is_dir():
@@ -125,7 +125,7 @@ def _images(values: LabelValues, given: Path | None) -> Path | None:
             )
         return given
     own = values.folder.resolve()
-    # masks/ beside frames/, and labels/train/ beside images/train/; nothing is searched further
+    # finds frames/ beside masks/, and images/train/ beside labels/train/; searches nowhere else
     near = [*_folders(own.parent), *(path / own.name for path in _folders(own.parent.parent))]
     for folder in near:
         if folder != own and all(_has(folder, name) for name in wanted[:_TRIED]):
@@ -134,7 +134,7 @@ def _images(values: LabelValues, given: Path | None) -> Path | None:
 
 
 def _has(folder: Path, name: str) -> bool:
-    """Tell whether a folder has an image of a name, whatever its ending."""
+    """Return whether a folder has an image of a name, with any image suffix."""
     endings = (e for ending in sorted(SUFFIXES) for e in (ending, ending.upper()))
     return any(os.path.isfile(folder / f"{name}{ending}") for ending in endings)
 

@@ -1,4 +1,4 @@
-"""The images of a split, a million perhaps: text is kept, paths are made when asked for."""
+"""The items of a split, stored compactly as text: there may be a million."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import overload
 
 @dataclass(frozen=True)
 class Item:
-    """One image; ``name`` is unique in its data set and fit to name files after it."""
+    """One image; ``name`` is unique in its data set and valid as a file name."""
 
     name: str
     image: Path
@@ -18,12 +18,12 @@ class Item:
 
 
 class Items(Sequence[Item]):
-    """Items as lists of text; each is made when it is asked for.
+    """Items stored as lists of text; an `Item` is created on access.
 
     Args:
-        names: of the items.
+        names: names of the items.
         images: paths of their images.
-        labels: paths of their labels; None: there is none.
+        labels: paths of their labels; None if there are none.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Items(Sequence[Item]):
 
 
 class _Around(Sequence[str]):
-    """Paths that are names with the same text before and behind each."""
+    """Paths made of each name, a common prefix and a common suffix."""
 
     def __init__(self, names: Sequence[str], before: str, behind: str) -> None:
         self._names, self._before, self._behind = names, before, behind
@@ -84,7 +84,7 @@ class _Around(Sequence[str]):
 
 
 def _compact(paths: Sequence[str], names: Sequence[str]) -> Sequence[str]:
-    """Return paths without their text, if the names tell it: two thirds of the memory."""
+    """Return paths as `_Around` if they have a common form; this saves two thirds of the memory."""
     if not paths or not names[0]:
         return paths
     before, _, behind = paths[0].rpartition(names[0])

@@ -1,4 +1,4 @@
-"""The size of a network's input: fixed, or a shorter side that keeps the image's aspect ratio."""
+"""The network's input size: fixed, or a shorter side with the aspect ratio kept."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pydantic import BeforeValidator
 from clan.core.errors import counted
 
 Size = int | tuple[int, int]
-"""[H, W] whatever the image's shape, or the number of pixels of its shorter side."""
+"""[H, W], or the pixels of the shorter side, which keeps the aspect ratio."""
 
 STRETCH = 1.25
-"""Largest change of an image's aspect ratio that is not reported."""
+"""Changes of an image's aspect ratio above this factor are reported."""
 
 
 def checked_size(value: Any) -> Any:
@@ -36,7 +36,7 @@ InputSize = Annotated[Size, BeforeValidator(checked_size)]
 
 
 def input_size(wanted: Size | None, stored: tuple[int, int]) -> tuple[int, int]:
-    """Return the (H, W) at which an image of (H, W) ``stored`` is shown; None: as stored."""
+    """Return the input (H, W) of an image of (H, W) ``stored``; unchanged if ``wanted`` is None."""
     if wanted is None:
         return stored
     if not isinstance(wanted, int):
@@ -60,10 +60,10 @@ def read_size(value: Any) -> Size | None:
 
 
 def stretched(wanted: Size | None, sizes: Mapping[tuple[int, int], int]) -> str:
-    """Say how a fixed size changes the shape of images; empty if it hardly changes any.
+    """Describe how a fixed size changes aspect ratios; empty if no change exceeds `STRETCH`.
 
     Args:
-        wanted: the size they are shown at.
+        wanted: the input size.
         sizes: (H, W) as stored -> number of images.
     """
     if wanted is None or isinstance(wanted, int):

@@ -1,4 +1,4 @@
-"""What stands in label files before anybody has said what it means, and a first description."""
+"""Counting the values in label files, and guessing how they store classes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from clan.data.label_maps import color_text
 from clan.data.loading import Loader
 
 MOST = 256
-"""Values above which files are not taken for labels: one byte tells no more classes apart."""
+"""Most different values of labels: one byte holds no more classes."""
 
-_TRIED = 12  # files whose pixels are looked at to find out how classes are stored
-_SHADES = 64  # colours that tell instances, not classes, are more than that in a file
+_TRIED = 12  # files that are read to guess the encoding
+_SHADES = 64  # more colours than this in one file mean instances, not classes
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class LabelValues:
     """The values of a folder's labels.
 
     Attributes:
-        folder: of the labels.
-        files: that were read, relative to it.
-        encoding: how they seem to store classes, as `labels: encoding` says it.
-        pixels: value (or packed colour) -> pixels, in order.
-        images: the same -> files with such a pixel.
-        palette: value -> packed colour, where the files have one palette.
-        problems: files that could not be read, a line each.
-        left_out: what else the folder holds, in words.
+        folder: the folder.
+        files: its label files, relative to it.
+        encoding: the guessed encoding, as an option `labels: encoding`.
+        pixels: value (or packed colour) -> number of pixels, sorted by value.
+        images: value (or packed colour) -> number of files that hold it.
+        palette: value -> packed colour, if the files have a palette.
+        problems: errors of files that could not be read, a line each.
+        left_out: a sentence on the folder's other files.
     """
 
     folder: Path
@@ -87,7 +87,7 @@ class LabelValues:
         return Group(*parts)
 
     def encoding_text(self) -> str:
-        """Return the encoding as a description writes it."""
+        """Return the encoding as YAML for a description."""
         if not isinstance(self.encoding, Stored):
             return self.encoding
         given = self.encoding.model_dump(exclude_none=True)
@@ -97,15 +97,15 @@ class LabelValues:
 def label_values(
     folder: Path, workers: int = 0, progress: Callable[[int, int], None] = lambda *_: None
 ) -> LabelValues:
-    """Read every label PNG below a folder and count what stands in it.
+    """Read every label PNG below a folder and count its values.
 
     Args:
-        folder: of labels.
-        workers: processes that read; 0: this one.
+        folder: the folder with the labels.
+        workers: number of reading processes; 0 reads in this one.
         progress: called after each file with (done, total).
 
     Raises:
-        DataError: no folder, no PNG below it, or more values than labels have.
+        DataError: no folder, no PNG below it, or more than `MOST` values.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; name the one with the label files")
@@ -150,7 +150,7 @@ def label_values(
 
 
 def guess_encoding(paths: Sequence[Path]) -> Encoding:
-    """Return how label files seem to store classes, from the pixels of some of them."""
+    """Guess how label files store classes, from the pixels of some of them."""
     tried = paths[:: max(1, len(paths) // _TRIED)][:_TRIED]
     kinds = {kind for path in tried if (kind := _kind(path)) is not None}
     if kinds and all(depth == 16 and kind in (2, 6) for depth, kind in kinds):
@@ -171,7 +171,7 @@ def _kind(path: Path) -> tuple[int, int] | None:
 
 
 def _of_colors(paths: Sequence[Path]) -> Encoding:
-    """Tell grey stored as colour, classes as colours, and a class in one of three channels."""
+    """Guess among grey stored as colour, classes as colours, and classes in one channel."""
     colors = [found for path in paths if (found := _distinct(path, "color")) is not None]
     if not colors:
         return "color"
@@ -179,12 +179,12 @@ def _of_colors(paths: Sequence[Path]) -> Encoding:
     channels = {"R": every >> 16, "G": every >> 8 & 255, "B": every & 255}
     if (channels["R"] == channels["G"]).all() and (channels["G"] == channels["B"]).all():
         return "index"
-    # instances beside the class: one channel has few values, the others make many colours of them
+    # class and instance: one channel has few values, the other channels many
     few = min(CHANNELS, key=lambda name: len(np.unique(channels[name])))
     classes = len(np.unique(channels[few]))
     if max(map(len, colors)) > _SHADES >= classes > 1:
         return Stored.model_validate({"channel": few})
-    # small numbers in one channel and nothing in the others are no colours that anybody chose
+    # small values in one channel and zeros in the others are class numbers, not colours
     used = [name for name in CHANNELS if channels[name].any()]
     if len(used) == 1 and channels[used[0]].max() <= _SHADES:
         return Stored.model_validate({"channel": used[0]})
@@ -192,7 +192,7 @@ def _of_colors(paths: Sequence[Path]) -> Encoding:
 
 
 def _of_numbers(paths: Sequence[Path]) -> Encoding:
-    """Tell classes from classes and instances in one number."""
+    """Guess between plain class numbers and numbers that hold class and instance."""
     found = [values for path in paths if (values := _distinct(path, "index")) is not None]
     large = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
     large = large[large > 255]
@@ -221,7 +221,7 @@ def _palette(path: Path) -> dict[int, int]:
 
 
 class _Counts(TorchDataset[Counter[int] | str]):
-    """The values of each file, or what is wrong with it."""
+    """The pixel counts of each file, or its error message."""
 
     def __init__(self, paths: Sequence[Path], encoding: Encoding) -> None:
         self.paths, self.encoding = paths, encoding

@@ -1,4 +1,4 @@
-"""What the files of a run must hold: checkpoints, metrics.jsonl and environment.json."""
+"""Schemas of the files of a run: checkpoints, metrics.jsonl and environment.json."""
 
 from __future__ import annotations
 

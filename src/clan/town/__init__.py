@@ -1,4 +1,4 @@
-"""The town: a built-in data set of street scenes in two domains, drawn rather than downloaded."""
+"""The town: a built-in data set of street scenes in two domains, drawn by this package."""
 
 from clan.town.look import SOURCE, TARGET, Look
 from clan.town.render import draw_frame

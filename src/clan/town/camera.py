@@ -16,12 +16,12 @@ NEAR = 0.4
 SUBPIXEL = 4
 """Fractional bits of the vertex coordinates given to OpenCV."""
 OVERSAMPLE = 2
-"""A view is drawn this many times larger each way than the finished picture."""
+"""Factor by which each side of a drawn view exceeds that of the final image."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the camera stands and looks; angles in degrees, pitch positive downwards."""
+    """Position and direction of the camera; angles in degrees, pitch positive downwards."""
 
     x: float
     height: float

@@ -81,10 +81,10 @@ def house(
     *,
     far: bool = False,
 ) -> Shape:
-    """Return a flat-roofed town house with windows, a ground floor of its own and a cornice.
+    """Return a flat-roofed town house with windows, a distinct ground floor and a cornice.
 
-    `colors` are facade, roof and glass; `size` is width (along x), height and length (along z),
-    the origin the middle of its floor; `u0` is where its windows start along the street. Far
+    `colors` are facade, roof and glass; `size` is width (along x), height and length (along z).
+    The origin is the middle of the floor. `u0` is where the windows start along the street. Far
     houses are plain boxes with windows.
     """
     facade, roof, glass = colors
@@ -142,7 +142,7 @@ def wall(color: Rgb, height: float, long: float, joints: bool) -> Shape:
 
 
 def fence(color: Rgb, back: Rgb, height: float, long: float) -> Shape:
-    """Return a fence of pickets along z: `back` is what shows between them."""
+    """Return a fence of pickets along z; `back` is the colour between them."""
     shape = Shape()
     pickets = Grid(color, 0.0, 0.42, 0.55, 0.0, 50.0, 2.0)
     panel = Paint(Label.FENCE, back, layer=0, solid=False, grid=pickets)

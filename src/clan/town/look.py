@@ -1,4 +1,4 @@
-"""How each domain of the town looks: every strength of the shift between them, in one place."""
+"""The appearance of each domain of the town: all parameters of the domain shift."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Look:
-    """One domain: its camera, its light, its materials and what stands in its streets.
+    """One domain: its camera, its light, its materials and the objects in its streets.
 
-    Colours are RGB in 0..255, lengths metres, angles degrees, ranges (low, high) drawn uniformly
-    per frame. Counts are means over frames; shares are probabilities.
+    Colours are RGB in 0..255, lengths in metres, angles in degrees. Ranges (low, high) are drawn
+    uniformly per frame. Counts are means over frames; shares are probabilities.
     """
 
     # Camera
@@ -27,15 +27,15 @@ class Look:
     field_of_view: Range
     """Horizontal angle of view."""
     bonnet: float
-    """Part of the image height taken by the ego vehicle (labelled 1, ignored), as in Cityscapes."""
+    """Share of image height covered by the ego vehicle (label 1, ignored), as in Cityscapes."""
 
     # Light
     sun_azimuth: Range
-    """Where the light comes from; 0 = ahead, 90 = right."""
+    """Direction of the sun; 0 = ahead, 90 = right."""
     sun_elevation: Range
-    """Height of the sun."""
+    """Elevation of the sun."""
     ambient: Range
-    """Light from everywhere; 1 - ambient comes from the sun."""
+    """Share of ambient light; 1 - ambient comes from the sun."""
     shadow: Range
     """Darkness of cast shadows, 0..1."""
     contact: float
@@ -49,7 +49,7 @@ class Look:
     clouds: Range
     """Opacity of the clouds."""
     cloud_softness: float
-    """0 = cut out with scissors, 1 = no edges."""
+    """0 = hard edges, 1 = no edges."""
 
     # Materials
     road: Palette
@@ -71,15 +71,15 @@ class Look:
     colour_jitter: float
     """Standard deviation of each object's colour, in grey levels."""
     texture: dict[str, float]
-    """Contrast of each material's texture; materials not named are flat."""
+    """Contrast of each material's texture; other materials have none."""
     joints: float
     """Visibility of the joints of bricks and paving stones, 0..1."""
     window_variation: float
-    """How much windows of one house differ in brightness, 0..1."""
+    """Variation in brightness of one house's windows, 0..1."""
     leafiness: float
     """Raggedness of the outlines of trees, 0..1."""
     repairs: float
-    """Number of patches of other asphalt on the road."""
+    """Number of asphalt patches on the road."""
 
     # Camera response
     exposure: Range
@@ -99,7 +99,7 @@ class Look:
     noise: Range
     """Standard deviation of the sensor noise at middle grey, in grey levels."""
 
-    # What stands in the streets
+    # Objects in the streets
     lanes: tuple[float, float]
     """Probabilities of one and of two lanes a direction."""
     bend: float

@@ -1,4 +1,4 @@
-"""What stands along a street: plots with houses, gardens and parks, and the things at the kerb."""
+"""Objects along a street: plots with houses, gardens and parks, and furniture at the kerb."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLAIN = 50.0
 
 
 def build_up(scene: Scene, street: Street, painter: Painter) -> None:
-    """Place the plots on both sides and what closes the view at the end."""
+    """Place the plots on both sides, and houses or woods at the end of the street."""
     look, rng = painter.look, painter.rng
     kinds, weights = list(look.lots), np.array(list(look.lots.values()))
     for side in (-1, 1):

@@ -1,4 +1,4 @@
-"""From a scene to a picture: materials, light, air, lens and sensor."""
+"""Rendering a scene: materials, light, haze, lens and sensor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw_frame(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draw one frame: image (H, W, 3) uint8 RGB and label (H, W) uint8 Cityscapes labelIds.
 
-    A pure function of its arguments; `key` are two numbers of 64 bits, for example seed and frame.
+    A pure function of its arguments; `key` holds two 64-bit numbers, such as seed and frame.
     """
     rng = Generator(Philox(key=np.array(key, dtype=np.uint64)))
     painter = Painter(look, rng)
@@ -49,7 +49,7 @@ def draw_frame(
     labels = np.array([Label.SKY, *(paint.label for paint in paints)], dtype=np.uint8)[view.ids]
     if look.bonnet > 0:
         add_bonnet(image, labels, look.bonnet)
-    # The smoothing is centred on the very sample whose label the pixel gets.
+    # The filter is centred on the sample that also gives the pixel its label.
     smooth = cv2.sepFilter2D(image, -1, _BINOMIAL, _BINOMIAL)
     last = OVERSAMPLE - 1
     picture = expose(np.ascontiguousarray(smooth[last::OVERSAMPLE, last::OVERSAMPLE]), painter)

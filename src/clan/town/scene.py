@@ -13,7 +13,7 @@ from clan.town.camera import Camera, Floats
 from clan.town.shapes import Paint, Point, Shape
 
 GROUND_KEY = 1e9
-"""Distance that puts the ground behind everything that stands on it."""
+"""Distance of the ground in the drawing order: behind all objects."""
 _SHADOW_LENGTH = 3.0
 
 
@@ -27,9 +27,9 @@ class Placed:
     distance: float
     """Along the street; farther objects are drawn first."""
     depth: float
-    """Half the depth of its cast shadow along z, metres; negative = casts none."""
+    """Half the depth of its shadow along z, metres; negative = no shadow."""
     contact: bool
-    """Darkens the ground right below."""
+    """Whether it darkens the ground right below."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Polygons:
 
 @dataclass
 class Scene:
-    """What stands where. x = 0 is the middle of the road, z runs along it, y = 0 is the asphalt."""
+    """The placed objects. x = 0 is the middle of the road, z runs along it, y = 0 is the road."""
 
     curvature: float
     """The street bends by x += curvature * z^2 / 2."""
@@ -58,12 +58,12 @@ class Scene:
     placed: list[Placed] = field(default_factory=list)
 
     def sees(self, x: float, z: float, reach: float) -> bool:
-        """Return whether anything within `reach` metres of (x, z) can be seen, or its shadow."""
+        """Return whether an object within `reach` metres of (x, z), or its shadow, can be seen."""
         c, s = self.eye.heading
         dx = x + 0.5 * self.curvature * max(z, 0.0) ** 2 - self.eye.x
         depth, aside = s * dx + c * z, abs(c * dx - s * z)
         reach += _SHADOW_LENGTH
-        # The pitch is small, so the view is wide as the image is, seen from above.
+        # Seen from above, the view has the horizontal angle of the image, since the pitch is small.
         return depth > -reach and aside < max(depth, 0.0) * self.eye.slope + 1.5 * reach
 
     def place(
@@ -95,7 +95,7 @@ class Scene:
         )
 
     def bent(self, points: Floats) -> Floats:
-        """Return points (V, 3) of the straight street moved onto the bent one, in place."""
+        """Bend points (V, 3) of the straight street in place; return them."""
         ahead = np.maximum(points[:, 2], 0.0)
         points[:, 0] += 0.5 * self.curvature * ahead * ahead
         return points

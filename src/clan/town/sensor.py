@@ -1,4 +1,4 @@
-"""Lens and sensor: from the light of a scene to the pixels of a file."""
+"""Lens and sensor effects: from scene light to image pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Image32 = NDArray[np.float32]
 
 
 def add_bonnet(image: Image32, labels: NDArray[np.uint8], part: float) -> None:
-    """Cover the lower edge with the bonnet of the car that carries the camera."""
+    """Cover the lower edge with the bonnet of the ego vehicle."""
     h, w = labels.shape
     x = (np.arange(w, dtype=np.float32) + 0.5) / w * 2 - 1
     edge = h * (1 - part * (1 - 0.45 * x**2))
@@ -40,15 +40,15 @@ def expose(image: Image32, painter: Painter) -> NDArray[np.uint8]:
     gain = exp(painter.uniform((log(look.exposure[0]), log(look.exposure[1]))))
     warmth = look.warmth / 2
     gains = np.exp(rng.normal((warmth, 0.0, -warmth), (look.cast, 0.0, look.cast)))
-    # One 3x3 matrix does gains, saturation and contrast: colours keep `saturation` of their
-    # distance from grey, and greys `contrast` of theirs from the middle.
+    # One 3x3 matrix applies gains, saturation and contrast: `saturation` scales the distance of
+    # colours from grey, `contrast` the distance of greys from middle grey.
     contrast, saturation = painter.uniform(look.contrast), painter.uniform(look.saturation)
     matrix = contrast * (saturation * np.eye(3) + (1 - saturation) / 3)
     matrix = matrix @ np.diag(gain * gains / gains.mean())
     image = np.asarray(cv2.transform(image, matrix.astype(np.float32)))
     image *= (1 - np.float32(darkness) * (x * x + y * y))[..., None]
     image += np.float32(118 * (1 - contrast))
-    # A shoulder instead of a hard limit, as film and sensors have.
+    # Highlights are compressed smoothly instead of clipped, as in film and sensors.
     bright = image > 220
     image[bright] = 220 + 35 * np.tanh((image[bright] - 220) / 50)
     sigma = painter.uniform(look.noise)

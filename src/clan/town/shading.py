@@ -1,7 +1,7 @@
-"""Materials, light and air: the colour that each pixel of a view shows.
+"""Materials, light and haze: the colour of each pixel of a view.
 
-Pictures are kept as three planes of N pixels here, (3, N) float32 in grey levels: numpy works on
-whole planes several times faster than on interleaved triples.
+Images here are three planes of N pixels, (3, N) float32 in grey levels: numpy works on whole planes
+several times faster than on interleaved triples.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KINDS = {name: i for i, name in enumerate(MATERIALS)}
 _FLAT = frozenset({"asphalt", "paving", "grass"})
 """Materials that lie on the ground."""
 _FAR = 900.0
-"""Depth of what is farther, metres."""
+"""Largest depth, metres; farther points get this depth."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Light:
 
 
 class Surface:
-    """What each of the N pixels of a view shows, and where in the world it is."""
+    """The visible polygon and the world position of each of a view's N pixels."""
 
     def __init__(self, view: View, polygons: Polygons, eye: Camera, curvature: float) -> None:
         self.paints = polygons.paints
-        # (N,): 0 = sky, else 1 + number of the polygon. numpy gathers fastest by its own ints.
+        # (N,): 0 = sky, else 1 + number of the polygon; intp is the fastest index type of numpy
         self.ids: NDArray[np.intp] = view.ids.ravel().astype(np.intp)
         self.depth = _depth(view, self.ids, eye)
         self.normals = np.abs(view.normals)
@@ -63,7 +63,7 @@ class Surface:
         self._size = view.ids.shape
 
     def directions(self, pixels: Pixels) -> Image32:
-        """Return where pixels look, in the world, forward = 1: (3, M)."""
+        """Return the ray directions of pixels in the world, (3, M), with forward component 1."""
         h, w = self._size
         u = ((pixels % w).astype(np.float32) + np.float32(0.5 - w / 2)) * self._scale
         v = ((pixels // w).astype(np.float32) + np.float32(0.5 - h / 2)) * self._scale
@@ -71,11 +71,11 @@ class Surface:
         return np.stack([right[k] * u + down[k] * v + ahead[k] for k in range(3)])
 
     def footprint(self, pixels: Pixels) -> Image32:
-        """Return how many metres a pixel of the finished picture covers across its ray, (M,)."""
+        """Return the width in metres that a pixel of the final image covers, (M,)."""
         return self.depth[pixels] * (OVERSAMPLE * self._scale)
 
     def coordinates(self, pixels: Pixels, flat: bool) -> tuple[Image32, Image32]:
-        """Return (u, v) in metres: x and z on the ground, along it and up on what stands."""
+        """Return (u, v) in metres: x and z on the ground, along and up on upright surfaces."""
         x, y, z = self.directions(pixels) * self.depth[pixels] + self._position[:, None]
         ahead = np.maximum(z, 0)
         x -= np.float32(0.5) * self._curvature * ahead * ahead
@@ -136,7 +136,7 @@ def shade_view(
 
 
 def _lay_grids(rgb: Image32, surface: Surface, painter: Painter) -> None:
-    """Paint windows, bricks, slabs and pickets; patterns finer than the pixels fade out."""
+    """Paint windows, bricks, slabs and pickets; fade out patterns finer than pixels."""
     table = np.zeros((10, len(surface.paints) + 1), dtype=np.float32)
     level = np.zeros(len(surface.paints) + 1, dtype=bool)
     for i, paint in enumerate(surface.paints, 1):
@@ -168,7 +168,7 @@ def _lay_grid(
     sharp = np.clip(np.minimum(du, dv) / surface.footprint(pixels) / 3 - np.float32(0.5), 0, 1)
     cover = np.minimum(fu, 1) * np.minimum(fv, 1)
     stone = joint > 0
-    # Nothing is drawn below v0, where a house has its ground floor.
+    # Below v0 is the ground floor of a house, which has no such windows.
     alpha = np.where((v > 0) | stone, cover + (inside - cover) * sharp, 0)
     tone = np.ones_like(u)
     if look.window_variation > 0:
@@ -178,7 +178,7 @@ def _lay_grid(
             look.window_variation
         )
         tone += spread * np.clip(which, np.float32(-1.2), np.float32(2.2))
-    # Between stones lies darker mortar; between windows lies the facade itself.
+    # The space between stones is darker mortar, between windows the facade.
     rest = np.where(stone, 1 - np.float32(0.55 * look.joints) * sharp, 1)
     for plane, color in zip(rgb, table[7:], strict=True):
         base = plane[pixels] * rest
@@ -186,9 +186,9 @@ def _lay_grid(
 
 
 def _texture(brightness: Image32, surface: Surface, painter: Painter) -> None:
-    """Give each material the grain that the look asks for, to brightness (H, W).
+    """Multiply brightness (H, W) by the texture of each material, as the look sets it.
 
-    The grain is as fine as the finished picture: one value for each of its pixels.
+    The texture has the resolution of the final image: one value for each of its pixels.
     """
     if not painter.look.texture:
         return
@@ -215,7 +215,7 @@ def _texture(brightness: Image32, surface: Surface, painter: Painter) -> None:
 def _paint_sky(
     rgb: Image32, pixels: Pixels, surface: Surface, light: Light, painter: Painter
 ) -> None:
-    """Paint a gradient and clouds on a ceiling far above."""
+    """Paint a gradient, and clouds on a plane high above."""
     offset = painter.rng.uniform(0, 512, 2).astype(np.float32)
     x, y, z = surface.directions(pixels)
     rise = np.maximum(y, 0) / np.sqrt(x * x + y * y + z * z)

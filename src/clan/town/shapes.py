@@ -1,6 +1,6 @@
-"""Flat-sided models of what stands in a street: cars, people, trees, poles, houses.
+"""Polygon models of objects in a street: people, two-wheelers, trees and their parts.
 
-A shape lies around its own origin: x to the right, y up from the ground, z along its heading.
+A shape has its own coordinates: x to the right, y up from the ground, z along its heading.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Point2 = tuple[float, float]
 
 
 class Label(IntEnum):
-    """Cityscapes labelIds, which GTA5's labels share."""
+    """Cityscapes labelIds, which GTA5 uses too."""
 
     EGO = 1
     ROAD = 7
@@ -51,8 +51,8 @@ MATERIALS = ("plain", "asphalt", "paving", "grass", "plaster", "leaf", "metal", 
 class Grid(NamedTuple):
     """A repeated rectangle of another colour on a surface: windows, bricks, pickets, slabs.
 
-    Cells are `du` x `dv` metres from (u0, v0); the rectangle fills `fu` x `fv` of each. Surfaces
-    that stand measure u along themselves and v upwards; ground measures x and z.
+    Cells of `du` x `dv` metres start at (u0, v0); the rectangle fills `fu` x `fv` of each cell.
+    On upright surfaces u runs along the surface and v upwards; on the ground they are x and z.
     """
 
     color: Rgb
@@ -63,11 +63,11 @@ class Grid(NamedTuple):
     dv: float
     fv: float
     joint: bool = False
-    """Cells are stones and the rest is mortar, as visible as the look's `joints` says."""
+    """Cells are stones and the rest is mortar; the look's `joints` sets its visibility."""
 
 
 class Paint(NamedTuple):
-    """What one polygon is made of."""
+    """Label, colour and material of one polygon."""
 
     label: Label
     color: Rgb
@@ -75,7 +75,7 @@ class Paint(NamedTuple):
     layer: int = 0
     """Polygons of one shape are drawn layer by layer, far to near within a layer."""
     solid: bool = True
-    """Seen from outside only; False = a sheet, seen from both sides."""
+    """Visible from outside only; False = a sheet, visible from both sides."""
     glow: bool = False
     """Not shaded by the sun."""
     grid: Grid | None = None
@@ -113,7 +113,7 @@ class Shape:
         self.add(top or paint, [(x0, y1, z0), (x1, y1, z0), (x1, y1, z1), (x0, y1, z1)])
 
     def extrude(self, paint: Paint, profile: Sequence[Point2], half: float, roof: float) -> None:
-        """Add a body of side profile (z, y), `half` wide at the bottom and `roof` at the top."""
+        """Add a body with side profile (z, y); its half width is `half` below and `roof` on top."""
         top = max(y for _, y in profile)
         low = min(y for _, y in profile)
 
@@ -159,7 +159,7 @@ def shade(color: Rgb, factor: float) -> Rgb:
 
 
 def person(rng: Generator, clothes: Sequence[Rgb], height: float) -> Shape:
-    """Return a walking person seen flat on: legs, torso, arms, head, hair."""
+    """Return a walking person as a flat figure: legs, torso, arms, head, hair."""
     shape = Shape()
     coat, trousers, skin, hair = _dress(rng, clothes)
     h = height
@@ -191,7 +191,7 @@ def _dress(rng: Generator, clothes: Sequence[Rgb]) -> tuple[Rgb, Rgb, Rgb, Rgb]:
 
 
 def _wheel(shape: Shape, paint: Paint, z: float, radius: float, band: float) -> None:
-    """Add a ring in the plane x = 0; out along the rim and back inside, as one polygon."""
+    """Add a ring in the plane x = 0 as one polygon: the outer circle, then the inner one."""
     outer = disc(z, radius, radius, 16)
     inner = disc(z, radius, radius - band, 16)
     shape.side(paint, [*outer, outer[0], inner[0], *reversed(inner)], 0.0)
@@ -213,7 +213,7 @@ def bicycle(color: Rgb) -> Shape:
         shape.side(frame, beam(joints[a], joints[b], 0.085), 0.0)
     shape.side(tyre, beam((-0.34, 0.95), (-0.08, 0.95), 0.07), 0.0)
     shape.side(frame, beam((0.34, 0.84), (0.3, 1.08), 0.06), 0.0)
-    # The handlebar stands across: it is what remains of a bicycle seen from behind.
+    # The handlebar and these two stay visible if the bicycle is seen from behind.
     shape.flat(tyre, beam((-0.28, 1.05), (0.28, 1.05), 0.06), 0.3)
     shape.flat(tyre, rect(-0.04, 0.0, 0.04, 0.68), -0.52)
     shape.flat(frame, rect(-0.04, 0.3, 0.04, 0.95), -0.2)
@@ -242,7 +242,7 @@ def motorcycle(color: Rgb) -> Shape:
 
 
 def rider(rng: Generator, clothes: Sequence[Rgb], *, helmet: bool) -> Shape:
-    """Return somebody sitting on a two-wheeler, both from the side and from behind."""
+    """Return the rider of a two-wheeler, with polygons for the side and the back view."""
     shape = Shape()
     coat, trousers, skin, hair = _dress(rng, clothes)
     if helmet:

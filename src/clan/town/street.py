@@ -1,4 +1,4 @@
-"""The layout of a street: ground, plots, furniture. Both domains share this grammar."""
+"""The layout of a street and its ground, the same for both domains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clan.town.shapes import Grid, Label, Paint, Shape, shade
 KERB = 0.15
 """Height of the sidewalk above the road, metres."""
 BEHIND, END = -3.0, 120.0
-"""Where the street begins and ends, metres ahead of the camera."""
+"""Start and end of the street, metres ahead of the camera."""
 _SLICES = (BEHIND, 2.0, 4.0, 6.5, 10.0, 15.0, 22.0, 30.0, 40.0, 55.0, 75.0, END)
 
 
@@ -24,7 +24,7 @@ class Street:
     """The measures of one street; sides are -1 (left) and +1 (right)."""
 
     lanes: int
-    """Lanes a direction."""
+    """Lanes per direction."""
     lane: float
     parking: dict[int, float]
     """Width of the parking strip of each side, 0 = none."""
@@ -52,7 +52,7 @@ class Street:
         return [(a, b) for a, b in ((low, gap[0]), (gap[1], high)) if b - a > 0.5]
 
     def free(self, z: float, margin: float) -> bool:
-        """Return whether the crossing street leaves this place to others."""
+        """Return whether a place is off the crossing street by at least `margin` metres."""
         return self.crossing is None or abs(z - self.crossing) > self.crossing_half + margin
 
 
@@ -61,7 +61,7 @@ def _grey(level: float) -> float:
 
 
 class Painter:
-    """Draws colours and sizes for one frame from its look and generator."""
+    """Draws random colours and sizes for one frame from its look and generator."""
 
     def __init__(self, look: Look, rng: Generator) -> None:
         self.look = look
@@ -83,7 +83,7 @@ class Painter:
         return bool(self.rng.random() < probability)
 
     def count(self, mean: float) -> int:
-        """Return a Poisson number of things."""
+        """Return a number from the Poisson distribution with this mean."""
         return int(self.rng.poisson(mean))
 
 
@@ -161,7 +161,7 @@ def _pave_crossing(
         for a, b in ((low - 3.0, low), (high, high + 3.0)):
             strip(ground, paving, _ordered(side, street.kerb(side), 90.0), KERB, (a, b))
         x0, x1 = _ordered(side, street.kerb(side), 90.0)
-        # Of the kerbs across the street only the far one shows its face to the camera.
+        # Of the kerbs along the crossing street, the camera sees only the far one.
         ground.add(edge, [(x0, 0, high), (x1, 0, high), (x1, KERB, high), (x0, KERB, high)])
 
 

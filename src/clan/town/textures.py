@@ -1,4 +1,4 @@
-"""Tileable noise that gives surfaces and clouds their grain."""
+"""Tileable noise for the textures of surfaces and clouds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TILE = 512
 
 @lru_cache(maxsize=4)
 def noise_tile(roughness: float) -> NDArray[np.float32]:
-    """Return a (TILE, TILE) tile of mean 0 and deviation 1 that repeats without seams.
+    """Return a seamless (TILE, TILE) noise tile of mean 0 and standard deviation 1.
 
     Its amplitude spectrum falls as 1 / frequency^roughness: 0 = white, 1.5 = clouds.
     """

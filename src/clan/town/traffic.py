@@ -1,4 +1,4 @@
-"""Who is in the street: parked and driving vehicles, two-wheelers, people."""
+"""Road users: parked and driving vehicles, two-wheelers, people."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _park(scene: Scene, street: Street, painter: Painter) -> None:
 
 
 def _drive(scene: Scene, street: Street, painter: Painter) -> None:
-    """Fill the lanes; nothing overlaps because a taken stretch of a lane is not given twice."""
+    """Place vehicles in the lanes; one that would overlap another is left out."""
     look = painter.look
     taken: list[tuple[int, float, float]] = []
     numbers = {"bus": look.buses, "truck": look.trucks, "car": look.driving,
@@ -77,7 +77,7 @@ def _drive(scene: Scene, street: Street, painter: Painter) -> None:
 
 
 def _cross(scene: Scene, street: Street, painter: Painter) -> None:
-    """Let vehicles drive through the crossing street, seen from the side."""
+    """Place vehicles in the crossing street, seen from the side."""
     if street.crossing is None:
         return
     for side in (-1, 1):

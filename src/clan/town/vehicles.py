@@ -12,7 +12,7 @@ from clan.town.shapes import Label, Paint, Point2, Shape, disc, rect, shade
 TYRE: Rgb = (30, 30, 34)
 RIM: Rgb = (150, 152, 158)
 
-# Side profiles as (z, y): waist from the rear to the front, then the cabin above it.
+# Side profiles as (z, y): the lower body from rear to front, then the cabin above it.
 _CABINS: dict[str, list[Point2]] = {
     "saloon": [(-1.75, 0.92), (-1.05, 1.42), (0.35, 1.44), (1.05, 0.92)],
     "hatchback": [(-2.0, 0.92), (-1.65, 1.46), (0.3, 1.48), (1.05, 0.92)],
@@ -96,7 +96,7 @@ def bus(rng: Generator, color: Rgb, glass: Rgb) -> Shape:
 def _glaze(
     shape: Shape, label: Label, cabin: Sequence[Point2], glass: Rgb, half: float, roof: float
 ) -> None:
-    """Add the panes of a cabin: its profile shrunk on the sides, two screens at the ends."""
+    """Add the panes of a cabin: shrunken profiles on the sides, screens at both ends."""
     pane = Paint(label, glass, layer=3)
     low, top = cabin[0][1], max(y for _, y in cabin)
     middle = sum(z for z, _ in cabin) / len(cabin)

@@ -1,4 +1,4 @@
-"""What a camera sees: polygons of the world to a map of which polygon each pixel shows."""
+"""Rasterising a scene: which polygon each pixel shows, and where shadows fall."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clan.town.camera import NEAR, SUBPIXEL, Camera, Floats
 from clan.town.scene import Placed, Polygons
 
 _SHADOWED = 45.0
-"""Objects farther down the street (metres) cast no shadow that could be seen."""
+"""Objects farther down the street (metres) cast no visible shadow."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,15 @@ class View:
     """What the camera sees."""
 
     ids: NDArray[np.int32]
-    """(H, W): 0 where only sky is seen, else 1 + the polygon's number."""
+    """(H, W): 0 = sky, else 1 + the polygon's number."""
     nearness: Floats
-    """(P, 3): nearness[p] . ray = 1 / depth along the ray."""
+    """(P, 3): the dot product of nearness[p] and a ray is 1 / depth along the ray."""
     normals: Floats
-    """(P, 3): unit normals in the world, towards the side that is seen."""
+    """(P, 3): unit normals in the world, on the visible side."""
 
 
 def clip_near(points: Floats) -> Floats:
-    """Return the part of a polygon (V, 3, camera axes) beyond the near plane; maybe empty."""
+    """Clip a polygon (V, 3), in camera axes, to beyond the near plane; may return no points."""
     kept = []
     corners = points.tolist()
     x0, y0, z0 = corners[-1]
@@ -55,7 +55,7 @@ def look_at(polygons: Polygons, camera: Camera) -> View:
     solid = np.array([paint.solid for paint in polygons.paints])
     outward = np.einsum("pk,pk->p", normals, middles - polygons.centers[polygons.owner])
     facing = np.einsum("pk,pk->p", normals, first - position)
-    # A solid's face looks away from the solid's middle; a sheet is seen from where we stand.
+    # Normals of solids point away from the solid's middle, those of sheets to the camera.
     normals[np.where(solid, outward < 0, facing > 0)] *= -1
     facing = np.einsum("pk,pk->p", normals, first - position)
 
@@ -97,10 +97,10 @@ def _on_screen(
 def cast_shadows(
     placed: list[Placed], camera: Camera, sun: Floats, darkness: float, contact: float
 ) -> NDArray[np.float32]:
-    """Return how dark the ground is at each pixel, were it visible there: (H, W) in 0..1.
+    """Return the darkness (H, W) of the ground in 0..1, as if objects did not hide it.
 
     `sun` is the unit vector towards the light. A shadow is the convex hull of an object's points
-    moved along the light to the ground.
+    projected along the light onto the ground.
     """
     mask = np.zeros(camera.size, dtype=np.uint8)
     axes, position = camera.axes, camera.position
@@ -113,7 +113,7 @@ def cast_shadows(
             _fill_hull(mask, flat, camera, axes, position, round(255 * darkness))
     for item in placed:
         if contact > 0 and item.contact:
-            # Slightly wider than the object, as light is also missing beside it.
+            # Slightly wider than the object, since the ground beside it is darker too.
             middle = item.points.mean(0)
             flat = middle + 1.06 * (item.points - middle)
             _fill_hull(mask, flat, camera, axes, position, round(255 * max(contact, darkness)))

@@ -1,4 +1,4 @@
-"""Writing the town to disk: the source as GTA5 is laid out, the target as Cityscapes is."""
+"""Writing the town to disk: the source in GTA5's layout, the target in Cityscapes'."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from clan.town.look import SOURCE, TARGET, Look
 from clan.town.render import draw_frame
 
 VERSION = 2
-"""Of the generator: another version draws other pictures from the same seed."""
+"""Version of the generator; other versions draw other images from the same seed."""
 RECORD = "town.json"
-"""What a town was drawn from; written last."""
+"""File with the recipe of a town; written last."""
 CITY = "farbenau"
 """Name of the target's city."""
 _SMALLEST = 16
 _CHUNK = 4
-"""Frames that a process draws before it reports."""
+"""Frames that a process draws between two progress reports."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a town is drawn from; towns of the same recipe are the same byte by byte."""
+    """Parameters of a town; the same recipe gives the same bytes."""
 
     generator: int
     seed: int
@@ -67,18 +67,18 @@ class Part(NamedTuple):
 
     look: Look
     stream: int
-    """Its number in the random key."""
+    """The part's number in the random key."""
     image: str
-    """Path of an image in the town, to be formatted with its number."""
+    """Path of an image in the town; a format string for its number."""
     label: str
     first: int
     """Number of the first file."""
     palette: bool
-    """Labels are palette pictures rather than grey ones."""
+    """Whether labels are palette PNGs; otherwise grey ones."""
 
 
 class Frame(NamedTuple):
-    """One frame to draw: a part of the town, and which one of its frames."""
+    """One frame to draw: a part of the town, and its number there."""
 
     part: str
     number: int
@@ -159,7 +159,7 @@ def make_town(
 
 
 def _is_there(out: Path, recipe: Recipe) -> bool:
-    """Return whether this very town is there; DataError if anything else is."""
+    """Return whether the folder holds this town; DataError if it holds anything else."""
     if not out.exists():
         return False
     if not out.is_dir():
@@ -207,12 +207,12 @@ def _write(
             progress(drawn)
     write_whole(draft / "README.txt", _readme(recipe), DataError)
     write_whole(draft / RECORD, json.dumps(asdict(recipe), indent=2) + "\n", DataError)
-    # A temporary folder is its owner's alone; the town is as readable as the folder beside it.
+    # Only its owner can read a temporary folder; everybody may read the town.
     draft.chmod(0o755)
 
 
 def _draw_all(draft: Path, recipe: Recipe, workers: int) -> Iterator[int]:
-    """Draw all frames and yield the number of those done since the last time."""
+    """Draw all frames; yield the number drawn since the last yield."""
     frames = [Frame(name, i) for name in _PARTS for i in range(getattr(recipe, name))]
     chunks = [frames[i : i + _CHUNK] for i in range(0, len(frames), _CHUNK)]
     draw = partial(_draw_chunk, draft, recipe)
@@ -247,7 +247,7 @@ def _draw_chunk(draft: Path, recipe: Recipe, chunk: list[Frame]) -> int:
 
 
 def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    # Fast compression: noise hardly compresses, and drawing is to be quick.
+    # Fast compression: noise hardly compresses anyway.
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
     done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     if not done:
@@ -266,7 +266,7 @@ def _write_label(path: Path, label: NDArray[np.uint8], palette: list[int] | None
 
 @cache
 def _palette() -> list[int]:
-    """Return Cityscapes' colours by labelId, as GTA5's labels carry them."""
+    """Return the palette of GTA5's labels: Cityscapes' colours by labelId."""
     colors = [(0, 0, 0)] * 256
     for raw, name in CITYSCAPES_IDS.items():
         if name != "ignore":

@@ -1,4 +1,4 @@
-"""A method and its optimizers back to the state of a checkpoint, or a word about what differs."""
+"""Restoring a method and its optimizers from a checkpoint; errors name what does not fit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def restore(method: Method, content: Mapping[str, Any], run: RunFolder, steps: i
     """Load a checkpoint's networks and optimizers.
 
     Args:
-        method: of the same configuration, set up.
-        content: of a checkpoint, as `clan.runs.checkpoint.load_checkpoint` returns it.
-        run: named in errors.
-        steps: of the whole training.
+        method: a method of the same configuration, after `setup`.
+        content: the checkpoint, as `clan.runs.checkpoint.load_checkpoint` returns it.
+        run: the run, for errors.
+        steps: number of steps of the whole training.
 
     Raises:
-        RunError: it is of another training.
+        RunError: the checkpoint is of another training.
     """
     try:
         if content["step"] > steps:
@@ -31,7 +31,7 @@ def restore(method: Method, content: Mapping[str, Any], run: RunFolder, steps: i
         method.load_state_dict(content["method"])
         for name, optimizer in method.optimizers.items():
             _load(name, optimizer, content["optimizers"][name])
-    # what torch raises for states that are not those of its optimizer
+    # errors of torch if a state does not fit its optimizer
     except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise RunError(
             f"the checkpoints of {run.path} do not fit its configuration ({error}); was "
@@ -42,7 +42,7 @@ def restore(method: Method, content: Mapping[str, Any], run: RunFolder, steps: i
 def _load(name: str, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     groups = optimizer.state_dict()["param_groups"]
     for own, found in zip(groups, state["param_groups"], strict=True):
-        # versions and devices differ in the others, such as `fused`
+        # other options, such as `fused`, may differ between versions and devices
         numbers = {key for key, value in own.items() if _is_number(value)}
         if other := [key for key in found if key in numbers and not _is_number(found[key])]:
             raise ValueError(f"optimizer {name}: {', '.join(other)} should be a number")
@@ -58,7 +58,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _check(what: str, value: Any, parameter: Tensor) -> None:
-    """See that a value of an optimizer's state is a number, or of its parameter's shape."""
+    """Check that a value of an optimizer's state is a number or has its parameter's shape."""
     if isinstance(value, Tensor):
         if value.dim() and value.shape != parameter.shape:
             raise ValueError(f"{what} is {tuple(value.shape)}, expected {tuple(parameter.shape)}")
