@@ -53,6 +53,10 @@ class Row:
         return self.better == self.seeds
 
 
+LEAST = 3
+"""Methods that make a benchmark a comparison; with fewer, its trainings have only begun."""
+
+
 def main() -> None:
     """Bring the page up to date and say whether it was."""
     bring_up_to_date(PAGE, updated)
@@ -61,7 +65,9 @@ def main() -> None:
 def updated(page: str) -> str:
     """Return the page with what today's records say."""
     found = {path.parent.name: read(path) for path in sorted(BENCHMARKS.glob("*/records.jsonl"))}
-    return between(page, BEGIN, END, body({name: rows(runs) for name, runs in found.items()}))
+    tables = {name: rows(runs) for name, runs in found.items()}
+    compared = {name: table for name, table in tables.items() if len(table) >= LEAST}
+    return between(page, BEGIN, END, body(compared))
 
 
 def read(path: Path) -> dict[str, dict[int, dict[str, Any]]]:
