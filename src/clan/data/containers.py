@@ -128,7 +128,11 @@ def header_of(file: IO[bytes], path: Path) -> Header | None:
 
 def orientation_of(picture: Image.Image) -> int:
     """Return how a Pillow image is still to be turned: its EXIF orientation, 1 if it names none."""
-    orientation = picture.getexif().get(_ORIENTATION, 1)
+    try:
+        orientation = picture.getexif().get(_ORIENTATION, 1)
+    except DAMAGED:
+        # pixels can be whole where their description is not; viewers show such a picture as stored
+        return 1
     return orientation if orientation in range(1, 9) else 1
 
 
