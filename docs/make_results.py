@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,15 +35,15 @@ TOWN = Path("benchmarks/town")
 OLD = Path("benchmarks/sim_to_camvid")
 DATA = "data.root=DATA"
 
-HEAD = """<!-- Written by docs/make_results.py from benchmarks/*/records.jsonl. When records have changed:
+HEAD = """<!-- Written by docs/make_results.py from benchmarks/*/records.jsonl. If one has changed:
 python docs/make_results.py --data DATA (see docs/bench.md) -->
 
 # Results
 
-Every number on this page is computed from the confusion matrices of recorded runs, and every finding
-below a table from its numbers. Labels of the target are read for scoring alone, except by the oracle.
-Small networks on small data rank methods differently than large ones do: run the comparison on your
-own two domains with [`clan bench`](bench.md) before you decide.
+Every number on this page is computed from the confusion matrices of recorded runs, and every
+finding below a table from its numbers. Labels of the target are read for scoring alone, except by
+the oracle. Small networks on small data rank methods differently than large ones do: run the
+comparison on your own two domains with [`clan bench`](bench.md) before you decide.
 
 *mIoU*: mean over seeds, in percent, with the sample standard deviation. *gain*: mIoU minus the
 baseline's in the same seed, in points. *better in*: seeds with a gain above 0. *gap closed*: gain
@@ -53,11 +54,11 @@ was tried.
 
 TAIL = """## Other results
 
-- [The town's own criterion](notes/town-criterion.md): how far apart the two domains of the town are.
+- [The town's own criterion](notes/town-criterion.md): how far apart its two domains are.
 - [How right the labels of self-training are](notes/pseudo-labels.md), round by round.
 - [Label shift](notes/label-shift.md) between street-sim and CamVid, estimated and true.
-- [Archive](notes/archive.md): street-sim to CamVid at a small size, where thin classes are near 0 for
-  every system; `benchmarks/street` took its place.
+- [Archive](notes/archive.md): street-sim to CamVid at a small size, where thin classes are near 0
+  for every system; `benchmarks/street` took its place.
 - [Parameter study](parameter-study.md) and [a closer look at runs](analysis.md).
 """
 
@@ -127,8 +128,9 @@ SHOWN = (
     _town(
         "town",
         "Town: the paper's systems",
-        "The built-in town's game-like images to its camera-like ones: short trainings from scratch "
-        "of a small network. Most of what an adversary gains here are `adabn`'s batch statistics.",
+        "The built-in town's game-like images to its camera-like ones: short trainings of a "
+        "small network from scratch. Most of what an adversary gains here are "
+        "`adabn`'s batch statistics.",
         "notes.md",
         Request(
             "town",
@@ -142,8 +144,8 @@ SHOWN = (
     _town(
         "town-recipes",
         "Town: today's recipes",
-        "The same task with recipes of later papers. They are made for pretrained encoders and long "
-        "schedules; this shows how they start, not how they end.",
+        "The same task with recipes of later papers. They are made for pretrained encoders and "
+        "long schedules; this shows how they start, not how they end.",
         "recipes.md",
         Request(
             "town",
@@ -213,7 +215,7 @@ def _section(benchmark: Benchmark) -> Iterable[str]:
         table = bench.table({})
     yield f"## {benchmark.title}"
     yield ""
-    yield benchmark.about
+    yield textwrap.fill(benchmark.about, 104)
     yield ""
     yield from summary(table, bench.systems, benchmark.request.seeds)
     yield f"[Notes: {benchmark.title}](notes/{benchmark.page}.md)"

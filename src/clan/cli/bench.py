@@ -77,7 +77,8 @@ def bench(
     notes: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="Markdown to put below the table of --page.  \\[default: notes.md beside the systems]"
+            help="Markdown to put below the table of --page.  \\[default: notes.md beside the "
+            "systems]"
         ),
     ] = None,
     records: Annotated[

@@ -52,7 +52,8 @@ def bench(
         page: a Markdown page that gets the table in its own section.
         summary: a Markdown page that gets a short section: a table that fits a screen, and what
             it shows.
-        notes: Markdown below the table of ``page``; None for notes.md beside the systems, if it exists.
+        notes: Markdown below the table of ``page``; None for notes.md beside the systems, if it
+            exists.
         records: a file of runs that were trained earlier: they are not trained again, and runs that
             are finished here are added to it.
         console: where to show progress and table; None shows nothing.

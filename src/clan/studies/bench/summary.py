@@ -114,9 +114,7 @@ def _better(table: BenchTable, name: str) -> str:
     return f"{sum(gain > 0 for gain in found)} of {len(found)}"
 
 
-def _unfinished(
-    table: BenchTable, systems: Sequence[str], seeds: Sequence[int]
-) -> Iterable[str]:
+def _unfinished(table: BenchTable, systems: Sequence[str], seeds: Sequence[int]) -> Iterable[str]:
     started = [name for name in systems if 0 < len(table.scored.get(name, {})) < len(seeds)]
     absent = [name for name in systems if name not in table.scored]
     parts = []
@@ -162,17 +160,14 @@ def _losses(table: BenchTable, adapted: Sequence[str]) -> Iterable[str]:
     if sure:
         system, name = min(sure, key=lambda key: sure[key])
         points = sure[system, name]
-        yield f"Largest loss of a class, in every seed: {name} with `{system}`, {points:+.1f} points."
+        yield f"Largest loss of a class in every seed: {name} with `{system}`, {points:+.1f}."
 
 
 def _test(table: BenchTable) -> str:
     if table.test is None:
         return "No test of differences: it needs two seeds that all systems have."
-    return f"Rank test over {len(table.test.seeds)} seeds: {_uncapital(verdict(table.test, table.test.control))}"
-
-
-def _uncapital(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    said = verdict(table.test)
+    return f"Rank test over {len(table.test.seeds)} seeds: {said[:1].lower()}{said[1:]}"
 
 
 def _listed(names: Sequence[str]) -> str:
