@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,13 @@ from lightning.fabric import Fabric
 from PIL import Image
 
 from clan.core.errors import RunError
-from clan.methods import Method, Progress
+from clan.methods import Method
 from clan.runs.folder import RunFolder
 from clan.training.display import Silent
 from clan.training.domains import open_domains
 from clan.training.loop import Trainer
-from clan.training.stages import label_path
+from clan.training.pseudo_labels import broken_labels
+from clan.training.stages import label_path, relabelled
 from clan.training.train import train
 from tests.conftest import write_values
 from tests.systems import at_step, records, same, tensors, tiny
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 # so that the checkpoint of the stage's beginning would be long gone
 KEEP = ("training.checkpoint_every=1", "training.keep_checkpoints=1")
-STAGES = {"cbst": "round_2", "cda": "target"}
+STAGES = {"cbst": "round_2", "cda": "curriculum"}
 CHANGES = {"cbst": ("method.spatial_prior=true",), "cda": ()}
 
 
@@ -112,10 +114,8 @@ def test_lost_labels_are_made_anew(
     assert records(run) == records(whole)
     assert files(run) == files(whole)
     assert label_path(labels, "000").stat().st_mtime_ns == untouched
-    (told,) = [text for text in spy.messages if "anew" in text]
+    (told,) = [text for text in spy.messages if "making them anew" in text]
     assert f"2 of 6 pseudo-labels of stage {STAGES[name]} cannot be used" in told
-    import re
-
     assert re.search(rf"\({label_path(labels, '001')}: .*{said}", told), told
     assert "extract it again" not in told
     assert "labels: map" not in told
@@ -136,7 +136,7 @@ def test_whole_labels_are_left_alone(
     run = stopped(street, "cbst", tmp_path / "run", monkeypatch)
     spy = Spy()
     train(run.config, run.path, resume=True, display=spy)
-    assert not [text for text in spy.messages if "preparing" in text or "anew" in text]
+    assert not [text for text in spy.messages if "preparing" in text or "making" in text]
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, flip])
@@ -192,8 +192,6 @@ def test_an_image_that_is_lost_is_no_lost_label(
     run = stopped(street, "cbst", tmp_path / "run", monkeypatch)
     domains = open_domains(run.config.data)
     assert domains.target is not None
-    from clan.training.pseudo_labels import broken_labels
-    from clan.training.stages import relabelled
 
     labelled = relabelled(domains.target, run.stages / "round_2")
     fabric = Fabric(accelerator="cpu", devices=1)
