@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from clan.core.errors import DataError
-from clan.data.loading import Loader, killed_worker
+from clan.data.workers import Loader, killed_worker
 from clan.runs.folder import RunFolder
 from tests.systems import SETTINGS, command
 
