@@ -1,4 +1,4 @@
-"""``data.on_error``: a training image or label that cannot be read stops a training, or is replaced."""
+"""``data.on_error``: what cannot be read stops a training, or another image takes its place."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_replacement_is_a_function_of_its_place(broken: Path) -> None:
                 assert torch.equal(batch["image"][slot], other["image"][slot])
     # drawn anew in each slot
     assert len(instead) > 1
-    with pytest.raises(DataError, match="002.png: truncated image"):
+    with pytest.raises(DataError, match=r"002\.png: truncated image"):
         batches(dataset)
 
 

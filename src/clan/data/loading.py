@@ -298,8 +298,9 @@ def evaluation_loader(
     """Return batches of one image, resized to ``size``, and its label as stored.
 
     Rank r of W has items r, r + W, r + 2W, ...: over all ranks each item comes exactly once, so
-    ranks may differ by one in length. `size` None leaves images as they are. With ``skip``, the batch
-    of an item that cannot be read holds only ``skipped``.
+    ranks may differ by one in length. `size` None leaves images as they are.
+
+    With ``skip``, the batch of an item that cannot be read holds only ``skipped``.
     """
     _check_rank(rank, world_size)
     loader = Loader(_Whole(dataset, size, skip), range(rank, len(dataset), world_size), workers)

@@ -98,9 +98,9 @@ def refuse_small(config: Config, domains: Domains) -> None:
         side = view.least_side(dataset.image_size(index))
         if side is not None and side < least:
             raise DataError(
-                f"{dataset.items[index].image}: method {config.method.name} needs images of at least "
-                f"{least}x{least} pixels, and data.{name}_view makes one of {side} of it: set its "
-                "size or crop"
+                f"{dataset.items[index].image}: method {config.method.name} needs images of at "
+                f"least {least}x{least} pixels, and data.{name}_view makes one of {side} of it: "
+                "set its size or crop"
             )
 
 

@@ -237,9 +237,9 @@ class StageBatches:
         own = range(fabric.global_rank, len(source), fabric.world_size)
         counts = np.zeros((len(source), len(source.classes)), np.int64)
         counts[own] = class_counts(source, own, self._config.data.workers, self._skip)
-        for index in np.flatnonzero((counts == UNREAD).any(axis=1)):
+        for index in np.flatnonzero((counts == UNREAD).any(axis=1)).tolist():
             counts[index] = 0
-            self._note("source", [(source.items[index].name, _reason(source, int(index)))])
+            self._note("source", [(source.items[index].name, _reason(source, index))])
         total = torch.from_numpy(counts).to(fabric.device)
         total = cast(Tensor, fabric.all_reduce(total, reduce_op="sum"))
         return np.asarray(total.cpu().numpy(), np.int64)
