@@ -196,6 +196,9 @@ def test_too_many_end_the_training(broken: Path, tmp_path: Path) -> None:
     assert f"{tmp_path / 'run/skipped.jsonl'} lists them" in said
     names = [e["name"] for e in listed(RunFolder(tmp_path / "run")) if e["domain"] == "source"]
     assert sorted(names) == ["002", "003"]
+    # nor does it go on with as many
+    with pytest.raises(RunError, match=r"2 of 6 images of the source cannot be read"):
+        train(tiny(broken, "clan", SKIP), tmp_path / "run", resume=True, display=Silent())
 
 
 def test_the_list_is_checked_when_a_run_goes_on(broken: Path, tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ class Trainer:
     ) -> None:
         self.fabric, self.config, self.run, self.display = fabric, config, run, display
         self.domains, self.given = domains, domains.given()
-        self.skipped = Skipped(run, fabric, domains, display)
+        skips = config.data.on_error == "skip"
+        self.skipped = Skipped(run, fabric, domains, display, skips)
         self.batches = StageBatches(config, domains, fabric, self.skipped.note)
         content = read_checkpoint(run, fabric, display)
         torch.manual_seed(config.seed)

@@ -44,9 +44,15 @@ class Skipped:
         fabric: gives rank and processes.
         domains: of the run.
         display: tells of each image once.
+        skips: whether images may be left out.
+
+    Raises:
+        RunError: a resumed run has left out too many, or its list is damaged.
     """
 
-    def __init__(self, run: RunFolder, fabric: Fabric, domains: Domains, display: Display) -> None:
+    def __init__(
+        self, run: RunFolder, fabric: Fabric, domains: Domains, display: Display, skips: bool
+    ) -> None:
         self._file, self._run, self._fabric = run.path / "skipped.jsonl", run, fabric
         self._display = display
         self._images = {"source": len(domains.source), "target": len(domains.target or ())}
@@ -56,6 +62,8 @@ class Skipped:
             where = f"{self._file}, line {number} is no line of skipped images"
             entry = parse_json(line, _ENTRY, where, RunError)
             self._known[entry.domain, entry.name] = entry.reason
+        if skips:
+            self._refuse_many()
 
     def note(self, domain: str, skipped: Sequence[tuple[str, str]]) -> None:
         """Note names and reasons of images of a domain, met by this process."""
@@ -78,8 +86,7 @@ class Skipped:
             self._display.message(
                 f"warning: an image of the {domain} is skipped, another takes its place: {reason}"
             )
-        for domain, images in self._images.items():
-            self._refuse_many(domain, images)
+        self._refuse_many()
 
     def _gathered(self) -> dict[tuple[str, str], str]:
         """Return what is new on any process."""
@@ -94,16 +101,17 @@ class Skipped:
             found |= self._fabric.broadcast(own, src=rank)
         return {key: found[key] for key in sorted(found)}
 
-    def _refuse_many(self, domain: str, images: int) -> None:
-        reasons = [reason for (of, _), reason in self._known.items() if of == domain]
-        most = max(1, images // 100)
-        if len(reasons) > most:
-            raise RunError(
-                f"{len(reasons)} of {counted(images, 'image')} of the {domain} cannot be read, and "
-                f"data.on_error=skip allows {most} (1 %, and always one). {self._file} lists them; "
-                f"the last is {reasons[-1]}. Mend the files and delete the list, then: "
-                f"{self._run.resume_command}"
-            )
+    def _refuse_many(self) -> None:
+        for domain, images in self._images.items():
+            reasons = [reason for (of, _), reason in self._known.items() if of == domain]
+            most = max(1, images // 100)
+            if len(reasons) > most:
+                raise RunError(
+                    f"{len(reasons)} of {counted(images, 'image')} of the {domain} cannot be read, "
+                    f"and data.on_error=skip allows {most} (1 %, and always one). {self._file} "
+                    f"lists them; the last is {reasons[-1]}. Mend the files and delete the list, "
+                    f"then: {self._run.resume_command}"
+                )
 
     def _write(self) -> None:
         entries = (
