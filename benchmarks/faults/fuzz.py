@@ -1,9 +1,9 @@
 """Fuzz every reader with mutated files; each file must be read or refused with a clear error.
 
-    python -m benchmarks.faults.fuzz --minutes 60 --out fuzz.json --keep found/
+    python -m benchmarks.faults.fuzz --minutes 60 --keep found/
 
 A fault is an error that is no `ClanError`, more than ten seconds of processor time for one input,
-or an error message longer than a screen.
+or an error message longer than a screen. Each seed's counts are added to the results file.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -402,8 +403,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         material = Material(Path(folder), random.Random(given.seed))
         found = fuzz(material, lambda _: time.monotonic() > end, given.keep)
-    found = {"minutes": given.minutes, "seed": given.seed, **found}
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
+    about = {"date": date.today().isoformat(), "minutes": given.minutes, "seed": given.seed}
+    runs = json.loads(given.out.read_text()) if given.out.is_file() else []
+    given.out.write_text(json.dumps([*runs, about | found], indent=1) + "\n")
     print(f"{found['inputs']:,} inputs, {len(found['faults'])} kinds of fault")
 
 
