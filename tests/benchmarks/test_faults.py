@@ -36,7 +36,7 @@ def test_the_comparison_sees_a_difference(tmp_path: Path) -> None:
     write_street(tmp_path / "street")
     one = kills.Disturbed("source only", tmp_path, "source_only", random.Random(0))
     one.config.append("seed=1")
-    with pytest.raises(kills.Wrong, match="other network, scores, metrics.jsonl, TensorBoard"):
+    with pytest.raises(kills.Wrong, match=r"other network, scores, metrics\.jsonl, TensorBoard"):
         one.disturb("SIGHUP") or one.finish()
 
 
