@@ -57,7 +57,7 @@ def test_a_name_that_the_path_holds_twice(tmp_path: Path) -> None:
 
 def test_a_listed_split_keeps_names_alone(tmp_path: Path) -> None:
     dataset = open_dataset(str(write_camvid(tmp_path)))
-    assert type(dataset.items._images).__name__ == "_Around"
+    assert type(dataset.items._images).__name__ == "Around"
     assert [item.name for item in dataset.items] == [f"f{i:03}" for i in range(7)]
     assert all(item.image.is_file() and item.label.is_file() for item in dataset.items)
     assert len(replace(dataset, items=dataset.items[::3])) == 3

@@ -252,7 +252,7 @@ def _folder(folder: Path, split: str, classes: ClassSet | None) -> Dataset:
             f"no image ({endings}) in {folder} or below it{said and f' ({said})'}; "
             f"{listing.describe(folder, '*')}"
         )
-    items = Items([key[0] for key in found], list(found.values()), None)
+    items = Items(found.texts, found.paths, None)
     classes = classes or NO_CLASSES
     return Dataset(
         folder.resolve().name,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
+from clan.data.found import Around
+
 
 @dataclass(frozen=True)
 class Item:
@@ -62,31 +64,12 @@ class Items(Sequence[Item]):
         return hash(tuple(self._names))
 
 
-class _Around(Sequence[str]):
-    """Paths made of each name, a common prefix and a common suffix."""
-
-    def __init__(self, names: Sequence[str], before: str, behind: str) -> None:
-        self._names, self._before, self._behind = names, before, behind
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return _Around(self._names[index], self._before, self._behind)
-        return f"{self._before}{self._names[index]}{self._behind}"
-
-
 def _compact(paths: Sequence[str], names: Sequence[str]) -> Sequence[str]:
-    """Return paths as `_Around` if they have a common form; this saves two thirds of the memory."""
+    """Return paths as `Around` if they have a common form; this saves two thirds of the memory."""
     if not paths or not names[0]:
+        return paths
+    if isinstance(paths, Around) and paths.names is names:
         return paths
     before, _, behind = paths[0].rpartition(names[0])
     told = all(path == f"{before}{name}{behind}" for path, name in zip(paths, names, strict=True))
-    return _Around(names, before, behind) if told else paths
+    return Around(names, before, behind) if told else paths

@@ -11,16 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from clan.core.errors import DataError
+from clan.data.found import JOIN, Around, Found, Key
 from clan.data.images import CONVERT, SUFFIXES, UNREADABLE
-
-Key = tuple[str, ...]
-"""What the wildcards of a pattern matched, in order."""
-
-Found = dict[Key, str]
-"""Wildcard matches -> path, sorted by path component."""
 
 DEEP = "**"
 """The wildcard that stands for any number of folders."""
@@ -104,39 +100,94 @@ def find(root: Path, pattern: str) -> Found:
     folders: list[tuple[Key, str]] = [((), str(root))]
     *parents, last = pattern.split("/")
     for component in parents:
-        folders = [match for folder in folders for match in _step(folder, component, files=False)]
-    matches = [match for folder in folders for match in _step(folder, last, files=True)]
-    found: Found = dict(matches)
-    if len(found) < len(matches):
-        _refuse_twins(matches, pattern)
-    return {key: found[key] for key in sorted(found)}
+        folders = [match for folder in folders for match in _step(folder, component)]
+    width = wildcards(pattern)
+    if len(folders) == 1 and not folders[0][0] and _simple(last):
+        return _in_one_folder(folders[0][1], last)
+    # by folder, then within each: the order of the keys, unless braces make two folders one
+    folders.sort()
+    texts: list[str] = []
+    paths: list[str] = []
+    for key, path in folders:
+        front = "".join(part + JOIN for part in key) if width > len(key) else JOIN.join(key)
+        for match, name in _matches(path, last):
+            texts.append(front + match)
+            paths.append(os.path.join(path, name))
+    if "{" in pattern:
+        order = sorted(range(len(texts)), key=texts.__getitem__)
+        texts, paths = [texts[at] for at in order], [paths[at] for at in order]
+        _refuse_twins(texts, paths, pattern)
+    return Found(texts, paths, width)
 
 
-def _refuse_twins(matches: Sequence[tuple[Key, str]], pattern: str) -> None:
-    """Raise DataError if two files have one key."""
-    found: Found = {}
-    for key, path in matches:
-        if found.setdefault(key, path) != path:
+def _simple(component: str) -> bool:
+    """Tell whether a component's only wildcard is one `*`: then no expression is needed."""
+    return component.count("*") == 1 and "{" not in component
+
+
+def _in_one_folder(folder: str, component: str) -> Found:
+    """List the most frequent form of a pattern: one folder of perhaps a million files."""
+    before, behind = component.split("*")
+    names = _files(folder, before, behind, hidden=bool(before))
+    start, end = len(before), -len(behind) or None
+    texts = names if not before and not behind else [name[start:end] for name in names]
+    texts.sort()
+    return Found(texts, Around(texts, os.path.join(folder, before), behind), 1)
+
+
+def _matches(folder: str, component: str) -> list[tuple[str, str]]:
+    """Return (what the wildcards matched, name) of a folder's files, sorted."""
+    if "*" not in component and "{" not in component:
+        there = os.path.isfile(os.path.join(folder, component))
+        return [("", component)] if there else []
+    fits = expression(component).fullmatch
+    before, behind = re.split(r"[*{]", component)[0], re.split(r"[*}]", component)[-1]
+    names = _files(folder, before, behind, hidden=component[0] != "*")
+    return sorted((JOIN.join(m.groups()), name) for name in names if (m := fits(name)))
+
+
+def _refuse_twins(texts: Sequence[str], paths: Sequence[str], pattern: str) -> None:
+    """Raise DataError if two files have one key; keys are sorted."""
+    for place, (one, two) in enumerate(pairwise(texts)):
+        if one == two:
             raise DataError(
-                f"{found[key]} and {path} are one item to the pattern {pattern!r}, since its "
-                "wildcards match the same in both; remove one, or narrow the pattern"
+                f"{paths[place]} and {paths[place + 1]} are one item to the pattern {pattern!r}, "
+                "since its wildcards match the same in both; remove one, or narrow the pattern"
             )
 
 
-def _step(folder: tuple[Key, str], component: str, files: bool) -> list[tuple[Key, str]]:
+def _step(folder: tuple[Key, str], component: str) -> list[tuple[Key, str]]:
+    """Return the folders in ``folder`` that match a component of a pattern."""
     key, path = folder
     if component == DEEP:
         return [((*key, inner), below) for inner, below in _below(path)]
     if "*" not in component and "{" not in component:
         inside = os.path.join(path, component)
-        there = os.path.isfile(inside) if files else os.path.isdir(inside)
-        return [(key, inside)] if there else []
-    # lists as a whole: a folder may hold a million files
+        return [(key, inside)] if os.path.isdir(inside) else []
     fits = expression(component).fullmatch
     matches = [(match, e) for e in _entries(path) if (match := fits(e.name))]
-    if files:
-        return [(key + match.groups(), e.path) for match, e in matches if e.is_file()]
     return [(key + match.groups(), e.path) for match, e in matches if e.is_dir()]
+
+
+def _files(folder: str, before: str, behind: str, hidden: bool) -> list[str]:
+    """Return the names of a folder's files that begin and end so, hidden ones only if asked."""
+    least = len(before) + len(behind)
+    try:
+        # one at a time: a million entries would take gigabytes
+        with os.scandir(folder) as entries:
+            return [
+                name
+                for entry in entries
+                if (name := entry.name).startswith(before)
+                and name.endswith(behind)
+                and len(name) >= least
+                and (hidden or name[0] != ".")
+                and entry.is_file()
+            ]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
 
 
 def _entries(path: str) -> list[os.DirEntry[str]]:
@@ -146,7 +197,11 @@ def _entries(path: str) -> list[os.DirEntry[str]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise DataError(f"{path}: the folder cannot be read ({error.strerror})") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(folder: str, error: OSError) -> DataError:
+    return DataError(f"{folder}: the folder cannot be read ({error.strerror})")
 
 
 def _below(folder: str, inner: str = "") -> Iterator[tuple[str, str]]:
@@ -186,11 +241,17 @@ def find_images(folder: Path) -> tuple[Found, LeftOut]:
                 paths.append(entry.path)
             else:
                 left_out.endings[ending] += 1
-    # Text, not Path objects: a folder may hold a hundred thousand files.
     start = len(os.path.join(folder, ""))
-    relative = [path[start:].replace(os.sep, "/") for path in paths]
-    names = unique_names([(os.path.splitext(name)[0], name) for name in relative])
-    return dict(sorted(((name,), path) for name, path in zip(names, paths, strict=True))), left_out
+    return _by_name([path[start:].replace(os.sep, "/") for path in paths], paths), left_out
+
+
+def _by_name(relative: list[str], paths: list[str]) -> Found:
+    """Return paths by their relative form without its suffix; with it where that is needed."""
+    names = [os.path.splitext(name)[0] for name in relative]
+    if len(set(names)) < len(names):
+        names = unique_names([(n, whole) for n, whole in zip(names, relative, strict=True)])
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return Found([names[at] for at in order], [paths[at] for at in order], 1)
 
 
 def unique_names(choices: Sequence[Sequence[str]]) -> list[str]:

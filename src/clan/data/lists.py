@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from clan.core.errors import DataError, counted, nearest
-from clan.data.listing import Key
+from clan.data.found import Key
 from clan.data.pairing import Pairing
 
 _SEPARATORS = ("\t", ",", ";", " ")
@@ -17,7 +17,7 @@ _SEPARATORS = ("\t", ",", ";", " ")
 class _Names:
     """The ways to name a found file: the end of its path, or its wildcards' matches."""
 
-    def __init__(self, files: dict[Key, str], root: Path) -> None:
+    def __init__(self, files: Mapping[Key, str], root: Path) -> None:
         self.files = files
         self.keys: dict[str, list[Key]] = {}
         for key, path in files.items():

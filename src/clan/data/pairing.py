@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from clan.core.errors import DataError, counted
-from clan.data.listing import DEEP, Found, Key, describe, expression, find
+from clan.data.found import Found, Key
+from clan.data.listing import DEEP, describe, expression, find
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Pairing:
     image_pattern: str
     label_pattern: str | None
     images: Found
-    labels: Found
+    labels: Mapping[Key, str]
 
     def check(self, where: str, keys: Sequence[Key] | None = None) -> None:
         """Raise DataError unless every image has a label and the reverse, or there is no label.
@@ -56,6 +57,8 @@ class Pairing:
     @cached_property
     def alike(self) -> bool:
         """Whether images and labels have the same keys in the same order, as two patterns find."""
+        if isinstance(self.labels, Found):
+            return self.images.same_keys(self.labels)
         return len(self.images) == len(self.labels) and list(self.images) == list(self.labels)
 
     def unpaired(self, keys: Sequence[Key] | None = None) -> tuple[list[str], list[str]]:
@@ -64,11 +67,9 @@ class Pairing:
             return [], []
         if keys is None and self.complete:
             return [], []
-        wanted = self.images.keys() if keys is None else keys
-        bare = [self.images[key] for key in wanted if key not in self.labels]
         if keys is not None:
-            return bare, []
-        return bare, [path for key, path in self.labels.items() if key not in self.images]
+            return [self.images[key] for key in keys if key not in self.labels], []
+        return self.images.lacking(self.labels), _lacking(self.labels, self.images)
 
     def sought(self) -> str:
         """Say where labels were looked for in vain; empty if there are some or none was wanted."""
@@ -115,12 +116,18 @@ class Pairing:
         )
 
 
+def _lacking(files: Mapping[Key, str], others: Found) -> list[str]:
+    if isinstance(files, Found):
+        return files.lacking(others)
+    return [path for key, path in files.items() if key not in others]
+
+
 def numbered(key: Key) -> Key:
     """Return a key with its numbers as numbers: ``0001`` is ``1``."""
     return tuple(re.sub(r"\d+", lambda digits: str(int(digits[0])), part) for part in key)
 
 
-def match_numbers(images: Found, labels: Found) -> Found:
+def match_numbers(images: Mapping[Key, str], labels: Mapping[Key, str]) -> dict[Key, str]:
     """Return the labels under the keys of their images, zeros in front of numbers left aside.
 
     DataError if that makes two images, or two labels, one.
@@ -129,7 +136,7 @@ def match_numbers(images: Found, labels: Found) -> Found:
     for key in images:
         if keys.setdefault(numbered(key), key) != key:
             raise _ambiguous(images[keys[numbered(key)]], images[key])
-    moved: Found = {}
+    moved: dict[Key, str] = {}
     for key, path in labels.items():
         new = keys.get(numbered(key), key)
         if moved.setdefault(new, path) != path:
@@ -152,12 +159,12 @@ def without(images: Found, root: Path, excluded: Sequence[str]) -> Found:
     if not excluded:
         return images
     ways = [_excluding(pattern) for pattern in excluded]
-    kept: Found = {}
+    kept: dict[Key, str] = {}
     start = len(os.path.join(root, ""))
     # what all matches begin with: most data sets have labels in a folder of their own
     fixed = [re.split(r"[*{]", p)[0] if "/" in p else "" for p in excluded]
     begins = tuple(os.path.join(root, *part.split("/")) for part in fixed)
-    if not any(path.startswith(begins) for path in images.values()):
+    if not images.may_start(begins):
         return images
     for key, path in images.items():
         name = path[start:].replace(os.sep, "/")
@@ -165,7 +172,7 @@ def without(images: Found, root: Path, excluded: Sequence[str]) -> Found:
         matched = any(way.fullmatch(text) for way, text in zip(ways, texts, strict=True))
         if not matched:
             kept[key] = path
-    return kept
+    return Found.of(kept, images.width) if len(kept) < len(images) else images
 
 
 def _excluding(pattern: str) -> re.Pattern[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +12,9 @@ from pathlib import Path
 from clan.core.errors import DataError, counted
 from clan.data import lists
 from clan.data.description import SplitPatterns
+from clan.data.found import JOIN, Found, Key
 from clan.data.items import Items
-from clan.data.listing import Found, Key, describe, find, unique_names
+from clan.data.listing import describe, find, unique_names
 from clan.data.pairing import Pairing, match_numbers, without
 
 
@@ -30,10 +31,10 @@ class SplitFiles:
     def items(self) -> Items:
         """Return what is complete; names are unique."""
         images, labels = self.pairing.images, self.pairing.labels
-        if self.keys is None and self.pairing.alike:
+        if self.keys is None and (not labels or self.pairing.alike):
             # nothing has to be looked up: a million of these takes seconds
-            names = self._names(list(images))
-            return Items(names, list(images.values()), list(labels.values()))
+            names = self._column(images)
+            return Items(names, images.paths, _paths(labels) if labels else None)
         chosen = list(images if self.keys is None else self.keys)
         if labels and not (self.keys is None and self.pairing.complete):
             chosen = [key for key in chosen if key in labels]
@@ -42,6 +43,22 @@ class SplitFiles:
             [images[key] for key in chosen],
             [labels[key] for key in chosen] if labels else None,
         )
+
+    def _column(self, images: Found) -> Sequence[str]:
+        """Return the names of all images; the column of their keys itself where it has them."""
+        texts = images.texts
+        if images.width == 1 and texts and texts[0]:
+            return texts
+        if images.width > 1 and (names := self._joined(texts)):
+            return names
+        return self._names(list(images))
+
+    @staticmethod
+    def _joined(texts: Sequence[str]) -> list[str]:
+        """Return keys as names; nothing if a part is empty or two become one."""
+        names = [text.replace(JOIN, "/") for text in texts]
+        whole = all(names) and not any(n[0] == "/" or "//" in n or n[-1] == "/" for n in names)
+        return names if whole and len(set(names)) == len(names) else []
 
     def _names(self, keys: Sequence[Key]) -> list[str]:
         """Return what the wildcards matched, and where that is not one image's alone, its path."""
@@ -55,6 +72,10 @@ class SplitFiles:
             stem = os.path.splitext(path)[0]
             choices.append(("/".join(filter(None, key)) or stem.rsplit("/", 1)[-1], stem, path))
         return unique_names(choices)
+
+
+def _paths(files: Mapping[Key, str]) -> Sequence[str]:
+    return files.paths if isinstance(files, Found) else list(files.values())
 
 
 def list_split(
@@ -88,7 +109,7 @@ def _list_split(
         raise DataError(f"{where}: {describe(root, patterns.images)}")
     every = find(root, patterns.images)
     chosen = without(every, root, patterns.exclude)
-    found: Found = find(root, patterns.labels) if patterns.labels and labels else {}
+    found: Mapping[Key, str] = find(root, patterns.labels) if patterns.labels and labels else {}
     if patterns.labels:
         # in a common folder the narrower pattern says what a file is
         pictures = without(chosen, root, (patterns.labels,))
@@ -98,6 +119,8 @@ def _list_split(
         chosen = pictures or chosen
     if patterns.match == "numbers":
         found = match_numbers(chosen, found)
+    if isinstance(found, Found) and found.same_keys(chosen):
+        found = found.sharing(chosen)
     pairing = Pairing(
         root=root,
         image_pattern=patterns.images,
