@@ -88,3 +88,27 @@ def test_a_broken_loss_stops_before_the_update(
     monkeypatch.undo()
     resumed = clan.resume(out, display=Silent())
     assert json.loads(resumed.evaluation_file.read_text())["step"] == 7
+
+
+@pytest.mark.parametrize("method", ["source_only", "daformer"])
+@pytest.mark.parametrize("side", [1, 8])
+def test_a_single_value_for_batch_norm_leaves_no_folder(
+    street: Path, tmp_path: Path, method: str, side: int
+) -> None:
+    changes = [f"data.{domain}_view.crop=[{side}, {side}]" for domain in ("source", "target")]
+    config = tiny(street, method, *changes, "data.batch_size=1", "method.batch_norm=source")
+    with pytest.raises(ConfigError, match=rf"makes images of {side}x{side}.*one value per channel"):
+        train(config, tmp_path / "run", display=Silent())
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["method.batch_norm=frozen", "data.batch_size=2", "data.source_view.crop=[8, 64]"],
+)
+def test_what_the_refusal_of_single_values_proposes_trains(
+    street: Path, tmp_path: Path, change: str
+) -> None:
+    base = ["data.source_view.crop=[8, 8]", "data.batch_size=1", "method.batch_norm=source"]
+    config = tiny(street, "source_only", *base, "training.steps=1", change)
+    assert train(config, tmp_path / "run", display=Silent()).model_file.is_file()

@@ -78,12 +78,24 @@ class ViewOptions(Options):
         Args:
             stored: (H, W) of an image as it is stored.
         """
+        shape = self.least_shape(stored)
+        return None if shape is None else min(shape)
+
+    def least_shape(self, stored: tuple[int, int] | None = None) -> tuple[int, int] | None:
+        """Return the least (height, width) of a view; None if stored sizes decide it.
+
+        Where a short side alone is known, it stands for both.
+
+        Args:
+            stored: (H, W) of an image as it is stored.
+        """
         if self.crop is not None:
-            return min(self.crop)
-        if self.size is None and stored is None:
+            return self.crop
+        shape = stored if self.size is None else self.size
+        if shape is None:
             return None
-        short = self.size if self.size is not None else min(stored or ())
-        return round(self.scale[0] * (short if isinstance(short, int) else min(short)))
+        height, width = (shape, shape) if isinstance(shape, int) else shape
+        return round(self.scale[0] * height), round(self.scale[0] * width)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

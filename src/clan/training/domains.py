@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from clan.config.files import is_description
 from clan.config.tree import Config, DataOptions, DomainOptions
 from clan.core.errors import ConfigError, DataError
@@ -16,6 +18,8 @@ from clan.data.classes import ClassSet, class_set
 from clan.data.datasets import Dataset, Unpaired, open_dataset
 from clan.data.python import PYTHON, MapStyle, PythonDataset, facts, open_python
 from clan.methods import find_method
+from clan.models.batchnorm import POLICY
+from clan.models.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,33 @@ def refuse_small(config: Config, domains: Domains) -> None:
                 f"{dataset.items[index].image}: method {config.method.name} needs images of at "
                 f"least {least}x{least} pixels, and data.{name}_view makes one of {side} of it: "
                 "set its size or crop"
+            )
+
+
+def refuse_single_values(config: Config, domains: Domains, segmenter: Segmenter) -> None:
+    """Refuse batches that leave batch norm a single value per channel, whose variance is unknown.
+
+    Raises:
+        ConfigError: names the view and what would do.
+    """
+    images = config.data.batch_size // config.optim.accumulate
+    stride = segmenter.encoder.strides[-1]
+    policy = POLICY[config.method.batch_norm]
+    if images > 1 or not any(isinstance(layer, _BatchNorm) for layer in segmenter.modules()):
+        return
+    views = {"source": config.data.source_view, "target": config.data.target_view}
+    for name, view in views.items():
+        dataset = getattr(domains, name)
+        if dataset is None or not policy[name].own_batch:  # type: ignore[index]
+            continue
+        index = first_readable(dataset) if config.data.on_error == "skip" else 0
+        shape = view.least_shape() or view.least_shape(dataset.image_size(index))
+        if shape is not None and max(shape) <= stride:
+            raise ConfigError(
+                f"data.{name}_view makes images of {shape[0]}x{shape[1]}, of which the encoder "
+                f"leaves one value per channel, and batch norm cannot normalise one value: give "
+                f"it more than {stride} pixels in height or width, data.batch_size 2 or more, or "
+                "method.batch_norm=frozen"
             )
 
 

@@ -12,7 +12,12 @@ from clan.runs.folder import RunFolder
 from clan.runs.lock import RunLock
 from clan.runs.sinks.table import check_sinks
 from clan.training.display import Display, Silent
-from clan.training.domains import open_domains, refuse_small, take_given
+from clan.training.domains import (
+    open_domains,
+    refuse_single_values,
+    refuse_small,
+    take_given,
+)
 from clan.training.loop import Interrupted, Trainer
 from clan.training.processes import launch, on_rank_zero, refuse_uneven
 from clan.training.resuming import is_finished, prepare_folder
@@ -79,6 +84,7 @@ def train(
             if resume:
                 on_rank_zero(fabric, lock.take)
             trainer = Trainer(fabric, config, run, domains, shown)
+            refuse_single_values(config, domains, trainer.method.segmenter)
             on_rank_zero(fabric, lambda: prepare_folder(run, config, resume))
             on_rank_zero(fabric, lock.take)
             trainer.fit()
