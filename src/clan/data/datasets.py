@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from clan.core.errors import DataError, nearest
 from clan.core.files import user_path
 from clan.data import images, listing
+from clan.data.archives.paths import ArchivePath, FilePath, below, is_archive, locate
+from clan.data.archives.storage import is_url
 from clan.data.classes import IGNORE, NO_CLASSES, ClassSet, class_set
 from clan.data.containers import turn
 from clan.data.description import Description, read_description
@@ -222,26 +224,27 @@ def open_dataset(
         if root is None:
             raise DataError(f"the data set {dataset!r} needs a root: the folder that it lies in")
         path = Path(str(files("clan.data"))) / "builtin" / f"{dataset}.yaml"
-        return _described(
-            path, user_path(root, DataError), split, classes, labels, unpaired, absent
-        )
+        return _described(path, locate(root), split, classes, labels, unpaired, absent)
+    if is_url(dataset):
+        return _folder(locate(dataset), split, classes)
     path = user_path(dataset, DataError)
     if path.suffix.lower() in (".yaml", ".yml"):
         if not path.is_file():
             raise DataError(f"no data set description at {path}")
-        folder = user_path(root, DataError) if root else None
+        folder = locate(root) if root else None
         return _described(path, folder, split, classes, labels, unpaired, absent)
-    if not path.is_dir() and root is not None:
-        path = user_path(root, DataError) / path
-    if not path.exists():
+    if not path.exists() and not is_archive(path) and root is not None:
+        path = user_path(below(root, path), DataError)
+    place = locate(path)
+    if not place.exists():
         raise DataError(
             f"{dataset!r} is neither a built-in data set nor a description (.yaml) nor a folder of "
             f"images ({path} does not exist){nearest(dataset, BUILTIN_DATASETS)}"
         )
-    return _folder(path, split, classes)
+    return _folder(place, split, classes)
 
 
-def _folder(folder: Path, split: str, classes: ClassSet | None) -> Dataset:
+def _folder(folder: FilePath, split: str, classes: ClassSet | None) -> Dataset:
     endings = ", ".join(sorted(images.SUFFIXES))
     if not folder.is_dir():
         raise DataError(f"{folder} is a file; expected a description (.yaml) or a folder of images")
@@ -252,7 +255,9 @@ def _folder(folder: Path, split: str, classes: ClassSet | None) -> Dataset:
             f"no image ({endings}) in {folder} or below it{said and f' ({said})'}; "
             f"{listing.describe(folder, '*')}"
         )
-    items = Items(found.texts, found.paths, None)
+    items = Items(
+        found.texts, found.paths, None, folder.archive if isinstance(folder, ArchivePath) else None
+    )
     classes = classes or NO_CLASSES
     return Dataset(
         folder.resolve().name,
@@ -266,7 +271,7 @@ def _folder(folder: Path, split: str, classes: ClassSet | None) -> Dataset:
 
 def _described(
     path: Path,
-    root: Path | None,
+    root: FilePath | None,
     split: str,
     expected: ClassSet | None,
     labels: bool,
@@ -279,7 +284,7 @@ def _described(
         raise DataError(f"{name!r} has no split {split!r}{nearest(split, description.splits)}")
     classes, label_map = _classes(description, path, expected)
     if root is None:
-        root = path.parent / user_path(description.root or ".", DataError)
+        root = locate(below(path.parent, description.root or "."))
     where = f"data set {name!r}, split {split!r}"
     patterns = description.splits[split]
     files_of = list_split(patterns, root, where, labels, path.parent)
