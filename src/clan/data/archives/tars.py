@@ -32,22 +32,26 @@ _ROW = 20  # bytes of numbers for each member
 
 def read_index(file: Storage, beside: Storage) -> Index:
     """Read the index of a tar; DataError if it is damaged, or belongs to another tar."""
-    data = beside.read(0, beside.size)
-    head, body = _head(data, beside.shown)
+    return index_of(beside.read(0, beside.size), file, beside.shown)
+
+
+def index_of(data: bytes, file: Storage, where: str) -> Index:
+    """Read the index of a tar from memory; ``where`` names it in messages."""
+    head, body = _head(data, where)
     count = head["members"]
     if head["tar_bytes"] != file.size or head["tar_ends"] != ends(file):
         raise DataError(
-            f"{beside.shown}: this index belongs to another archive than {file.shown}, or that one "
+            f"{where}: this index belongs to another archive than {file.shown}, or that one "
             f"is truncated or changed; copy both again, or write it anew: clan data index "
             f"{file.shown}"
         )
-    names = body[_ROW * count :].split(b"\0")
+    names = body[_ROW * count :].split(b"\0") if count else []
     offset = np.frombuffer(body, "<i8", count)
     size = np.frombuffer(body, "<i8", count, 8 * count)
     crc = np.frombuffer(body, "<u4", count, 16 * count)
     within = (offset >= 0) & (size >= 0) & (offset <= file.size) & (size <= file.size - offset)
     if len(names) != count or not within.all():
-        raise _damaged(beside.shown)
+        raise _damaged(where)
     numbers = offset.astype(np.int64), size.astype(np.int64)
     return Index(
         Columns(
@@ -76,7 +80,7 @@ def _head(data: bytes, where: str) -> tuple[dict[str, Any], bytes]:
     if not isinstance(head, dict) or head.get("format") != _FORMAT:
         raise _damaged(where)
     count = head.get("members")
-    whole = isinstance(count, int) and 0 <= _ROW * count <= len(body)
+    whole = type(count) is int and 0 <= _ROW * count <= len(body)
     if not whole or head.get("sha256") != hashlib.sha256(body).hexdigest():
         raise _damaged(where)
     return {"tar_bytes": None, "tar_ends": None, **head}, body
