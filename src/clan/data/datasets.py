@@ -196,9 +196,9 @@ def open_dataset(
 
     Args:
         dataset: a built-in name (see `BUILTIN_DATASETS`), the path of a YAML description, or a
-            folder of images (searched with all folders below it; unlabelled).
-        root: the data set's folder; wins over the description's. A folder of images is also
-            looked for below it.
+            folder or archive of images (searched with all folders below it; unlabelled).
+        root: the data set's folder or archive (.zip, .tar, or an address of one); wins over the
+            description's. A folder of images is also looked for below it.
         split: which split; a folder of images is the same for any.
         classes: the class set expected. A folder takes it as its own (without it the folder has
             no classes). Of a description it must be the class set, or one of its named subsets:
