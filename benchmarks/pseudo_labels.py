@@ -1,6 +1,6 @@
 """Measure the accuracy of a self-training's pseudo-labels, round by round.
 
-    python benchmarks/pseudo_labels.py runs/town/cbst/seed? [--page docs/results.md]
+    python benchmarks/pseudo_labels.py runs/town/cbst/seed? [--page docs/notes/pseudo-labels.md]
 
 Compares the pseudo-labels in the stages' folders of runs with the target's ground truth, which is
 used for this evaluation only, never for training.

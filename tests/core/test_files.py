@@ -175,6 +175,12 @@ def test_paths_that_cannot_be_written_are_named_in_the_callers_error(tmp_path: P
     assert names(tmp_path) == ["file", "folder"]
 
 
+@pytest.mark.parametrize("name", ["a" * 255, "\u00e4" * 127, "a" * 251])
+def test_a_name_that_just_fits_is_written(tmp_path: Path, name: str) -> None:
+    write_whole(tmp_path / name, b"x")
+    assert names(tmp_path) == [name]
+
+
 def test_names_of_new_folders_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(monkeypatch)
     make_folder(tmp_path / "a/b")

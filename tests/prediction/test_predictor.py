@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -212,13 +215,48 @@ def test_nothing_to_predict_says_where_it_looked(tmp_path: Path) -> None:
         find_images([])
 
 
-def test_a_result_that_cannot_be_written_stops_with_its_name(tmp_path: Path) -> None:
-    write_scenes(tmp_path / "in", "a.png", "sub/b.png")
+@pytest.mark.parametrize("tile", [None, 128])
+def test_results_that_cannot_be_written_stop_no_others(tmp_path: Path, tile: int | None) -> None:
+    """A name that is too long, a file where a folder and a folder where a file would stand."""
+    long = "n" * 250
+    write_scenes(tmp_path / "in", "a.png", "b/c.png", "d.png", f"{long}.png", "z.png")
+    (tmp_path / "in" / "e.png").write_bytes(b"no image")
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "sub").write_text("in the way")
-    with pytest.raises(RunError, match=r"out/sub"):
-        predict_files(Predictor(Painter()), [tmp_path / "in"], out, overwrite=True)
+    (out / "d_label.png").mkdir(parents=True)
+    (out / "b").write_text("in the way")
+    with pytest.raises(DataError, match=r"4 of 6 images .* the other 2 are in .*out") as caught:
+        predict_files(Predictor(Painter()), [tmp_path / "in"], out, overwrite=True, tile=tile)
+    said = str(caught.value).splitlines()[1:]
+    assert len(said) == 4
+    for name, why in (
+        ("b/c.png", "Not a directory|File exists"),
+        ("d.png", "Is a directory"),
+        ("e.png", "no image|cannot be read|not an image"),
+        (f"{long}.png", "File name too long"),
+    ):
+        (line,) = [line for line in said if f"in/{name}: " in line]
+        assert re.search(why, line), line
+    written = sorted(p.name for p in out.iterdir() if p.is_file())
+    results = [f"{n}_{kind}" for n in "az" for kind in ("label.png", "overlay.jpg")]
+    assert written == sorted([*results, "b", "classes.json"])
+
+
+def test_a_full_disk_ends_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scenes(tmp_path / "in", "a.png", "b.png", "c.png", "d.png")
+    replace = os.replace
+
+    def full(old: Path, new: Path) -> None:
+        if new.name >= "b":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(old, new)
+
+    painter = Painter()
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr("clan.prediction.files.write_classes", lambda *_: None)
+    with pytest.raises(RunError, match=r"b_label.png: No space left.*; 1 of 4 images are done"):
+        predict_files(Predictor(painter), [tmp_path / "in"], tmp_path / "out")
+    assert len(painter.seen) == 3
 
 
 def test_what_a_folder_holds_besides_images_is_counted(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def test_a_folder_that_fills_is_done_image_by_image(
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "in" / "out"
     (folder / "sub").mkdir(parents=True)
+    out.mkdir()
     pixels = scene()[0]
     whole = tmp_path / "whole.png"
     Image.fromarray(pixels).save(whole)
@@ -140,6 +141,8 @@ def test_a_folder_that_fills_is_done_image_by_image(
         looks += 1
         if looks == 1:
             (folder / "a.png").write_bytes(data[:60])
+            (out / "full_label.png").mkdir()
+            (folder / "full.png").write_bytes(data)
         elif looks == 2:
             (folder / "a.png").write_bytes(data)
             (folder / "sub" / "b.png").write_bytes(data)
@@ -151,7 +154,9 @@ def test_a_folder_that_fills_is_done_image_by_image(
     told: list[str] = []
     painter: Any = Painter()
     assert watch_folder(Predictor(painter), [folder], out, told=told.append) == 2
-    assert len(painter.seen) == 2
+    assert len(painter.seen) == 3
+    # a result that cannot be written ends nothing
+    assert sum("full_label.png: Is a directory" in line for line in told) == 1
     assert (out / "a_label.png").is_file()
     assert (out / "sub" / "b_label.png").is_file()
     assert sum("broken.png" in line for line in told) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -253,10 +254,10 @@ def test_a_crash_in_a_pass_repeats_it(
 def test_a_crash_between_a_pass_and_its_checkpoint_repeats_it(
     whole: RunFolder, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def save(path: Path, content: dict[str, object], keep: int) -> list[str]:
+    def save(path: Path, content: dict[str, object], *rest: Any) -> list[str]:
         if content["entered"] == 3:
             crash()
-        return save_checkpoint(path, content, keep)
+        return save_checkpoint(path, content, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(clan.training.loop, "save_checkpoint", save)

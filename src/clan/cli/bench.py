@@ -68,10 +68,17 @@ def bench(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Put the table into a Markdown page, in a section of its own."),
     ] = None,
+    summary: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Put a short table, and what it shows, into a section of another Markdown page."
+        ),
+    ] = None,
     notes: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="Markdown to put below it there.  \\[default: notes.md beside the systems]"
+            help="Markdown to put below the table of --page.  \\[default: notes.md beside the "
+            "systems]"
         ),
     ] = None,
     records: Annotated[
@@ -119,6 +126,7 @@ def bench(
         table_only=table_only,
         cost=cost,
         page=page,
+        summary=summary,
         notes=notes,
         records=records,
         console=Console(),

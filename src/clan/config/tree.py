@@ -117,7 +117,8 @@ class TrainingOptions(Options):
     checkpoint_every: int = Field(500, ge=1)
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(2, ge=1)
-    """Number of checkpoints that are kept, the newest."""
+    """Number of checkpoints that are kept, the newest. While a stage learns from pseudo-labels, the
+    one of its beginning is kept too: lost labels are made anew from it."""
     snapshot_every: int = Field(0, ge=0)
     """Steps between the model files in snapshots/, which analyses read; the first is written before
     the first step. 0: none."""

@@ -7,6 +7,7 @@ flushed, so that the rename survives a power cut.
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -16,6 +17,11 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from clan.core.errors import ClanError, ConfigError, RunError
+
+PART = ".part"
+"""Ending of temporary files."""
+MOST_BYTES = 255
+"""Longest name of a file, on the usual file systems."""
 
 
 def write_whole(path: Path, content: bytes | str, error: type[ClanError] = RunError) -> None:
@@ -47,7 +53,7 @@ def writing(
         temporary: name of the temporary file, beside ``path``. If all files of a folder share the
             name, the next write replaces what a killed process left behind.
     """
-    part = path.with_name(temporary or f"{path.name}.part")
+    part = path.with_name(temporary or _temporary(path.name))
     raw: _Raw | None = None
     try:
         raw = _Raw(part, "wb")
@@ -135,6 +141,13 @@ def flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _temporary(name: str) -> str:
+    """Return the temporary file's name: a file whose own name just fits must be written too."""
+    if len(os.fsencode(name)) + len(PART) <= MOST_BYTES:
+        return f"{name}{PART}"
+    return f"{hashlib.sha256(os.fsencode(name)).hexdigest()}{PART}"
 
 
 class _Raw(io.FileIO):

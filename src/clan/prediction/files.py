@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clan.core.errors import DataError, RunError
+from clan.core.errors import ClanError, DataError, RunError, counted
 from clan.data import listing
 from clan.data.images import SUFFIXES, read_image
 from clan.prediction.outputs import Outputs, beside, write_classes, write_outputs
+from clan.prediction.prediction import Prediction
 from clan.prediction.predictor import Predictor, load
 from clan.prediction.tiles import check_tile
 from clan.scoring.submission import check_folder, label_id_file
@@ -108,7 +110,8 @@ def predict_files(
     ``<stem>_label.png`` is a palette PNG whose indices are the classes, at the image's own size;
     ``<stem>_overlay.jpg`` shows the colours over the image, with a legend underneath. Sub-folders
     of a given folder (or below the fixed part of a pattern) are kept. ``classes.json`` says what
-    the indices mean. An image that cannot be read does not stop the others.
+    the indices mean. An image that cannot be read, or one whose results cannot be written, does not
+    stop the others.
 
     In the ``cityscapes`` style it is one PNG of official label ids per image instead,
     ``<city>_<sequence>_<frame>_labelIds.png`` in ``out`` itself: what the server and its evaluation
@@ -128,8 +131,9 @@ def predict_files(
     Raises:
         DataError: nothing found, results that would have one name, images that are not named as
             those of Cityscapes in its style (nothing is written then), or images that could not
-            be read (all others are done); it lists them.
-        RunError: ``out`` is a file, or holds something and ``overwrite`` is not set.
+            be read or whose results could not be written (all others are done); it lists them.
+        RunError: ``out`` is a file, or holds something and ``overwrite`` is not set; or the disk
+            takes nothing more, which ends the work.
         ConfigError: an unknown style, outputs that exclude each other, or classes that Cityscapes
             does not have in its style.
     """
@@ -141,62 +145,103 @@ def predict_files(
     jobs = _jobs(images, out, wanted.style)
     if wanted.style != "cityscapes":
         write_classes(out, predictor.classes)
+    failures = _Failures(len(jobs))
     run = _one_by_one if wanted.tile is not None else _overlapped
-    failures = run(predictor, jobs, wanted, progress)
-    if failures:
-        raise DataError(
-            f"{len(failures)} of {len(jobs)} images could not be read; the other "
-            f"{len(jobs) - len(failures)} are in {out}:\n"
-            + "\n".join(f"  {failure}" for failure in failures.values())
-        )
+    run(predictor, jobs, wanted, progress, failures)
+    failures.tell(out)
     return [job.label for job in jobs]
 
 
 Progress = Callable[[int, int], None] | None
 
+_NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of the disk, not of one result: no further one could be written."""
+
+
+class _Failures:
+    """The images of some that failed, and why."""
+
+    def __init__(self, images: int) -> None:
+        self._images, self._done = images, 0
+        self._found: list[str] = []
+
+    def read(self, path: Path) -> NDArray[np.uint8] | DataError:
+        """Return an image's pixels, or what is wrong with it."""
+        try:
+            return read_image(path)
+        except DataError as error:
+            return error
+
+    def note(self, what: object) -> None:
+        """Count an image that failed."""
+        self._found.append(str(what))
+
+    def write(self, job: _Job, found: Prediction, wanted: Outputs) -> None:
+        """Write an image's results; what cannot be written is noted.
+
+        Raises:
+            RunError: the disk is full or read-only.
+        """
+        try:
+            write_outputs(job.target, found, wanted, job.image)
+        except ClanError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_DISK:
+                raise RunError(
+                    f"{error}; {self._done} of {counted(self._images, 'image')} are done. Free "
+                    "space, then predict the others"
+                ) from error
+            self.note(f"{job.image}: {error}")
+        else:
+            self._done += 1
+
+    def tell(self, out: Path) -> None:
+        """Raise DataError if an image failed."""
+        if self._found:
+            raise DataError(
+                f"{len(self._found)} of {counted(self._images, 'image')} could not be read, or "
+                f"their results not written; the other {self._done} are in {out}:\n"
+                + "\n".join(f"  {what}" for what in self._found)
+            )
+
 
 def _overlapped(
-    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress
-) -> dict[Path, str]:
+    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: _Failures
+) -> None:
     """Do the jobs: one image is read ahead and one is written behind the network's work."""
-    failures: dict[Path, str] = {}
     with ThreadPoolExecutor(max_workers=2) as pool:
-        reading = pool.submit(_try_read, jobs[0].image)
+        reading = pool.submit(failures.read, jobs[0].image)
         writing: Future[None] | None = None
         for done, job in enumerate(jobs, start=1):
             pixels = reading.result()
             if done < len(jobs):
-                reading = pool.submit(_try_read, jobs[done].image)
+                reading = pool.submit(failures.read, jobs[done].image)
             if isinstance(pixels, DataError):
-                failures[job.image] = str(pixels)
+                failures.note(pixels)
             else:
                 found = predictor.predict(pixels)
                 if writing is not None:
                     writing.result()
-                writing = pool.submit(write_outputs, job.target, found, wanted, job.image)
+                writing = pool.submit(failures.write, job, found, wanted)
             if progress is not None:
                 progress(done, len(jobs))
         if writing is not None:
             writing.result()
-    return failures
 
 
 def _one_by_one(
-    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress
-) -> dict[Path, str]:
+    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: _Failures
+) -> None:
     """Do the jobs with one picture in memory at a time, window by window."""
     assert wanted.tile is not None
-    failures: dict[Path, str] = {}
     for job in jobs:
-        pixels = _try_read(job.image)
+        pixels = failures.read(job.image)
         if isinstance(pixels, DataError):
-            failures[job.image] = str(pixels)
+            failures.note(pixels)
             continue
         found = predictor.predict_tiled(pixels, wanted.tile, progress)
-        write_outputs(job.target, found, wanted, job.image)
+        failures.write(job, found, wanted)
         # before the next picture is read
         del pixels, found
-    return failures
 
 
 def find_images(
@@ -279,10 +324,3 @@ def _fixed_part(pattern: Path) -> Path:
     parts = pattern.parts
     first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return Path(*parts[:first])
-
-
-def _try_read(path: Path) -> NDArray[np.uint8] | DataError:
-    try:
-        return read_image(path)
-    except DataError as error:
-        return error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -88,10 +88,12 @@ def predict_video(
                 predictor, read, written, CODECS.get(out.suffix.lower()), layout, alpha, progress
             )
         part.replace(out)
-    except av.error.FFmpegError as error:
-        raise RunError(f"cannot write {out}: {error.strerror}") from error
+    except (av.error.FFmpegError, OSError) as error:
+        raise RunError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        # its name may be longer than the system takes
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return frames
 
 

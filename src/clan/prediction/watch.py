@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from clan.core.errors import DataError
+from clan.core.errors import DataError, RunError
 from clan.data.listing import find_images
 from clan.prediction.files import predict_files
 from clan.prediction.predictor import Predictor
@@ -30,7 +30,8 @@ def watch_folder(
     """Segment what is in a folder and what comes into it, until Ctrl-C.
 
     A file is read once its size has not changed between two looks: a program may still be writing
-    it. One that cannot be read is told and left; it is tried again when it changes.
+    it. One that cannot be read, or whose results cannot be written, is told and left; it is tried
+    again when it changes.
 
     Args:
         predictor: the model.
@@ -46,7 +47,8 @@ def watch_folder(
 
     Raises:
         DataError: no folder, or several.
-        RunError, ConfigError: as `predict_files`.
+        RunError: ``out`` is a file, or holds something and ``overwrite`` is not set.
+        ConfigError: as `predict_files`.
     """
     if len(folders) != 1 or not Path(folders[0]).is_dir():
         raise DataError(f"--watch takes one folder; found {', '.join(map(str, folders))}")
@@ -67,7 +69,7 @@ def watch_folder(
                     predict_files(predictor, [path], where, overwrite=True, **outputs)
                     done += 1
                     told(f"{path}: done")
-                except DataError as error:
+                except (DataError, RunError) as error:
                     told(str(error))
             seen = now
             time.sleep(pause)

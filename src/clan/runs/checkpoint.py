@@ -36,8 +36,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("step_*.pt"), default=None)
 
 
-def save_checkpoint(path: Path, content: dict[str, Any], keep: int) -> list[str]:
-    """Write a checkpoint and drop all but the newest ``keep``.
+def save_checkpoint(
+    path: Path, content: dict[str, Any], keep: int, spared: Path | None = None
+) -> list[str]:
+    """Write a checkpoint and drop all but the newest ``keep`` and one that is ``spared``.
 
     The bytes go to a temporary file, to the disk, and then under the final name, so that a crash
     or a full disk at any instant leaves the former checkpoints whole.
@@ -58,7 +60,8 @@ def save_checkpoint(path: Path, content: dict[str, Any], keep: int) -> list[str]
             f"{error}; of the checkpoints, {stays}. Free space or mend the permissions, then "
             "resume."
         ) from error
-    return [said for old in checkpoints(path.parent)[:-keep] if (said := _drop(old))]
+    dropped = (old for old in checkpoints(path.parent)[:-keep] if old != spared)
+    return [said for old in dropped if (said := _drop(old))]
 
 
 def _drop(old: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -11,9 +12,8 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from clan.config.tree import Config
-from clan.core.errors import RunError
+from clan.core.errors import DataError, RunError
 from clan.data.loading import Batch, killed_worker
-from clan.data.views import random_generator
 from clan.methods import METHODS, Method, Progress, Stage
 from clan.methods.finite import NotFinite
 from clan.models.segmenter import Segmenter
@@ -25,27 +25,26 @@ from clan.runs.journal import Journal
 from clan.runs.means import Means
 from clan.runs.sinks.fan_out import Sinks
 from clan.scoring.evaluation_file import Evaluation, write_evaluation
-from clan.scoring.inference import evaluating
 from clan.scoring.metrics import Scores
 from clan.scoring.protocol import choose_protocol
 from clan.scoring.score import score
 from clan.training.display import Display
 from clan.training.domains import Domains
 from clan.training.network import prepare_network
+from clan.training.passes import STEP_STREAM, StagePasses, stream_key
 from clan.training.processes import lost_process, on_rank_zero
+from clan.training.pseudo_labels import explained
 from clan.training.restoring import restore
 from clan.training.resuming import (
     read_checkpoint,
     refuse_other_classes,
     refuse_other_data,
 )
-from clan.training.stages import RunDomains, StageBatches, warn_untrained_labeller
+from clan.training.stages import StageBatches
 from clan.training.stopping import StopRequest
 from clan.training.waiting import Waiting
 from clan.weights.model_files import save_model
 from clan.weights.start import load_models, placed, start_from
-
-STEP_STREAM, STAGE_STREAM = 2, 3
 
 
 class Interrupted(RunError):
@@ -80,8 +79,13 @@ class Trainer:
         self.waiting = Waiting(config.data.workers)
         self.journal = Journal(run, fabric, Sinks(config, display.message))
         self.step = 0
+        self.passes = StagePasses(
+            self.method, config, domains, run, fabric, display, self._stop_pass
+        )
         # number of stages that were entered; the next one may still have to be prepared
         self.entered = 0
+        # the checkpoint from which the labels of the present stage could be made anew
+        self.spared: Path | None = None
         if content is not None:
             self._restore(content)
         self.stop = StopRequest()
@@ -112,11 +116,11 @@ class Trainer:
             if self.config.method.loss.class_weights == "balanced":
                 self._balance_classes()
             self._snapshot()
-        steps, start = self.config.training.steps, 0
+        steps, stop = self.config.training.steps, 0
         for number, stage in enumerate(self.config.method.stages(steps), start=1):
-            stop = start = start + stage.steps
+            begins, stop = stop, stop + stage.steps
             if self.step < stop:
-                self._enter(stage, number)
+                self._enter(stage, number, begins)
                 self._train_stage(stage, stop)
             if self.step < stop or (self.step < steps and self._must_stop()):
                 self._interrupt()
@@ -138,42 +142,22 @@ class Trainer:
             if self._must_stop():
                 break
 
-    def _enter(self, stage: Stage, number: int) -> None:
+    def _enter(self, stage: Stage, number: int, begins: int) -> None:
         """Let the method prepare the stage, unless the checkpoint is from after that."""
+        began = time.perf_counter()
         if stage.prepared and self.entered < number:
             # the pass may be long: a run that is killed in it resumes from here
             self._save()
-            self._prepare(stage)
+            self.passes.prepare(stage, self.step)
             self.entered = number
+            self.means.skip(time.perf_counter() - began)
             self._save()
+        elif stage.prepared:
+            self.passes.mend(stage, begins)
+            self.means.skip(time.perf_counter() - began)
         self.entered = number
-
-    def _prepare(self, stage: Stage) -> None:
-        began = time.perf_counter()
-        self.display.message(f"{self.config.name}: step {self.step}, preparing stage {stage.name}")
-        if self.step == 0 and (problem := warn_untrained_labeller(stage, self.config)):
-            self.display.message(f"{self.config.name}: {problem}")
-        torch.manual_seed(self._key(self.fabric.global_rank, STAGE_STREAM))
-        domains = RunDomains(
-            self.domains,
-            self.run.stages / stage.name,
-            size=self.config.data.evaluation_size,
-            fabric=self.fabric,
-            workers=self.config.data.workers,
-            watch=self._stop_pass,
-        )
-        # not inference mode: its tensors cannot be used in the training that follows
-        network = self.method.segmenter
-        with evaluating(network), torch.inference_mode(False), torch.no_grad():
-            self.method.begin_stage(stage, domains)
-        # no process may read what another one is still writing
-        self.fabric.barrier()
-        self.means.skip(time.perf_counter() - began)
-
-    def _key(self, rank: int, stream: int) -> int:
-        """Return the seed of a process's random draws at this step."""
-        generator = random_generator(self.config.seed, self.step, rank, stream)
-        return int(generator.integers(2**63))
+        learns = self.method.reading(stage).target_labels
+        self.spared = checkpoint_path(self.run.checkpoints, begins) if learns else None
 
     def _stop_pass(self) -> None:
         """End a pass over a data set on request; with several processes, only after the pass."""
@@ -190,9 +174,9 @@ class Trainer:
         options = self.config.training
         # torch's own generator (dropout) is a function of (seed, step, rank) too, so that a
         # checkpoint needs no random state
-        torch.manual_seed(self._key(self.fabric.global_rank, STEP_STREAM))
+        torch.manual_seed(self._key(self.fabric.global_rank))
         steps = options.schedule_steps or options.steps
-        progress = Progress(self.step, steps, self._key(0, STEP_STREAM))
+        progress = Progress(self.step, steps, self._key(0))
         try:
             self.means.add(self.method.step(source, target, progress))
         except NotFinite as error:
@@ -215,6 +199,8 @@ class Trainer:
         batches = self.batches.of(steps, self.method.reading(stage), folder)
         try:
             yield from self.waiting.watched(batches)
+        except DataError as error:
+            raise explained(error, folder, self.run) from error
         except RuntimeError:
             # Ctrl-C has ended the workers; the caller sees that the last step is not reached
             if not self.stop.asked:
@@ -309,7 +295,8 @@ class Trainer:
             "versions": versions(),
         }
         path = checkpoint_path(self.run.checkpoints, self.step)
-        for kept in save_checkpoint(path, content, self.config.training.keep_checkpoints):
+        keep = self.config.training.keep_checkpoints
+        for kept in save_checkpoint(path, content, keep, self.spared):
             self.display.message(f"warning: {kept}")
 
     def _restore(self, content: dict[str, Any]) -> None:
@@ -319,6 +306,10 @@ class Trainer:
         self.means.load_state(content["waiting"])
         self.step, self.entered = content["step"], content["entered"]
         self.display.message(f"resumed {self.run.path} after step {self.step}")
+
+    def _key(self, rank: int) -> int:
+        """Return the seed of a process's random draws in this step."""
+        return stream_key(self.config.seed, self.step, rank, STEP_STREAM)
 
     def _must_stop(self) -> bool:
         """Whether any process was asked to stop; several processes ask each other at log steps."""

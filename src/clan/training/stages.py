@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,7 @@ class RunDomains:
         fabric: gives device, rank and processes.
         workers: processes that read.
         watch: called before each image; it may raise to end the pass.
+        only: indices of the target images whose labels are written; None for all.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class RunDomains:
         fabric: Fabric,
         workers: int = 0,
         watch: Callable[[], None] = lambda: None,
+        only: Collection[int] | None = None,
     ) -> None:
         self._domains, self._size, self._fabric = domains, size, fabric
-        self._workers, self._watch = workers, watch
+        self._workers, self._watch, self._only = workers, watch, only
         self.folder = folder
         items = self._unlabelled().items
         self._target = {item.name: index for index, item in enumerate(items)}
@@ -92,7 +94,10 @@ class RunDomains:
         Raises:
             DataError: it cannot be written.
         """
-        size = self._unlabelled().image_size(self._target[name])
+        index = self._target[name]
+        if self._only is not None and index not in self._only:
+            return
+        size = self._unlabelled().image_size(index)
         stored = resize_label(label.cpu().numpy(), size)
         path = label_path(self.folder, name)
         write_label(path, stored, self._unlabelled().classes.palette())

@@ -157,6 +157,23 @@ def test_records_of_another_training_are_named_and_not_used(
     assert f"data.source.dataset: {description} has changed since" in said
 
 
+def test_a_table_of_records_needs_no_weights(street: Path, records: Path, tmp_path: Path) -> None:
+    """A file that is not here cannot have changed."""
+    lines = read(records)
+    for line in lines:
+        line["config"]["weights"] = "start.pth"
+        line["files"]["weights"] = "0123456789abcdef"
+    path = write(tmp_path / "records.jsonl", lines)
+    weights = tmp_path / "start.pth"
+    setting = f"weights={weights}"
+    asked = request(street, tmp_path / "bench", setting, records=path, table_only=True)
+    table, _ = run(asked, start=None)
+    assert [len(row.seeds) for row in table.comparison.rows] == [2, 2, 2]
+    weights.write_bytes(b"others")
+    with pytest.raises(RunError, match="no run below"):
+        run(asked, start=None)
+
+
 def test_the_machines_are_those_of_the_runs(street: Path, records: Path, tmp_path: Path) -> None:
     lines = read(records)
     for line in lines[:2]:

@@ -8,6 +8,7 @@ import json
 import shutil
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,16 @@ def test_costs_are_measured_once_and_then_shown(
     again, shown = run(asked, start=None)
     assert "measuring" not in shown
     assert again.comparison.measures == table.comparison.measures
+    # beside records they hold in another place too
+    elsewhere = Path(shutil.copytree(street, tmp_path / "elsewhere"))
+    records = tmp_path / "kept.jsonl"
+    shutil.copy(out / "cost.json", tmp_path / "kept-cost.json")
+    asked = request(street, out, records=records, systems=("source_only", "clan"))
+    run(asked, start=None)
+    moved = replace(asked, task=str(elsewhere), out=tmp_path / "new", table_only=True)
+    there, shown = run(moved, start=None)
+    assert "another configuration" not in shown
+    assert there.comparison.measures == table.comparison.measures
 
 
 def test_costs_are_measured_in_rounds_and_go_on_where_they_broke_off(
@@ -228,6 +239,7 @@ def test_costs_are_measured_in_rounds_and_go_on_where_they_broke_off(
 ) -> None:
     names = ["source_only", "tan", "clan"]
     systems = open_task(str(street)).systems(names)
+    path = tmp_path / "cost.json"
     asked: list[str] = []
 
     def measure(preset: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -242,14 +254,14 @@ def test_costs_are_measured_in_rounds_and_go_on_where_they_broke_off(
 
     monkeypatch.setattr(cost, "measure_apart", measure)
     with pytest.raises(KeyboardInterrupt):
-        cost.measure_all(tmp_path, systems, tell=lambda line: None)
+        cost.measure_all(path, systems, tell=lambda line: None)
     # what failed is not tried in the next round
     assert asked == ["source_only", "tan", "clan", "source_only", "clan"]
-    failures = cost.measure_all(tmp_path, systems, tell=lambda line: None)
+    failures = cost.measure_all(path, systems, tell=lambda line: None)
     assert failures == ["cost of tan: failed: out of memory"]
     # goes on where it broke off
     assert asked[5:] == ["tan", "clan", "source_only", "clan"]
-    costs, how = cost.measured(tmp_path, systems) or ({}, "")
+    costs, how = cost.measured(path, systems) or ({}, "")
     assert "medians of 3 rounds" in how
     assert {name: of.time for name, of in costs.items()} == {"source_only": 4, "clan": 7}
 

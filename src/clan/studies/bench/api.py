@@ -25,6 +25,7 @@ def bench(
     table_only: bool = False,
     cost: bool = False,
     page: str | Path | None = None,
+    summary: str | Path | None = None,
     notes: str | Path | None = None,
     records: str | Path | None = None,
     console: Console | None = None,
@@ -49,7 +50,10 @@ def bench(
         table_only: train nothing; write the table of the finished runs.
         cost: measure time and memory of an update of each system; needs an idle machine.
         page: a Markdown page that gets the table in its own section.
-        notes: Markdown below the table there; None for notes.md beside the systems, if it exists.
+        summary: a Markdown page that gets a short section: a table that fits a screen, and what
+            it shows.
+        notes: Markdown below the table of ``page``; None for notes.md beside the systems, if it
+            exists.
         records: a file of runs that were trained earlier: they are not trained again, and runs that
             are finished here are added to it.
         console: where to show progress and table; None shows nothing.
@@ -85,6 +89,7 @@ def bench(
         table_only=table_only,
         cost=cost,
         page=_path(page),
+        summary=_path(summary),
         notes=_path(notes),
         records=_path(records),
     )

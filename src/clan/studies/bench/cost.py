@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clan.config.flat import flat
 from clan.config.loading import load_config
 from clan.config.tree import Config
 from clan.core.errors import RunError
@@ -26,7 +27,7 @@ from clan.methods import METHODS
 from clan.runs.folder import RunFolder
 from clan.studies.bench.task import System
 from clan.training.domains import open_domains
-from clan.training.resuming import FREE_TO_CHANGE, content
+from clan.training.resuming import FREE_TO_CHANGE
 
 FILE = "cost.json"
 UPDATES = 9
@@ -69,14 +70,14 @@ def recorded(runs: Iterable[RunFolder]) -> Cost:
     )
 
 
-def measured(folder: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], str] | None:
-    """Return what `measure_all` measured for these systems, and a note on how.
+def measured(path: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], str] | None:
+    """Return what `measure_all` wrote for these systems into a file, and a note on how.
 
     Returns:
         None if it has measured none of them. If the processor was shared during the measurement,
         times are processor time instead of wall time.
     """
-    kept = _read(folder / FILE)
+    kept = _read(path)
     found = {
         system.name: entry["rounds"]
         for system in systems
@@ -102,9 +103,9 @@ def measured(folder: Path, systems: Sequence[System]) -> tuple[dict[str, Cost], 
     return costs, how
 
 
-def outdated(folder: Path, systems: Sequence[System]) -> list[str]:
+def outdated(path: Path, systems: Sequence[System]) -> list[str]:
     """Return the systems that were measured with another configuration."""
-    kept = _read(folder / FILE)
+    kept = _read(path)
     return [
         system.name
         for system in systems
@@ -123,14 +124,14 @@ def had_to_wait(entry: Mapping[str, Any]) -> bool:
     return on_cpu(entry) and bool(entry["processor_seconds"] < 0.9 * entry["seconds"])
 
 
-def measure_all(folder: Path, systems: Sequence[System], tell: Any) -> list[str]:
-    """Measure each system alone, in rounds over all of them; write ``cost.json``.
+def measure_all(path: Path, systems: Sequence[System], tell: Any) -> list[str]:
+    """Measure each system alone, in rounds over all of them; write a JSON file.
 
     Measurements of the same configuration and machine are not repeated. A system that fails is not
     tried again in later rounds.
 
     Args:
-        folder: of the comparison.
+        path: the file; what it has already is not measured again.
         systems: to be measured.
         tell: called with a line before each measurement.
 
@@ -140,7 +141,7 @@ def measure_all(folder: Path, systems: Sequence[System], tell: Any) -> list[str]
     # imported here, as it imports torch's compiler, which a table does not need
     from clan.runs.environment import machine
 
-    path, place = folder / FILE, machine()
+    place = machine()
     kept = _read(path)
     failures: dict[str, str] = {}
     for turn in range(ROUNDS):
@@ -195,8 +196,13 @@ def measure(preset: str, overrides: Sequence[str], updates: int) -> dict[str, An
 
 
 def digest(config: Config) -> str:
-    """Return a hash of all settings that may change the cost, so without name and seed."""
-    text = content(config, (*FREE_TO_CHANGE, "name", "seed"))
+    """Return a hash of all settings that may change the cost, so without name, seed and places."""
+    values = {
+        key: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for key, value in flat(config).items()
+        if key not in (*FREE_TO_CHANGE, "name", "seed")
+    }
+    text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -56,7 +56,7 @@ def rank_notes(
     )
     yield (
         f"p: two-sided z-test of the mean rank against {control}'s, with Holm's correction for "
-        f"{len(test.names) - 1} tests. {_verdict(test, control)}"
+        f"{len(test.names) - 1} tests. {verdict(test)}"
     )
     yield (
         f"Any two systems differ significantly at {PERCENT} if their mean ranks are more than "
@@ -74,7 +74,9 @@ def _equals(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def _verdict(test: RankTest, control: str) -> str:
+def verdict(test: RankTest) -> str:
+    """Return a sentence with the systems that differ significantly from the control."""
+    control = test.control
     better = [name for name in test.significant if test.better(name)]
     worse = [name for name in test.significant if not test.better(name)]
     if not test.significant:

@@ -1,8 +1,8 @@
-"""A comparison's section of a Markdown page, between two marks."""
+"""A comparison's section of a Markdown page, long or short, between two marks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from clan.core.errors import RunError
 from clan.core.files import write_whole
 from clan.figures.style import save_figure
 from clan.studies.bench.facts import Facts, Runs, class_mix, machines, settings, trainings, variants
+from clan.studies.bench.summary import class_scores, findings, scores
 from clan.studies.bench.table import BenchTable
+from clan.studies.bench.task import System
 
 HEADER = """# Results
 
@@ -61,9 +63,36 @@ def write_section(page: Path, section: Section, table: BenchTable, runs: Runs) -
         RunError: the page has one mark and not the other, or cannot be read or written.
     """
     title, notes = section.read_notes()
+    text = with_section(page, section, [f"## {title}", "", *_lines(section, table, runs), notes])
+    save_figure(table.draw(), page.parent / _picture(section), dpi=200)
+    write_whole(page, text.encode())
+
+
+def write_summary(
+    page: Path,
+    section: Section,
+    table: BenchTable,
+    systems: Sequence[System],
+    seeds: Sequence[int],
+) -> None:
+    """Replace the comparison's short section of a page, or add it; a missing page is made.
+
+    Raises:
+        RunError: as `write_section`.
+    """
+    title, _ = section.read_notes()
+    lines = [f"## {title}", "", *summary(table, systems, seeds)]
+    write_whole(page, with_section(page, section, lines).encode())
+
+
+def with_section(page: Path, section: Section, lines: Sequence[str]) -> str:
+    """Return the page's text with these lines between the section's marks.
+
+    Raises:
+        RunError: the page has one mark and not the other, or cannot be read.
+    """
     begin, end = f"<!-- begin {section.key} -->", f"<!-- end {section.key} -->"
-    lines = [begin, f"## {title}", "", *_lines(section, table, runs), notes, end]
-    body = "\n".join(lines)
+    body = "\n".join([begin, *lines, end])
     try:
         text = page.read_text(encoding="utf-8") if page.is_file() else HEADER
     except (OSError, UnicodeDecodeError) as error:
@@ -72,13 +101,28 @@ def write_section(page: Path, section: Section, table: BenchTable, runs: Runs) -
         raise RunError(
             f"{page} needs both {begin!r} and, after it, {end!r}; add it, or delete both"
         )
-    if begin in text:
-        before, rest = text.split(begin, 1)
-        text = before + body + rest.split(end, 1)[1]
-    else:
-        text = f"{text.rstrip()}\n\n{body}\n"
-    save_figure(table.draw(), page.parent / _picture(section), dpi=200)
-    write_whole(page, text.encode())
+    if begin not in text:
+        return f"{text.rstrip()}\n\n{body}\n"
+    before, rest = text.split(begin, 1)
+    return before + body + rest.split(end, 1)[1]
+
+
+def summary(table: BenchTable, systems: Sequence[System], seeds: Sequence[int]) -> Iterable[str]:
+    """Yield the lines of a comparison in short: scores, what they show, classes if they fit.
+
+    Args:
+        table: the comparison.
+        systems: those that were asked for.
+        seeds: of each.
+    """
+    yield table.comparison.title
+    yield ""
+    yield from markdown(scores(table))
+    for finding in findings(table, systems, seeds):
+        yield f"- {finding}"
+    yield ""
+    if (classes := class_scores(table)) is not None:
+        yield from markdown(classes)
 
 
 def _picture(section: Section) -> Path:

@@ -30,6 +30,8 @@ from clan.studies.bench.task import System
 FORMAT = 1
 PARTS = {"config": dict, "files": dict, "environment": list, "evaluation": dict, "log": dict}
 """Parts of a record besides its system and seed, with their types."""
+MISSING = "lacking"
+"""In place of the hash of a file that is not there."""
 DIGITS = 5
 """Significant digits of the numbers of a log."""
 ROOTS = ("data.root", *(f"data.{name}.root" for name in ("source", "target", "validation")))
@@ -180,6 +182,9 @@ def _without_paths(config: Config) -> tuple[dict[str, Any], dict[str, str]]:
 def _with_paths(line: Mapping[str, Any], wanted: Config) -> tuple[Config | None, list[str]]:
     """Return a record's configuration with the paths of the wanted one.
 
+    A file that is missing here cannot have changed: so a table of records needs no data and no
+    initial weights.
+
     Returns:
         The configuration, None if this version cannot read it; and how it differs.
     """
@@ -192,7 +197,8 @@ def _with_paths(line: Mapping[str, Any], wanted: Config) -> tuple[Config | None,
     except ValidationError as error:
         first = error.errors()[0]
         return None, [f"{'.'.join(map(str, first['loc']))}: {first['msg']}"]
-    altered = [key for key in known if key in here and digest(Path(here[key])) != known[key]]
+    found = {key: digest(Path(here[key])) for key in known if key in here}
+    altered = [key for key, now in found.items() if now not in (known[key], MISSING)]
     changed = [f"{key}: {here[key]} has changed since" for key in altered]
     return config, [*changed, *run_changes(config, wanted)]
 
@@ -202,13 +208,13 @@ def _is_absolute(value: object) -> bool:
 
 
 def digest(path: Path) -> str:
-    """Return a hash of a file's content; ``folder`` for a folder, ``lacking`` if it is missing."""
+    """Return a hash of a file's content; ``folder`` for a folder, `MISSING` if it is missing."""
     if path.is_dir():
         return "folder"
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:
-        return "lacking"
+        return MISSING
 
 
 def _unpack(line: Mapping[str, Any], config: Config, path: Path) -> RunFolder:

@@ -14,11 +14,12 @@ from clan.core.console import Console
 from clan.core.errors import ConfigError, RunError, nearest
 from clan.core.files import write_whole
 from clan.scoring.evaluation_file import read_evaluation
+from clan.studies.bench.cost import FILE as COSTS
 from clan.studies.bench.cost import LOGGED, MIXED, measure_all, measured, outdated, recorded
 from clan.studies.bench.facts import machine_counts
 from clan.studies.bench.folder import BenchFolder, lacking_reasons, unfinished
 from clan.studies.bench.html import write_html
-from clan.studies.bench.page import Section, write_section
+from clan.studies.bench.page import Section, write_section, write_summary
 from clan.studies.bench.records import Records, use_records
 from clan.studies.bench.table import BenchTable, bench_table
 from clan.studies.bench.task import BASELINE, ORACLE, System, Task, open_task
@@ -48,7 +49,8 @@ class Request:
         table_only: train nothing.
         cost: measure time and memory of each system, one after the other.
         page: a Markdown page that gets a section of this comparison.
-        notes: Markdown below that section's numbers; by default notes.md beside the systems.
+        summary: a Markdown page that gets a short section, of tables that fit a screen.
+        notes: Markdown below the page's numbers; by default notes.md beside the systems.
         records: a file of runs that were trained earlier, here or elsewhere; finished runs are
             added to it.
     """
@@ -65,6 +67,7 @@ class Request:
     table_only: bool = False
     cost: bool = False
     page: Path | None = None
+    summary: Path | None = None
     notes: Path | None = None
     records: Path | None = None
 
@@ -117,6 +120,13 @@ class Bench:
         baseline = asked.baseline or BASELINE
         return baseline, asked.oracle or ORACLE, asked.control or baseline
 
+    @property
+    def costs(self) -> Path:
+        """The file of measured costs: beside the file of records if there is one."""
+        if self.records is None:
+            return self.folder.root / COSTS
+        return self.records.path.with_name(f"{self.records.path.stem}-{COSTS}")
+
     def tell(self, text: str) -> None:
         """Print a line."""
         self.console.say(text)
@@ -164,8 +174,8 @@ class Bench:
             )
         logged = {name: recorded(by_seed.values()) for name, by_seed in runs.items()}
         several = MIXED if len(machine_counts(runs)) > 1 else ""
-        costs, how = measured(self.folder.root, self.systems) or (logged, LOGGED + several)
-        if lost := outdated(self.folder.root, self.systems):
+        costs, how = measured(self.costs, self.systems) or (logged, LOGGED + several)
+        if lost := outdated(self.costs, self.systems):
             self.tell(
                 f"costs measured with another configuration are not shown: {', '.join(lost)}. "
                 "Measure them again with --cost on an idle machine."
@@ -184,7 +194,7 @@ class Bench:
         )
 
     def write(self, table: BenchTable) -> None:
-        """Write the table's files, and the section of a page if one was asked for."""
+        """Write the table's files, and the sections of pages that were asked for."""
         root, comparison = self.folder.root, table.comparison
         section = Section(
             key=self.folder.root.name,
@@ -202,6 +212,9 @@ class Bench:
         write_html(root / "bench.html", table, section, self.folder.finished())
         if self.request.page is not None:
             write_section(self.request.page, section, table, self.folder.finished())
+        if self.request.summary is not None:
+            seeds = self.folder.seeds
+            write_summary(self.request.summary, section, table, self.systems, seeds)
         self.tell(f"table: {root / 'bench.md'}, .csv, .json and .html")
 
     def keep(self) -> None:
@@ -247,7 +260,7 @@ def run_request(
             this.keep()
             raise Interrupted(f"{error}. Go on with: {request.command()}") from None
     if request.cost:
-        problems = measure_all(this.folder.root, this.systems, this.tell)
+        problems = measure_all(this.costs, this.systems, this.tell)
     total = len(this.systems) * len(request.seeds)
     problems += [f"{run}: {said}\n    log: {run}.log" for run, said in failed.items()]
     if failed and not this.folder.finished():

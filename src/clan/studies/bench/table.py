@@ -31,11 +31,13 @@ class BenchTable:
         comparison: scores, costs and ranks, a row for each system with a finished run.
         test: the rank tests over seeds, None if nothing can be tested.
         scored: mIoU in percent of each system by seed.
+        how: how the costs were measured.
     """
 
     comparison: Comparison
     test: RankTest | None
     scored: Mapping[str, Mapping[int, float]]
+    how: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table and the mIoU of each seed as a dictionary for JSON."""
@@ -100,7 +102,7 @@ def bench_table(
     comparison = replace(
         comparison, rows=rows, measures=tuple(measures), notes=tuple(notes), by_row=True
     )
-    return BenchTable(comparison, test, scored)
+    return BenchTable(comparison, test, scored, how)
 
 
 def _test(scored: Mapping[str, Mapping[int, float]], oracle: str, control: str) -> RankTest | None:
