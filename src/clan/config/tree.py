@@ -45,8 +45,7 @@ class DomainOptions(Options):
     """A built-in data set (gta5, synthia, cityscapes), a description (.yaml), or a folder; python
     for a data set that is passed to clan.train, which also needs data.classes."""
     root: str | None = None
-    """The data set's folder or archive, relative to data.root; a description may name its own instead.
-    """
+    """The data set's folder or archive, relative to data.root; a description may name its own."""
     split: str = "train"
     """Which split of the data set."""
     absent: tuple[str, ...] = ()
