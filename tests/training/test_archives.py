@@ -53,10 +53,10 @@ def test_the_town_from_a_folder_a_zip_and_a_tar(town: Path, tmp_path: Path) -> N
         run = trained(town, tmp_path / f"{kind}{workers}", kind, workers, *cache)
         assert same(tensors(run), tensors(plain)), (kind, workers)
         assert records(run) == records(plain)
-        found, expected = (read_evaluation(r.path).confusion for r in (run, plain))
+        found, expected = (read_evaluation(r.path).scores.confusion for r in (run, plain))
         assert found.tolist() == expected.tolist()
     scored = evaluate(run.path)
-    assert scored.confusion.tolist() == expected.tolist()
+    assert scored.scores.confusion.tolist() == expected.tolist()
     assert check(run.path / "config.yaml").problems == check(plain.path / "config.yaml").problems
 
 
