@@ -3,9 +3,9 @@
     python docs/make_results.py
     python docs/make_results.py --data DATA
 
-The first command writes results.md, and needs the repository alone. The second one also writes the
-pages in docs/notes; the class mixes there count the labels below DATA, the folder with street-sim/,
-camvid/ and weights/. A town that is missing is drawn.
+The first command writes results.md and the example in bench.md, and needs the repository alone. The
+second one also writes the pages in docs/notes; the class mixes there count the labels below DATA,
+the folder with street-sim/, camvid/ and weights/. A town that is missing is drawn.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from generated import bring_up_to_date
+from generated import between, bring_up_to_date
 
 from clan import make_town
+from clan.comparison.render import to_markdown
 from clan.core.console import Console
 from clan.studies.bench.page import Section, summary, write_section
 from clan.studies.bench.run import Bench, Request, prepare
@@ -189,6 +190,18 @@ ARCHIVED = (
 """Benchmarks that have a long page only."""
 
 
+EXAMPLE = _town(
+    "example",
+    "",
+    "",
+    "notes.md",
+    Request(
+        "town", systems=("source_only", "adabn", "tan", "clan", "oracle"), seeds=(0, 1, 2, 3, 4)
+    ),
+)
+"""The table that explains a table, in docs/bench.md."""
+
+
 def main() -> None:
     """Bring the pages up to date and say whether they were."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -202,6 +215,14 @@ def main() -> None:
         for benchmark in (*SHOWN, *ARCHIVED):
             write_notes(benchmark, options.data.resolve(), town)
     bring_up_to_date(PAGE, updated)
+    bring_up_to_date(DOCS / "bench.md", with_example)
+
+
+def with_example(page: str) -> str:
+    """Return docs/bench.md with today's table as its example."""
+    with EXAMPLE.opened() as bench:
+        table = to_markdown(bench.table({}).comparison)
+    return between(page, "<!-- begin example -->", "<!-- end example -->", table)
 
 
 def updated(_: str) -> str:

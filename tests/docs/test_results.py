@@ -42,6 +42,12 @@ def section(text: str, heading: str) -> str:
     return rest.split("\n## ")[0]
 
 
+def test_the_example_of_a_table_is_up_to_date(program: ModuleType) -> None:
+    page = (program.DOCS / "bench.md").read_text()
+    assert program.with_example(page) == page, "run python docs/make_results.py"
+    assert "| system | type | mIoU | gain | gap closed | rank | p |" in page
+
+
 def test_the_page_is_short_and_its_tables_fit_a_screen(program: ModuleType) -> None:
     lines = program.PAGE.read_text().splitlines()
     assert len(lines) <= MOST_LINES

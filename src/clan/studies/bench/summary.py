@@ -84,7 +84,10 @@ def differences(table: BenchTable, name: str) -> list[float]:
 
 
 def _timed(table: BenchTable) -> bool:
-    return not table.how.startswith(LOGGED)
+    """Whether more than the baseline's time was measured."""
+    times = [m.values for m in table.comparison.measures if m.heading == "time"]
+    known = sum(value is not None for values in times for value in values)
+    return known > 1 and not table.how.startswith(LOGGED)
 
 
 def _facts(names: Sequence[str], columns: Sequence[Line]) -> Facts:
