@@ -19,18 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clan.core.errors import DataError
+from clan.data.limits import PIXELS_VARIABLE, pixel_limit
 
 if TYPE_CHECKING:
     from clan.data.archives.paths import FilePath
 
 PNG = b"\x89PNG\r\n\x1a\n"
 """The first bytes of every PNG file."""
-
-MAX_PIXELS = 250_000_000
-"""Largest number of pixels of an image, unless `PIXELS_VARIABLE` sets another limit."""
-
-PIXELS_VARIABLE = "CLAN_MAX_PIXELS"
-"""Environment variable with the largest number of pixels that a picture may have."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _ORIENTATION = 0x0112
@@ -162,16 +157,6 @@ def open_picture(file: IO[bytes], path: FilePath) -> Image.Image | None:
         except DAMAGED as error:
             raise DataError(f"{path}: cannot be read ({error})") from error
     return None
-
-
-def pixel_limit() -> int:
-    """Return the largest number of pixels that a picture may have."""
-    text = os.environ.get(PIXELS_VARIABLE, str(MAX_PIXELS))
-    if not text.isdecimal() or int(text) < 1:
-        raise DataError(
-            f"{PIXELS_VARIABLE}={text!r}: expected a number of pixels, such as 500000000"
-        )
-    return int(text)
 
 
 def check_pixels(height: int, width: int, path: FilePath) -> None:

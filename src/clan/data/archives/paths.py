@@ -14,7 +14,7 @@ from clan.core.files import user_path
 from clan.data.archives import tars, zips
 from clan.data.archives.index import STORED, Index, Member
 from clan.data.archives.storage import LocalFile, RemoteFile, Storage, is_url
-from clan.data.containers import pixel_limit
+from clan.data.limits import pixel_limit
 
 ENDINGS = (".zip", ".tar")
 """Endings (lower case) of archives that are read in place."""
