@@ -60,6 +60,9 @@ SHORT: dict[str, dict[str, Any]] = {
 }
 """What lets seven steps reach every stage of the methods that have some."""
 
+OF_THE_MACHINE = ("images_per_second", "seconds", "memory", "waiting")
+"""Values of metrics.jsonl and curves that depend on the machine, not on the training alone."""
+
 
 def write_domain(root: Path, name: str, shift: int) -> None:
     """Write six training and three validation images: three noisy bands, every pixel labelled."""
@@ -108,14 +111,7 @@ def records(run: RunFolder) -> list[dict[str, Any]]:
     """Return the lines of metrics.jsonl without what depends on the machine."""
     lines = run.metrics_file.read_text().splitlines()
     found = [json.loads(line) for line in lines]
-    return [
-        {
-            k: v
-            for k, v in record.items()
-            if k not in ("images_per_second", "seconds", "memory", "waiting")
-        }
-        for record in found
-    ]
+    return [{k: v for k, v in record.items() if k not in OF_THE_MACHINE} for record in found]
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

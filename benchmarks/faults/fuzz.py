@@ -1,9 +1,9 @@
 """Fuzz every reader with mutated files; each file must be read or refused with a clear error.
 
-    python -m benchmarks.faults.fuzz --minutes 60 --out fuzz.json --keep found/
+    python -m benchmarks.faults.fuzz --minutes 60 --keep found/
 
 A fault is an error that is no `ClanError`, more than ten seconds of processor time for one input,
-or an error message longer than a screen.
+or an error message longer than a screen. Each seed's counts are added to the results file.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from lightning.fabric import Fabric
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -48,6 +50,7 @@ from clan.scoring.evaluation_file import read_evaluation
 from clan.training.restoring import restore
 from clan.training.train import train
 from clan.weights.model_files import load_segmenter
+from clan.weights.tensor_files import SHA256, digest
 from tests.systems import tiny, write_street
 
 SECONDS = 10
@@ -157,6 +160,16 @@ class Mutations:
         return self.draw.choice(VALUES)
 
 
+def _presets() -> Iterator[str]:
+    """Yield the presets' files, which name what they extend by its path."""
+    for path in sorted(presets_folder().rglob("*.yaml")):
+        tree = yaml.safe_load(path.read_text()) or {}
+        extends = tree.pop("extends", [])
+        names = [extends] if isinstance(extends, str) else extends
+        parts = [str(path.parent / name) for name in names]
+        yield yaml.safe_dump({"extends": parts, **tree}, sort_keys=False)
+
+
 class Material:
     """Valid files to mutate: a finished run on tiny images, and its inputs."""
 
@@ -166,7 +179,7 @@ class Material:
         self.config = tiny(self.street, "clan", "training.sinks=[csv]")
         self.run = train(self.config, folder / "run")
         self.keys = list(flat(self.config))
-        self.presets = [path.read_text() for path in sorted(presets_folder().rglob("*.yaml"))]
+        self.presets = list(_presets())
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
         classes = class_set("cityscapes")
@@ -238,9 +251,11 @@ class Material:
 
     def classes(self) -> None:
         """A file of classes."""
-        builtin = presets_folder().parents[1] / "data" / "builtin"
-        text = self.draw.choice([p.read_text() for p in sorted(builtin.glob("*.yaml"))])
-        class_set(str(self.file("classes.yaml", self.change.text(text))))
+        lines = ["name: street", "classes:"]
+        numbers = range(self.draw.choice((1, 3, 19)))
+        lines += [f"  class {n}: [{n}, {self.draw.randrange(256)}, 70]" for n in numbers]
+        lines += ["subsets:", "  few: [class 0]"]
+        class_set(str(self.file("classes.yaml", self.change.text("\n".join(lines)))))
 
     def listing(self) -> None:
         """A file that lists images and labels."""
@@ -289,10 +304,15 @@ class Material:
             with open(source, "rb") as file:
                 length = int.from_bytes(file.read(8), "little")
                 about = json.loads(file.read(length))["__metadata__"]["clan"]
-            text = json.dumps(self.change.tree(json.loads(about)))
+            tensors, changed = load_file(source), self.change.tree(json.loads(about))
+            # as JSON gives it back; with its checksum, or none would be read any further
+            about = json.loads(json.dumps(changed))
+            if isinstance(about, dict):
+                about[SHA256] = digest(tensors, about)
+            text = json.dumps(about)
             if self.draw.random() < 0.2:
                 text = self.change.bytes(text.encode()).decode("utf-8", "replace")
-            save_file(load_file(source), path, metadata={"clan": text})
+            save_file(tensors, path, metadata={"clan": text})
         load_segmenter(path)
 
     def run_file(self) -> None:
@@ -402,8 +422,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         material = Material(Path(folder), random.Random(given.seed))
         found = fuzz(material, lambda _: time.monotonic() > end, given.keep)
-    found = {"minutes": given.minutes, "seed": given.seed, **found}
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
+    about = {"date": date.today().isoformat(), "minutes": given.minutes, "seed": given.seed}
+    runs = json.loads(given.out.read_text()) if given.out.is_file() else []
+    given.out.write_text(json.dumps([*runs, about | found], indent=1) + "\n")
     print(f"{found['inputs']:,} inputs, {len(found['faults'])} kinds of fault")
 
 

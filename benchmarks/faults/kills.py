@@ -1,12 +1,15 @@
 """Kill and resume trainings at random moments; check that the results are equal bit for bit.
 
-    python -m benchmarks.faults.kills --kills 50 --out measured.json
+    python -m benchmarks.faults.kills --kills 50
 
 Each method trains once undisturbed, on six tiny images of each domain. Then it trains again, and
 its process is killed and resumed until the training ends. Network, scores, metrics.jsonl and
 TensorBoard's curves of both trainings must be equal. Half of the kills come at a random moment of
 processor time (steps, scoring, passes over the data, between rounds), half in the middle of a
 random write, flush or rename of a file.
+
+Each family and seed is a measurement of its own in the results file: one that is there already is
+not repeated, so a measurement that was itself stopped goes on, and other seeds add to the counts.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import date
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -33,7 +37,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from clan import cli
 from clan.core import files
 from clan.runs.folder import RunFolder
-from tests.systems import SETTINGS, records, same, tensors, write_street
+from tests.systems import OF_THE_MACHINE, SETTINGS, records, same, tensors, write_street
 
 SYSTEMS = {
     "source only": "source_only",
@@ -158,11 +162,11 @@ def wait(process: BaseProcess, seconds: float) -> bool:
 
 
 def curves(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
-    """Return TensorBoard's points, without the curve of the speed."""
+    """Return TensorBoard's points, without the curves that depend on the machine."""
     events = EventAccumulator(str(run.path)).Reload()
     names = events.Tags()["scalars"]
     found = {name: [(e.step, e.value) for e in events.Scalars(name)] for name in names}
-    return {name: points for name, points in found.items() if name != "images_per_second"}
+    return {name: points for name, points in found.items() if name not in OF_THE_MACHINE}
 
 
 def scores(run: RunFolder) -> dict[str, Any]:
@@ -278,6 +282,8 @@ def disturb(
 ) -> dict[str, Any]:
     """Disturb a method's trainings ``counts[way]`` times in each way; return a summary.
 
+    Its ``runs`` are the disturbed trainings that ended, each equal to the undisturbed one.
+
     Raises:
         Wrong: a training failed, or its result differs from the undisturbed one.
     """
@@ -288,7 +294,13 @@ def disturb(
         way = draw.choice(ways)
         left[way] -= trial.disturb(way)
     trial.finish()
-    return {"method": system, "hits": dict(trial.hits), "equal": trial.runs, "runs": trial.runs}
+    return {
+        "family": name,
+        "method": system,
+        "seed": seed,
+        "hits": dict(trial.hits),
+        "runs": trial.runs,
+    }
 
 
 def main() -> None:
@@ -301,12 +313,16 @@ def main() -> None:
     given = parser.parse_args()
     counts = dict.fromkeys(WAYS, given.signals)
     counts |= {"processor time": given.kills - given.kills // 2, "a write": given.kills // 2}
-    found = json.loads(given.out.read_text()) if given.out.is_file() else {}
-    for name in given.only:
+    found = json.loads(given.out.read_text()) if given.out.is_file() else []
+    done = {(one["family"], one["seed"]) for one in found}
+    for family in given.only:
+        if (family, given.seed) in done:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             write_street(Path(folder) / "street")
-            found[name] = disturb(name, SYSTEMS[name], counts, Path(folder), given.seed)
-        print(name, found[name], flush=True)
+            measured = disturb(family, SYSTEMS[family], counts, Path(folder), given.seed)
+        found.append(measured | {"date": date.today().isoformat()})
+        print(measured, flush=True)
         given.out.write_text(json.dumps(found, indent=1) + "\n")
 
 

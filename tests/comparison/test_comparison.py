@@ -337,6 +337,18 @@ def test_logs_beside_the_folders_of_runs_are_ignored(tmp_path: Path) -> None:
         compare([*runs, log.rename(tmp_path / "other.log")])
 
 
+def test_the_town_is_compared_with_evaluations_that_called_it_by_its_layout(
+    tmp_path: Path,
+) -> None:
+    new = add_run(tmp_path, "tan", 0, confusion(50), dataset="town/target")
+    old = add_run(tmp_path, "clan", 0, confusion(60), dataset="cityscapes")
+    assert "on town/target val" in compare([new, old]).title
+    assert "on town/target val" in compare([old, new]).title
+    real = add_run(tmp_path, "mcd", 0, confusion(60, pixels=101), dataset="cityscapes")
+    with pytest.raises(RunError, match="truth of 'road'"):
+        compare([new, real])
+
+
 def test_notes_on_absent_classes_steps_and_checkpoints(tmp_path: Path) -> None:
     runs = [
         add_run(tmp_path, "source_only", 0, np.array([[90, 10], [0, 0]])),

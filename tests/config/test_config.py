@@ -347,6 +347,13 @@ def test_configurations_and_descriptions_are_told_apart(street: Path) -> None:
         ("data.root=~nosuchuser/x", ["there is no user 'nosuchuser'", "./~nosuchuser"]),
         ("data.source=~nosuchuser/x.yaml", ["no user 'nosuchuser'"]),
         ("weights=~nosuchuser/x.pth", ["no user 'nosuchuser'"]),
+        *(
+            (f"{key}={'x' * 300}{end}", ["300 characters" if not end else "305", "longer than"])
+            for key, end in (
+                *(("data.root", ""), ("data.classes", ""), ("weights", "")),
+                *(("data.source", ".yaml"), ("data.target", ".yaml")),
+            )
+        ),
         (f"{'a.' * 5000}b=1", ["5000 dots"]),
         ("data.workers={1: 2, 1: 3}", ["'data.workers={1: 2, 1: 3}'", "1 appears twice"]),
     ],

@@ -17,6 +17,8 @@ import pytest
 from clan.core.errors import RunError
 from clan.runs.lock import RunLock
 
+pytestmark = pytest.mark.usefixtures("no_slurm")
+
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -25,6 +27,12 @@ RunLock(Path(sys.argv[1])).take()
 print("held", flush=True)
 time.sleep(60)
 """
+
+
+@pytest.fixture
+def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
 
 
 @contextmanager
@@ -78,3 +86,67 @@ def test_a_lock_of_another_host_says_how_to_remove_it(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"cannot write .*gone/lock: No such file"):
         RunLock(tmp_path / "gone").take()
+
+
+# --- a Slurm job that is requeued ----------------------------------------------------------------
+
+
+def left_by(folder: Path, slurm: object) -> None:
+    """Leave the lock of a process that was killed on another host."""
+    holder = {"host": "far", "pid": 7, "since": "2026-01-01T00:00:00+00:00", "slurm": slurm}
+    (folder / "lock").write_text(json.dumps(holder))
+
+
+@pytest.fixture
+def restarted(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The second restart of job 41."""
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "hall")
+    return monkeypatch
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_requeued_job_takes_over_its_own_lock(
+    tmp_path: Path, restarted: pytest.MonkeyPatch, restarts: int
+) -> None:
+    left_by(tmp_path, {"cluster": "hall", "job": "41", "restarts": restarts})
+    with RunLock(tmp_path) as lock:
+        lock.take()
+        holder = json.loads((tmp_path / "lock").read_text())
+        assert holder["slurm"] == {"cluster": "hall", "job": "41", "restarts": 2}
+        assert holder["host"] == socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    "slurm",
+    [
+        {"cluster": "hall", "job": "40", "restarts": 0},  # another job
+        {"cluster": "yard", "job": "41", "restarts": 0},  # another cluster's
+        {"cluster": "hall", "job": "41", "restarts": 2},  # another step of this start
+        {"cluster": "hall", "job": "41", "restarts": 3},
+        {"cluster": "hall", "job": "41", "restarts": "0"},
+        {"cluster": "hall", "job": "41"},
+        [41],
+        None,
+    ],
+)
+def test_what_is_no_former_start_of_the_job_is_refused(
+    tmp_path: Path, restarted: pytest.MonkeyPatch, slurm: object
+) -> None:
+    left_by(tmp_path, slurm)
+    with pytest.raises(RunError, match=r"on host far.*, since 2026-01-01.*delete .*lock"):
+        RunLock(tmp_path).take()
+
+
+def test_outside_slurm_its_jobs_are_unknown(tmp_path: Path) -> None:
+    left_by(tmp_path, {"cluster": None, "job": "41", "restarts": 0})
+    with pytest.raises(RunError, match="on host far of Slurm job 41"):
+        RunLock(tmp_path).take()
+
+
+def test_the_first_start_of_a_job_notes_it(tmp_path: Path, restarted: pytest.MonkeyPatch) -> None:
+    restarted.delenv("SLURM_RESTART_COUNT")
+    with RunLock(tmp_path) as lock:
+        lock.take()
+        assert json.loads((tmp_path / "lock").read_text())["slurm"]["restarts"] == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,6 +118,16 @@ def test_built_in_data_sets_read_the_town(town: Path) -> None:
             assert {CITYSCAPES.index("road"), CITYSCAPES.index("building")} <= set(
                 np.unique(label).tolist()
             )
+
+
+def test_the_town_is_called_so_wherever_it_was_drawn(town: Path, tmp_path: Path) -> None:
+    drawn = tmp_path / "anywhere"
+    shutil.copytree(town, drawn)
+    for root, layout in (("source", "gta5"), ("target", "cityscapes")):
+        assert open_dataset(layout, root=drawn / root).name == f"town/{root}"
+    # without its record it is a data set in that layout, as any other
+    (drawn / "town.json").unlink()
+    assert open_dataset("cityscapes", root=drawn / "target").name == "cityscapes"
 
 
 @pytest.mark.parametrize("size", [(33, 57), (128, 128), (16, 40)])

@@ -15,6 +15,7 @@ from clan.comparison.published import PublishedTable, published_table
 from clan.comparison.table import Comparison, Row
 from clan.core.errors import ConfigError, RunError
 from clan.data.classes import CITYSCAPES, ClassSet
+from clan.data.names import TOWN_LAYOUT, TOWN_TARGET
 from clan.scoring.evaluation_file import FILE, Evaluation, read_evaluation
 from clan.scoring.metrics import subset_names
 
@@ -82,7 +83,9 @@ def compare(
     rows = [_row(name, seeds, names) for name, seeds in systems.items()]
     rows = with_gains(rows, systems, names, baseline, oracle)
     own = Comparison(
-        title=_title(first, subset, len(names), {row.checkpoint for row in rows}),
+        title=_title(
+            _best_named(evaluations), subset, len(names), {row.checkpoint for row in rows}
+        ),
         subset=subset,
         classes=names,
         rows=tuple(rows),
@@ -168,7 +171,7 @@ def _differences(first: Evaluation, other: Evaluation) -> list[str]:
         facts = [("classes", _class_text(first), _class_text(other))]
     else:
         facts = [
-            ("data set", f"{first.dataset} {first.split}", f"{other.dataset} {other.split}"),
+            ("data set", _data_text(first, other), _data_text(other, first)),
             ("images", str(a.images), str(b.images)),
             ("input size", first.protocol.size_text(), other.protocol.size_text()),
             ("protocol", first.protocol.text(), other.protocol.text()),
@@ -179,6 +182,20 @@ def _differences(first: Evaluation, other: Evaluation) -> list[str]:
             for name, x, y in zip(a.classes.names, *truths, strict=True):
                 facts.append((f"truth of {name!r}", f"{x} pixels", f"{y} pixels"))
     return [f"{what}: {x} in {first.path}, {y} in {other.path}" for what, x, y in facts if x != y]
+
+
+def _best_named(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the evaluation that names the data set of all."""
+    return next((each for each in evaluations if each.dataset == TOWN_TARGET), evaluations[0])
+
+
+def _data_text(one: Evaluation, other: Evaluation) -> str:
+    """Return data set and split of an evaluation, as they are compared with another's.
+
+    Former versions called the town by its layout; its labels are counted below as any others.
+    """
+    both = {one.dataset, other.dataset} == {TOWN_TARGET, TOWN_LAYOUT}
+    return f"{TOWN_TARGET if both else one.dataset} {one.split}"
 
 
 def _disagreements(seeds: list[Evaluation]) -> list[str]:

@@ -118,16 +118,31 @@ def user_path(path: str | Path, error: type[ClanError] = ConfigError) -> Path:
 
     Args:
         path: as written.
-        error: the error to raise if there is no such user.
+        error: the error to raise if there is no such user, or no file can have such a name.
     """
     try:
-        return Path(path).expanduser()
+        expanded = Path(path).expanduser()
     except RuntimeError as failure:
         name = Path(path).parts[0]
         raise error(
             f"{path}: there is no user {name[1:]!r}, whose home folder {name} would be; to name a "
             f"file so, write ./{name}"
         ) from failure
+    if _too_long(expanded):
+        said = f"{str(path)[:60]}... ({len(str(path))} characters)"
+        raise error(f"{said} is longer than the name of a file can be")
+    return expanded
+
+
+def _too_long(path: Path) -> bool:
+    """Tell of a path of which `Path.is_file` would raise instead of returning False."""
+    try:
+        os.stat(path)
+    except OSError as failure:
+        return failure.errno == errno.ENAMETOOLONG
+    except ValueError:
+        return False  # characters that no name has: there is no such file
+    return False
 
 
 def flush_folder(folder: Path) -> None:

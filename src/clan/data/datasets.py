@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from clan.data.description import Description, read_description
 from clan.data.encodings import Encoding
 from clan.data.items import Item, Items
 from clan.data.label_maps import LabelMap
+from clan.data.names import name_in_layout
 from clan.data.splits import list_split
 from clan.data.views import resize_image
 
@@ -224,15 +225,17 @@ def open_dataset(
         if root is None:
             raise DataError(f"the data set {dataset!r} needs a root: the folder that it lies in")
         path = Path(str(files("clan.data"))) / "builtin" / f"{dataset}.yaml"
-        return _described(path, locate(root), split, classes, labels, unpaired, absent)
+        folder = locate(root)
+        found = _described(path, folder, split, classes, labels, unpaired, absent)
+        return replace(found, name=name_in_layout(dataset, folder))
     if is_url(dataset):
         return _folder(locate(dataset), split, classes)
     path = user_path(dataset, DataError)
     if path.suffix.lower() in (".yaml", ".yml"):
         if not path.is_file():
             raise DataError(f"no data set description at {path}")
-        folder = locate(root) if root else None
-        return _described(path, folder, split, classes, labels, unpaired, absent)
+        own = locate(root) if root else None
+        return _described(path, own, split, classes, labels, unpaired, absent)
     if not path.exists() and not is_archive(path) and root is not None:
         path = user_path(below(root, path), DataError)
     place = locate(path)

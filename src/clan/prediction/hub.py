@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 
 from clan.config.loading import load_written
-from clan.config.tree import Config
+from clan.config.tree import Config, DataOptions, DomainOptions
 from clan.core.errors import WeightsError
 from clan.core.extras import require_extra
 from clan.core.files import make_folder, write_whole
+from clan.data.names import name_in_layout
 from clan.data.sizes import size_text
 from clan.models.segmenter import Segmenter
 from clan.prediction.predictor import Predictor
@@ -184,18 +185,22 @@ def _training(config: Config | None) -> list[str]:
     data = config.data
     lines = [
         f"- Method: `{config.method.name}`, {config.training.steps:,} steps, seed {config.seed}.",
-        f"- Source (labelled): {_named(data.source)}.",
+        f"- Source (labelled): {_data_name(data, data.source)}.",
     ]
     if data.target is not None:
-        lines.append(f"- Target (its labels were not used): {_named(data.target)}.")
+        lines.append(f"- Target (its labels were not used): {_data_name(data, data.target)}.")
     if config.weights:
         lines.append(f"- Started from: {_named(config.weights)}.")
     return lines
 
 
-def _named(thing: Any) -> str:
+def _data_name(data: DataOptions, domain: DomainOptions) -> str:
+    name = name_in_layout(domain.dataset, Path(data.root or "", domain.root or ""))
+    return _named(name) if name == domain.dataset else f"`{name}`"
+
+
+def _named(text: str) -> str:
     """Return the name of a data set or file, without the folders of the author's machine."""
-    text = str(getattr(thing, "dataset", thing))
     return f"`{text if is_hf(text) else Path(text).name}`"
 
 

@@ -18,6 +18,7 @@ from clan.config.loading import dump_config
 from clan.config.tree import DataOptions, DomainOptions
 from clan.data.classes import IGNORE, ClassSet
 from clan.data.datasets import BUILTIN_DATASETS
+from clan.data.names import name_in_layout
 from clan.prediction.pictures import NOT_LABELLED, present
 from clan.reporting import curves
 from clan.reporting.analyses import read_analyses
@@ -136,6 +137,8 @@ def _domain_name(data: DataOptions, domain: DomainOptions) -> str:
     """
     name = domain.dataset.rstrip("/").rpartition("/")[2]
     folder = Path(data.root or "", domain.root or "")
+    if (own := name_in_layout(name, folder)) != name:
+        return own
     alike = name in folder.name.lower().replace("_", "-")
     if domain.dataset in BUILTIN_DATASETS and folder.name and not alike:
         return "/".join(folder.parts[-2:] if folder.parent.name else folder.parts[-1:])

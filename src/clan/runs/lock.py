@@ -18,7 +18,8 @@ class RunLock:
 
     The system releases the lock of a process that ends, also of a killed one, so a new training on
     this machine can take it. For a lock file of another machine it is unknown whether its training
-    still runs; the error says how to remove it.
+    still runs; the error says how to remove it. Only a Slurm job that starts anew takes over what
+    its own former start left on another machine: Slurm ends a job before it requeues it.
 
     Args:
         path: the run's folder; it must exist when the lock is taken.
@@ -40,7 +41,9 @@ class RunLock:
         try:
             descriptor = self._locked()
             holder = _read(descriptor)
-            if holder is not None and holder.get("host") != socket.gethostname():
+            job = _slurm_job()
+            here = holder is None or holder.get("host") == socket.gethostname()
+            if holder is not None and not here and not _former_start(holder.get("slurm"), job):
                 os.close(descriptor)
                 raise RunError(
                     f"{self.file} says that {_words(holder)} trains in this folder. If no "
@@ -48,6 +51,8 @@ class RunLock:
                 )
             now = datetime.now().astimezone().isoformat(timespec="seconds")
             holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
+            if job is not None:
+                holder["slurm"] = job
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         except OSError as error:
@@ -98,7 +103,32 @@ def _read(descriptor: int) -> dict[str, object] | None:
     return holder if isinstance(holder, dict) else None
 
 
+def _slurm_job() -> dict[str, object] | None:
+    """Return the Slurm job that this process belongs to, and how often it was restarted."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job:
+        return None
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "")  # not set before the first restart
+    return {
+        "cluster": os.environ.get("SLURM_CLUSTER_NAME"),
+        "job": job,
+        "restarts": int(restarts) if restarts.isdecimal() else 0,
+    }
+
+
+def _former_start(found: object, own: dict[str, object] | None) -> bool:
+    """Whether a lock's holder was an earlier start of the Slurm job that this process is of."""
+    if own is None or not isinstance(found, dict):
+        return False
+    before, now = found.get("restarts"), own["restarts"]
+    same = all(found.get(key) == own[key] for key in ("cluster", "job"))
+    return same and isinstance(before, int) and isinstance(now, int) and before < now
+
+
 def _words(holder: dict[str, object] | None) -> str:
     if holder is None:
         return "another process"
-    return f"process {holder.get('pid')} on host {holder.get('host')}, since {holder.get('since')},"
+    slurm = holder.get("slurm")
+    job = f" of Slurm job {slurm.get('job')}" if isinstance(slurm, dict) else ""
+    place = f"on host {holder.get('host')}{job}"
+    return f"process {holder.get('pid')} {place}, since {holder.get('since')},"

@@ -23,12 +23,13 @@ from PIL import Image
 from clan.core.errors import DataError
 from clan.core.files import flush_folder, write_whole
 from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS
+from clan.data.names import TOWN_RECORD
 from clan.town.look import SOURCE, TARGET, Look
 from clan.town.render import draw_frame
 
 VERSION = 2
 """Version of the generator; other versions draw other images from the same seed."""
-RECORD = "town.json"
+RECORD = TOWN_RECORD
 """File with the recipe of a town; written last."""
 CITY = "farbenau"
 """Name of the target's city."""

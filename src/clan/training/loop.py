@@ -240,8 +240,8 @@ class Trainer:
         on_rank_zero(self.fabric, lambda: self.journal.write(self.step, record))
         self.display.message(
             f"{self.config.name}: step {self.step}, mIoU {100 * miou:.1f} over "
-            f"{len(scores.classes)} classes of {self.domains.validation.name} "
-            f"({scores.images} images)"
+            f"{len(scores.classes)} classes on {self.domains.validation.name} "
+            f"{self.domains.validation.split} ({scores.images} images)"
         )
         self.means.skip(time.perf_counter() - began)
         return scores
