@@ -206,7 +206,7 @@ def test_a_training_ends_bit_identical(
 def test_one_cache_for_each_domain_lasts_over_stages(street: Path, tmp_path: Path) -> None:
     config = tiny(street, "cbst", "data.cache=memory")
     domains = open_domains(config.data)
-    batches = StageBatches(config, domains, launch(config.training))
+    batches = StageBatches(config, domains, launch(config.training), lambda *_: None)
     view = config.data.source_view
     first = batches._cache(0, domains.source, view)
     assert first is not None

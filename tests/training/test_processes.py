@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from clan.runs.folder import RunFolder
 from clan.training.display import Silent
 from clan.training.domains import open_domains
 from clan.training.loop import Interrupted, Trainer
-from clan.training.processes import OtherProcess
+from clan.training.processes import OtherProcess, on_rank_zero
 from clan.training.train import train
 from clan.weights.model_files import save_model
 from tests.conftest import write_values
@@ -235,6 +236,37 @@ def test_only_the_first_process_writes(street: Path, tmp_path: Path) -> None:
     assert "metrics.jsonl" in first
     assert "model.safetensors.part" in first
     assert second == ""
+
+
+ERRORS = {"a bug": ZeroDivisionError, "an exit": SystemExit, "Ctrl-C": KeyboardInterrupt}
+
+
+def _fail_at_once(fabric: Fabric, out: str) -> None:
+    for name, kind in ERRORS.items():
+
+        def fail(kind: type[BaseException] = kind, name: str = name) -> None:
+            raise kind(name)
+
+        began = time.monotonic()
+        try:
+            on_rank_zero(fabric, fail)
+        except BaseException as error:
+            seconds = time.monotonic() - began
+            said = f"{type(error).__name__}: {error}"
+            Path(out, f"{name} {fabric.global_rank}").write_text(f"{seconds} {said}")
+
+
+def test_any_error_of_the_first_process_ends_the_others_within_a_minute(tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_fork")
+    fabric.launch(_fail_at_once, str(tmp_path))
+    for name, kind in ERRORS.items():
+        for rank, said in (
+            (0, f"{kind.__name__}: {name}"),
+            (1, f"OtherProcess: {kind.__name__}: {name}"),
+        ):
+            seconds, found = (tmp_path / f"{name} {rank}").read_text().split(" ", 1)
+            assert found == said
+            assert float(seconds) < 60
 
 
 def test_two_processes_stop_and_fail_together(street: Path, tmp_path: Path) -> None:

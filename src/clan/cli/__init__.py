@@ -92,7 +92,7 @@ def _told(error: Exception) -> int:
         # what reaches this place is the machine's: a full disk, no permission, too many files
         complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
         return CANNOT
-    from clan.data.loading import killed_worker
+    from clan.data.workers import killed_worker
 
     if said := killed_worker(error):
         complain(said)

@@ -96,6 +96,11 @@ class DataOptions(Options):
     Results are bit-identical; reading is several times faster after the first pass."""
     cache_gib: float = Field(50.0, gt=0)
     """Greatest size of the cache in GiB; further images are read from their files."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What happens to a training image, or its label, that cannot be read. stop: the training ends
+    with the file's name and what is wrong. skip: another image of the domain takes its place, drawn
+    from (seed, step, slot); it is reported once and listed in skipped.jsonl. If more than 1 % of a
+    domain's images (and more than one) are skipped, the training ends. Scoring never skips."""
     workers: int = Field(0, ge=0)
     """Loader processes per domain; 0 reads in the training process. The batches are the same for
     any number."""

@@ -22,8 +22,8 @@ from clan.data.archives.paths import FilePath
 from clan.data.containers import read_palette
 from clan.data.datasets import Dataset
 from clan.data.items import Item
-from clan.data.loading import Loader
 from clan.data.python import PythonDataset
+from clan.data.workers import Loader
 
 _VALUES = 64  # values outside the map in one label that are told one by one
 _SHOWN = 50  # lines of problems in the rendered report; `CheckReport.problems` has all

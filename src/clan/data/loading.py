@@ -6,19 +6,18 @@ workers and processes, or on a resume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypedDict, TypeVar, cast
+from collections.abc import Sequence
+from typing import Literal, TypedDict, cast
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from clan.core.errors import ClanError, DataError
-from clan.data.cache import Cache
+from clan.data.cache import Cache, Pair
 from clan.data.datasets import Dataset
 from clan.data.sampling import ClassDraw, LabelCounts, sample_index
 from clan.data.sizes import Size, input_size
@@ -30,13 +29,10 @@ from clan.data.views import (
     draw_image_scale,
     random_camera,
     random_generator,
+    replacement_generator,
     resize_image,
 )
-
-T = TypeVar("T")
-
-_AHEAD = 2
-"""Batches that each worker reads ahead."""
+from clan.data.workers import Loader
 
 
 class Batch(TypedDict, total=False):
@@ -52,113 +48,18 @@ class Batch(TypedDict, total=False):
     """(H, W) of the labels and so of the predictions; absent where it is that of the images."""
     index: Tensor
     """(N,) int64: the items' places in their data set."""
+    skipped: list[tuple[str, str]]
+    """Names of items that could not be read, and why; others stand in their place. Absent where
+    there are none."""
 
 
-class _Shared(TorchDataset[T | ClanError]):
-    """What workers read, in shared memory before it leaves them.
+OnError = Literal["stop", "skip", "skip_images"]
+"""Whether an item that cannot be read stops the reading, or is replaced; ``skip_images``: a label
+stops it, an image does not."""
 
-    torch would put it there in a thread of the worker's: an error in that is printed and the batch
-    is lost, so that the training waits for ever.
-    """
-
-    def __init__(self, parts: TorchDataset[T]) -> None:
-        self.parts = parts
-
-    def __getitem__(self, index: int) -> T | ClanError:
-        part = self.parts[index]
-        if get_worker_info() is None or not isinstance(part, dict):
-            return part
-        try:
-            for value in part.values():
-                if isinstance(value, Tensor):
-                    value.share_memory_()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            return DataError(_no_shared_memory(part, error))
-        return part
-
-
-def _no_shared_memory(part: Mapping[str, object], error: RuntimeError) -> str:
-    size = sum(v.nbytes for v in part.values() if isinstance(v, Tensor))
-    workers = getattr(get_worker_info(), "num_workers", 1)
-    return (
-        "the shared memory of this machine (/dev/shm) has no room for a batch of "
-        f"{size / 2**20:.1f} MiB; each of the {workers} data.workers keeps up to {_AHEAD} there. "
-        "In Docker: --shm-size 8g, or --ipc host; else set data.workers=0, which needs none "
-        f"({str(error).splitlines()[0]})"
-    )
-
-
-def killed_worker(error: BaseException) -> str:
-    """Return what to say of an error by which torch tells that a worker was killed, else nothing.
-
-    Args:
-        error: of whatever the process was doing: torch raises it where a signal finds it.
-    """
-    said = str(error)
-    if not isinstance(error, RuntimeError) or "DataLoader worker" not in said:
-        return ""
-    if "killed by signal" not in said and "exited unexpectedly" not in said:
-        return ""
-    return (
-        f"a process that reads data has ended ({said.splitlines()[0]}). Most often the system "
-        "kills one when memory runs out: set data.workers lower, or 0, which reads in the training "
-        "itself"
-    )
-
-
-class Loader(DataLoader[T]):
-    """A DataLoader that raises a worker's `ClanError` as it was, without a traceback in its text.
-
-    It takes ready batches from a map-style data set, in the order of ``indices``. Workers live as
-    long as an iteration: all loaders here are made for one.
-    """
-
-    def __init__(self, parts: TorchDataset[T], indices: Sequence[int], workers: int) -> None:
-        super().__init__(
-            cast("TorchDataset[T]", _Shared(parts)),
-            sampler=indices,
-            batch_size=None,
-            collate_fn=_unchanged,
-            num_workers=workers,
-            prefetch_factor=_AHEAD if workers else None,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_start_worker,
-            # Its own generator: starting an iteration must not draw from the process's numbers.
-            generator=torch.Generator(),
-        )
-
-    def __iter__(self) -> Iterator[T]:  # type: ignore[override]
-        batches = super().__iter__()
-        failure: ClanError | None = None
-        while failure is None:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                break
-            except (ConnectionError, EOFError) as error:
-                # a worker died between telling of a batch and handing its memory over
-                raise RuntimeError(f"DataLoader worker exited unexpectedly ({error})") from error
-            if isinstance(batch, ClanError):
-                failure = batch
-            else:
-                yield batch
-        # Deleted before the error is raised, whose traceback would keep the workers alive; the
-        # garbage collector takes five seconds to end each of them.
-        del batches
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                del failure
-
-
-def _unchanged(batch: T) -> T:
-    return batch
-
-
-def _start_worker(_: int) -> None:
-    # One thread a worker: OpenCV's own pool would compete with the other workers.
-    cv2.setNumThreads(0)
+ATTEMPTS = 32
+"""How many images are tried in a slot; among them `OF_CLASS` of the class that was drawn."""
+OF_CLASS = 8
 
 
 class _Steps(TorchDataset[Batch | ClanError]):
@@ -176,8 +77,9 @@ class _Steps(TorchDataset[Batch | ClanError]):
         rare: RareCrops | None,
         by_class: ClassDraw | None,
         cache: Cache | None,
+        on_error: OnError,
     ) -> None:
-        self.cache = cache
+        self.cache, self.on_error = cache, on_error
         self.rare, self.by_class = rare, by_class
         self.dataset, self.view, self.seed, self.stream = dataset, view, seed, stream
         self.batch_size, self.slots = batch_size, slots
@@ -191,10 +93,10 @@ class _Steps(TorchDataset[Batch | ClanError]):
 
     def _batch(self, step: int) -> Batch:
         pictures, labels, names, indices = [], [], [], []
+        skipped: list[tuple[str, str]] = []
         scale = draw_image_scale(self.view, self.seed, step, self.stream)
         for slot in self.slots:
-            index, rare = self._choose(step, slot)
-            image, label = self._read(index)
+            index, rare, (image, label) = self._read_slot(step, slot, skipped)
             rng = random_generator(self.seed, step, slot, self.stream)
             size = input_size(self.view.size, (image.shape[0], image.shape[1]))
             image, label = augment(image, label, self.view, rng, scale, rare)
@@ -212,17 +114,50 @@ class _Steps(TorchDataset[Batch | ClanError]):
             batch["label"] = torch.from_numpy(np.stack(labels))
         if self.view.image_scales:
             batch["size"] = size
+        if skipped:
+            batch["skipped"] = skipped
         return batch
 
-    def _choose(self, step: int, slot: int) -> tuple[int, RareCrops | None]:
-        """Return which image stands in a slot, and what its crop is drawn towards."""
-        if self.by_class is not None:
-            shown, index = self.by_class(self.seed, step, slot, self.stream)
+    def _read_slot(
+        self, step: int, slot: int, skipped: list[tuple[str, str]]
+    ) -> tuple[int, RareCrops | None, Pair]:
+        """Return the index of a slot's image, what its crop is drawn towards, and the item.
+
+        What cannot be read is added to ``skipped``.
+        """
+        index, rare = self._choose(step, slot, 0)
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return index, rare, self._read(index)
+            except DataError as error:
+                if not self._may_skip(index, error):
+                    raise
+                skipped.append((self.dataset.items[index].name, str(error)))
+            index, rare = self._choose(step, slot, attempt)
+        return index, rare, self._read(index)
+
+    def _may_skip(self, index: int, error: DataError) -> bool:
+        if self.on_error == "skip_images":
+            return not str(error).startswith(f"{self.dataset.items[index].label}: ")
+        return self.on_error == "skip"
+
+    def _choose(self, step: int, slot: int, attempt: int) -> tuple[int, RareCrops | None]:
+        """Return which image stands in a slot, and what its crop is drawn towards.
+
+        A later ``attempt`` draws another: of the same class if images are drawn by class.
+        """
+        place = self.seed, step, slot, self.stream
+        if self.by_class is not None and attempt < OF_CLASS:
+            shown, index = self.by_class(*place)
+            if attempt:
+                index = self.by_class.another(shown, _draw(place, attempt))
             return index, RareCrops((shown,), 1.0)
+        if attempt:
+            return int(_draw(place, attempt) * len(self.dataset)), self.rare
         position = step * self.batch_size + slot
         return sample_index(self.seed, self.stream, position, len(self.dataset)), self.rare
 
-    def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    def _read(self, index: int) -> Pair:
         if self.cache is not None:
             return self.cache.read(index, self.with_labels)
         if self.with_labels:
@@ -240,6 +175,11 @@ class _Steps(TorchDataset[Batch | ClanError]):
                     f"x width) and {name} is {other[0]}x{other[1]}, but the images of a batch need "
                     f"one size: set {way} in the view, or a batch size of 1"
                 )
+
+
+def _draw(place: tuple[int, int, int, int], attempt: int) -> float:
+    """Return the number in [0, 1) that chooses the image of a later attempt."""
+    return float(replacement_generator(*place).random(attempt)[-1])
 
 
 def _channels_first(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
@@ -267,6 +207,7 @@ def training_loader(
     rare: RareCrops | None = None,
     by_class: ClassDraw | None = None,
     cache: Cache | None = None,
+    on_error: OnError = "stop",
 ) -> DataLoader[Batch]:
     """Return the batches of steps ``start_step`` to ``stop_step - 1``, one a step.
 
@@ -286,6 +227,8 @@ def training_loader(
         by_class: chooses the images, and draws their crops towards the class each was chosen for;
             in place of the order of `sample_index` and of ``rare``.
         cache: of this data set for this view; the batches stay the same.
+        on_error: whether an item that cannot be read is replaced by another one, which is a
+            function of (seed, stream, step, slot, attempt). The batch names it as ``skipped``.
 
     Raises:
         DataError: a batch size that the processes cannot share; in iteration, unreadable files.
@@ -302,28 +245,35 @@ def training_loader(
         raise DataError(f"no steps from {start_step} to {stop_step}; expected 0 <= start <= stop")
     share = batch_size // world_size
     slots = range(rank * share, (rank + 1) * share)
-    parts = (slots, with_labels, rare, by_class, cache)
+    parts = (slots, with_labels, rare, by_class, cache, on_error)
     steps = _Steps(dataset, view, seed, stream, batch_size, *parts)
     loader = Loader(steps, range(start_step, stop_step), workers)
     return cast("DataLoader[Batch]", loader)
 
 
-def class_counts(dataset: Dataset, indices: Sequence[int], workers: int = 0) -> NDArray[np.int64]:
-    """Count the pixels of each class in some of a data set's labels: (len(indices), C) int64."""
-    counts = Loader(LabelCounts(dataset, indices), range(len(indices)), workers)
+def class_counts(
+    dataset: Dataset, indices: Sequence[int], workers: int = 0, skip: bool = False
+) -> NDArray[np.int64]:
+    """Count the pixels of each class in some of a data set's labels: (len(indices), C) int64.
+
+    With ``skip``, the row of a label that cannot be read is `UNREAD`.
+    """
+    counts = Loader(LabelCounts(dataset, indices, skip), range(len(indices)), workers)
     return np.array(list(counts), np.int64).reshape(len(indices), len(dataset.classes))
 
 
 class _Whole(TorchDataset[Batch | ClanError]):
     """Whole images with full-size labels, indexed by item."""
 
-    def __init__(self, dataset: Dataset, size: Size | None) -> None:
-        self.dataset, self.size = dataset, size
+    def __init__(self, dataset: Dataset, size: Size | None, skip: bool) -> None:
+        self.dataset, self.size, self.skip = dataset, size, skip
 
     def __getitem__(self, index: int) -> Batch | ClanError:
         try:
             image, label = self.dataset.read(index)
         except ClanError as error:
+            if self.skip and isinstance(error, DataError):
+                return Batch(skipped=[(self.dataset.items[index].name, str(error))])
             return error
         image = resize_image(image, input_size(self.size, (image.shape[0], image.shape[1])))
         batch = Batch(
@@ -343,14 +293,17 @@ def evaluation_loader(
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
+    skip: bool = False,
 ) -> DataLoader[Batch]:
     """Return batches of one image, resized to ``size``, and its label as stored.
 
     Rank r of W has items r, r + W, r + 2W, ...: over all ranks each item comes exactly once, so
     ranks may differ by one in length. `size` None leaves images as they are.
+
+    With ``skip``, the batch of an item that cannot be read holds only ``skipped``.
     """
     _check_rank(rank, world_size)
-    loader = Loader(_Whole(dataset, size), range(rank, len(dataset), world_size), workers)
+    loader = Loader(_Whole(dataset, size, skip), range(rank, len(dataset), world_size), workers)
     return cast("DataLoader[Batch]", loader)
 
 

@@ -73,15 +73,26 @@ class ClassDraw:
         index = int(np.searchsorted(np.cumsum(self.chances), which, side="right"))
         # rounding can leave the sum a hair below 1
         index = min(index, int(np.flatnonzero(self.chances)[-1]))
-        images = self.holders[index]
-        return index, int(images[int(where * len(images))])
+        return index, self.another(index, where)
+
+    def another(self, shown: int, where: float) -> int:
+        """Return an image that shows a class, chosen by a number in [0, 1)."""
+        images = self.holders[shown]
+        return int(images[int(where * len(images))])
+
+
+UNREAD = -1
+"""In all counts of a label that could not be read."""
 
 
 class LabelCounts(TorchDataset[NDArray[np.int64] | ClanError]):
-    """The pixels (C,) of each class in each label of some items."""
+    """The pixels (C,) of each class in each label of some items.
 
-    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
-        self.dataset, self.indices = dataset, indices
+    With ``skip``, `UNREAD` instead of an error for a label that cannot be read.
+    """
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int], skip: bool = False) -> None:
+        self.dataset, self.indices, self.skip = dataset, indices, skip
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -90,5 +101,7 @@ class LabelCounts(TorchDataset[NDArray[np.int64] | ClanError]):
         try:
             label = self.dataset.read_label(self.indices[place])
         except ClanError as error:
+            if self.skip and isinstance(error, DataError):
+                return np.full(len(self.dataset.classes), UNREAD, np.int64)
             return error
         return np.bincount(label.ravel(), minlength=256)[: len(self.dataset.classes)]

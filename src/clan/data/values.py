@@ -19,7 +19,7 @@ from clan.data.containers import PNG, png_header, read_palette, read_whole
 from clan.data.encodings import CHANNELS, Encoding, Stored
 from clan.data.images import read_label
 from clan.data.label_maps import color_text
-from clan.data.loading import Loader
+from clan.data.workers import Loader
 
 MOST = 256
 """Most different values of labels: one byte holds no more classes."""

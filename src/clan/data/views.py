@@ -23,7 +23,7 @@ PADDING = (124, 116, 104)
 """RGB of the area where a crop is larger than its image: the ImageNet mean."""
 
 # what the numbers of a stream are drawn for
-_AUGMENTATION, _ORDER, _IMAGE_SCALE, _CLASS, _STRONG = range(5)
+_AUGMENTATION, _ORDER, _IMAGE_SCALE, _CLASS, _STRONG, _REPLACEMENT = range(6)
 
 
 class ViewOptions(Options):
@@ -126,6 +126,11 @@ def class_generator(seed: int, step: int, slot: int, stream: int) -> np.random.G
 def camera_generator(seed: int, step: int, slot: int, stream: int) -> np.random.Generator:
     """As `random_generator`, for the random camera of ``strong`` views."""
     return np.random.Generator(_philox(seed, stream, _STRONG, slot, step))
+
+
+def replacement_generator(seed: int, step: int, slot: int, stream: int) -> np.random.Generator:
+    """As `random_generator`, for choosing images in place of those that cannot be read."""
+    return np.random.Generator(_philox(seed, stream, _REPLACEMENT, slot, step))
 
 
 def random_order(seed: int, stream: int, epoch: int, length: int) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -93,13 +94,23 @@ def refuse_small(config: Config, domains: Domains) -> None:
         dataset = getattr(domains, name)
         if least == 1 or dataset is None or view.least_side() is not None:
             continue
-        side = view.least_side(dataset.image_size(0))
+        index = first_readable(dataset) if config.data.on_error == "skip" else 0
+        side = view.least_side(dataset.image_size(index))
         if side is not None and side < least:
             raise DataError(
-                f"{dataset.items[0].image}: method {config.method.name} needs images of at least "
-                f"{least}x{least} pixels, and data.{name}_view makes one of {side} of it: set its "
-                "size or crop"
+                f"{dataset.items[index].image}: method {config.method.name} needs images of at "
+                f"least {least}x{least} pixels, and data.{name}_view makes one of {side} of it: "
+                "set its size or crop"
             )
+
+
+def first_readable(dataset: Dataset) -> int:
+    """Return the index of the first image whose header can be read; 0 if there is none."""
+    for index in range(len(dataset)):
+        with suppress(DataError):
+            dataset.image_size(index)
+            return index
+    return 0
 
 
 def open_one(

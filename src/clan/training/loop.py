@@ -13,7 +13,8 @@ from torch import Tensor
 
 from clan.config.tree import Config
 from clan.core.errors import DataError, RunError
-from clan.data.loading import Batch, killed_worker
+from clan.data.loading import Batch
+from clan.data.workers import killed_worker
 from clan.methods import METHODS, Method, Progress, Stage
 from clan.methods.finite import NotFinite
 from clan.models.segmenter import Segmenter
@@ -40,6 +41,7 @@ from clan.training.resuming import (
     refuse_other_classes,
     refuse_other_data,
 )
+from clan.training.skipped import Skipped
 from clan.training.stages import StageBatches
 from clan.training.stopping import StopRequest
 from clan.training.waiting import Waiting
@@ -59,7 +61,9 @@ class Trainer:
     ) -> None:
         self.fabric, self.config, self.run, self.display = fabric, config, run, display
         self.domains, self.given = domains, domains.given()
-        self.batches = StageBatches(config, domains, fabric)
+        skips = config.data.on_error == "skip"
+        self.skipped = Skipped(run, fabric, domains, display, skips)
+        self.batches = StageBatches(config, domains, fabric, self.skipped.note)
         content = read_checkpoint(run, fabric, display)
         torch.manual_seed(config.seed)
         scored = config.data.evaluation_size, config.data.evaluation_protocol
@@ -79,9 +83,8 @@ class Trainer:
         self.waiting = Waiting(config.data.workers)
         self.journal = Journal(run, fabric, Sinks(config, display.message))
         self.step = 0
-        self.passes = StagePasses(
-            self.method, config, domains, run, fabric, display, self._stop_pass
-        )
+        about = self.method, config, domains, run, fabric, display
+        self.passes = StagePasses(*about, self._stop_pass, self.skipped.note)
         # number of stages that were entered; the next one may still have to be prepared
         self.entered = 0
         # the checkpoint from which the labels of the present stage could be made anew
@@ -208,6 +211,7 @@ class Trainer:
 
     def _log(self) -> None:
         """Write the means since the last log step."""
+        self.skipped.settle()
         means, timing = self.means.take(self.step)
         rates = {
             f"lr_{name}": float(optimizer.param_groups[0]["lr"])
@@ -276,6 +280,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint, if all numbers up to here are finite; else raise."""
+        self.skipped.settle()
         unlogged = self.means.state(self.step)
         on_rank_zero(self.fabric, lambda: self._write_checkpoint(unlogged))
 

@@ -17,7 +17,7 @@ from clan.scoring.inference import evaluating
 from clan.training.display import Display
 from clan.training.domains import Domains
 from clan.training.pseudo_labels import broken_labels, cannot_label
-from clan.training.stages import RunDomains, relabelled, warn_untrained_labeller
+from clan.training.stages import Note, RunDomains, relabelled, warn_untrained_labeller
 
 STEP_STREAM, STAGE_STREAM = 2, 3
 """Random streams of updates and of passes."""
@@ -39,6 +39,7 @@ class StagePasses:
         fabric: gives device, rank and processes; all must call.
         display: tells what is done.
         watch: called before each image; it may raise to end the pass.
+        note: called with what ``data.on_error: skip`` leaves out.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class StagePasses:
         fabric: Fabric,
         display: Display,
         watch: Callable[[], None],
+        note: Note,
     ) -> None:
         self._method, self._config, self._domains = method, config, domains
         self._run, self._fabric, self._display, self._watch = run, fabric, display, watch
+        self._note = note if config.data.on_error == "skip" else None
 
     def prepare(self, stage: Stage, step: int, only: Collection[int] | None = None) -> None:
         """Let the method prepare a stage that begins after ``step`` updates.
@@ -72,6 +75,7 @@ class StagePasses:
             workers=self._config.data.workers,
             watch=self._watch,
             only=only,
+            note=self._note,
         )
         # not inference mode: its tensors cannot be used in the training that follows
         network = self._method.segmenter

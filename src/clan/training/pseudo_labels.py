@@ -14,7 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 from clan.core.errors import DataError, RunError
 from clan.data.archives.paths import FilePath
 from clan.data.datasets import Dataset
-from clan.data.loading import Loader
+from clan.data.workers import Loader
 from clan.runs.folder import RunFolder
 
 

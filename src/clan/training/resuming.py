@@ -23,6 +23,8 @@ FREE_TO_CHANGE = (
     "description",
     "data.cache",
     "data.cache_gib",
+    # of the steps that are done, none met a file that would have been skipped, or all were
+    "data.on_error",
     "data.root",
     "data.workers",
     "training.accelerator",

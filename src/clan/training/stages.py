@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +16,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clan.config.tree import Config
+from clan.core.errors import DataError
 from clan.data.cache import Cache, open_cache
 from clan.data.datasets import Dataset
 from clan.data.images import write_label
 from clan.data.items import Item
 from clan.data.label_maps import LabelMap
-from clan.data.loading import Batch, class_counts, evaluation_loader, training_loader
-from clan.data.sampling import ClassDraw
+from clan.data.loading import (
+    Batch,
+    OnError,
+    class_counts,
+    evaluation_loader,
+    training_loader,
+)
+from clan.data.sampling import UNREAD, ClassDraw
 from clan.data.sizes import Size
 from clan.data.views import RareCrops, ViewOptions, resize_label
 from clan.losses.fourier import fourier_style
@@ -31,6 +38,10 @@ from clan.training.domains import Domains
 
 SOURCE_STREAM, TARGET_STREAM = 0, 1
 """Random streams of the two domains' batches."""
+
+
+Note = Callable[[str, Sequence[tuple[str, str]]], None]
+"""Called with a domain, and names and reasons of its images that cannot be read."""
 
 
 class RunDomains:
@@ -47,6 +58,8 @@ class RunDomains:
         workers: processes that read.
         watch: called before each image; it may raise to end the pass.
         only: indices of the target images whose labels are written; None for all.
+        note: called with domain, names and reasons of images that cannot be read and are left out;
+            None: the first one ends the pass.
     """
 
     def __init__(
@@ -59,9 +72,10 @@ class RunDomains:
         workers: int = 0,
         watch: Callable[[], None] = lambda: None,
         only: Collection[int] | None = None,
+        note: Note | None = None,
     ) -> None:
         self._domains, self._size, self._fabric = domains, size, fabric
-        self._workers, self._watch, self._only = workers, watch, only
+        self._workers, self._watch, self._only, self._note = workers, watch, only, note
         self.folder = folder
         items = self._unlabelled().items
         self._target = {item.name: index for index, item in enumerate(items)}
@@ -80,11 +94,11 @@ class RunDomains:
         if most is not None:
             stride = -(-len(dataset) // most)
             dataset = replace(dataset, items=dataset.items[::stride])
-        return self._pass(dataset)
+        return self._pass(dataset, "source")
 
     def target(self) -> Iterator[Batch]:
         """Yield this process's target images, without labels."""
-        return self._pass(self._unlabelled())
+        return self._pass(self._unlabelled(), "target")
 
     def write_label(self, name: str, label: Tensor) -> None:
         """Keep a label (H, W) uint8 of the target image ``name`` for this stage's training.
@@ -108,16 +122,20 @@ class RunDomains:
         assert not target.labelled, "the target is opened without its labels"
         return target
 
-    def _pass(self, dataset: Dataset) -> Iterator[Batch]:
+    def _pass(self, dataset: Dataset, domain: str) -> Iterator[Batch]:
         loader = evaluation_loader(
             dataset,
             size=self._size,
             rank=self._fabric.global_rank,
             world_size=self._fabric.world_size,
             workers=self._workers,
+            skip=self._note is not None,
         )
         for batch in loader:
             self._watch()
+            if self._note is not None and (skipped := batch.get("skipped")):
+                self._note(domain, skipped)
+                continue
             yield self._fabric.to_device(batch)
 
 
@@ -128,10 +146,12 @@ class StageBatches:
         config: of the run.
         domains: of the run.
         fabric: gives device, rank and processes.
+        note: called with what ``data.on_error: skip`` leaves out.
     """
 
-    def __init__(self, config: Config, domains: Domains, fabric: Fabric) -> None:
+    def __init__(self, config: Config, domains: Domains, fabric: Fabric, note: Note) -> None:
         self._config, self._domains, self._fabric = config, domains, fabric
+        self._note, self._skip = note, config.data.on_error == "skip"
         self._caches: dict[int, tuple[Dataset, Cache | None]] = {}
 
     def of(self, steps: range, reading: Reading, folder: Path) -> Iterator[tuple[Batch, Batch]]:
@@ -157,6 +177,8 @@ class StageBatches:
             labels = reading.target_labels
             loaders.append(self._loader(target, TARGET_STREAM, steps, reading, labels))
         for batches in zip(*loaders, strict=True):
+            for domain, batch in zip(("source", "target"), batches, strict=False):
+                self._note(domain, batch.pop("skipped", []))
             first, *second = (self._fabric.to_device(batch) for batch in batches)
             if beta is not None:
                 first["image"] = fourier_style(first["image"], second[0]["image"], beta)
@@ -190,7 +212,13 @@ class StageBatches:
             rare=rare,
             by_class=by_class,
             cache=self._cache(stream, dataset, view),
+            on_error=self._on_error(stream, with_labels),
         )
+
+    def _on_error(self, stream: int, with_labels: bool) -> OnError:
+        # labels of the target are the training's own: those that are broken can be made anew
+        own = stream == TARGET_STREAM and with_labels
+        return ("skip_images" if own else "skip") if self._skip else "stop"
 
     def _cache(self, stream: int, dataset: Dataset, view: ViewOptions) -> Cache | None:
         """Return a domain's cache; one in memory lasts over stages that read the same data set."""
@@ -208,10 +236,22 @@ class StageBatches:
         source, fabric = self._domains.source, self._fabric
         own = range(fabric.global_rank, len(source), fabric.world_size)
         counts = np.zeros((len(source), len(source.classes)), np.int64)
-        counts[own] = class_counts(source, own, self._config.data.workers)
+        counts[own] = class_counts(source, own, self._config.data.workers, self._skip)
+        for index in np.flatnonzero((counts == UNREAD).any(axis=1)).tolist():
+            counts[index] = 0
+            self._note("source", [(source.items[index].name, _reason(source, index))])
         total = torch.from_numpy(counts).to(fabric.device)
         total = cast(Tensor, fabric.all_reduce(total, reduce_op="sum"))
         return np.asarray(total.cpu().numpy(), np.int64)
+
+
+def _reason(dataset: Dataset, index: int) -> str:
+    """Return why a label cannot be read."""
+    try:
+        dataset.read_label(index)
+    except DataError as error:
+        return str(error)
+    return f"{dataset.items[index].label}: could not be read at first"
 
 
 def label_path(folder: Path, name: str) -> Path:
