@@ -92,9 +92,9 @@ def purpose(root: Path, name: str) -> str:
 
 def _legend() -> list[str]:
     lines = (
-        "The rooms, top floor first. A number says how many imports run",
-        "from files of the room at its left to files of the room above it.",
-        "All stand right of the diagonal: imports run down only.",
+        "The rooms, top floor first. A number says how many imports the room of",
+        "its row takes from the room of its column. All stand right of the",
+        "diagonal: imports run down only.",
     )
     return [_text(MARGIN, 30 + 16 * n, line) for n, line in enumerate(lines)]
 

@@ -14,18 +14,18 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from clan.data.loading import Batch
 from clan.losses.entropy import robust_entropy_loss
-from clan.methods.contract import Method, MethodOptions, Progress
+from clan.methods.contract import Progress
+from clan.methods.minent import MinEnt
 
 
-class FDA(Method):
-    """Segmentation loss on stylised source images, robust entropy on the target."""
+class FDA(MinEnt):
+    """MinEnt with the robust entropy, which starts later; its source images are stylised."""
 
-    class Options(MethodOptions):
+    class Options(MinEnt.Options):
         """Options of fda."""
 
-        name: Literal["fda"] = "fda"
+        name: Literal["fda"] = "fda"  # type: ignore[assignment]
         """The method."""
         lambda_ent: float = Field(0.005, ge=0)
         """Weight of the target's robust entropy; the published code has 0.005."""
@@ -35,22 +35,11 @@ class FDA(Method):
         """Steps before the entropy is added; the published code has 50,000 of 150,000."""
 
     options: Options
-    family = "ST"
 
-    def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Learn from source labels and from the target's entropy."""
-        self.start_update(progress)
-        weight = self.options.lambda_ent if progress.step >= self.options.entropy_from else 0.0
-        for source_part, target_part, last in self.micro_batches(source, target):
-            # the target's backward shares the sum of both gradients
-            with self.unsynchronised("segmenter", True):
-                logits = self.forward_batch("source", source_part)
-                loss = self.segmentation_loss(logits, source_part["label"], "source")
-                self.backward(loss)
-            with self.unsynchronised("segmenter", not last):
-                logits = self.forward_batch("target", target_part)
-                p = self.segmenter.ensemble(logits).softmax(dim=1)
-                entropy = robust_entropy_loss(p, self.options.eta)
-                self.backward(weight * entropy)
-            self.note(loss_seg=loss, entropy=entropy)
-        return self.finish_update()
+    def entropy_weight(self, progress: Progress) -> float:
+        """Return lambda_ent, or 0 before `entropy_from`."""
+        return self.options.lambda_ent if progress.step >= self.options.entropy_from else 0.0
+
+    def target_entropy(self, p: Tensor) -> Tensor:
+        """Return the robust entropy of predictions p (N, C, H, W), a scalar."""
+        return robust_entropy_loss(p, self.options.eta)

@@ -38,6 +38,7 @@ class MinEnt(Method):
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:
         """Learn from source labels and from the target's entropy."""
         self.start_update(progress)
+        weight = self.entropy_weight(progress)
         for source_part, target_part, last in self.micro_batches(source, target):
             # the target's backward shares the sum of both gradients
             with self.unsynchronised("segmenter", True):
@@ -46,7 +47,15 @@ class MinEnt(Method):
                 self.backward(loss)
             with self.unsynchronised("segmenter", not last):
                 logits = self.forward_batch("target", target_part)
-                entropy = entropy_loss(self.segmenter.ensemble(logits).softmax(dim=1))
-                self.backward(self.options.lambda_ent * entropy)
+                entropy = self.target_entropy(self.segmenter.ensemble(logits).softmax(dim=1))
+                self.backward(weight * entropy)
             self.note(loss_seg=loss, entropy=entropy)
         return self.finish_update()
+
+    def entropy_weight(self, progress: Progress) -> float:
+        """Return the weight of the target's entropy at a step."""
+        return self.options.lambda_ent
+
+    def target_entropy(self, p: Tensor) -> Tensor:
+        """Return the entropy loss of predictions p (N, C, H, W), a scalar."""
+        return entropy_loss(p)
