@@ -37,6 +37,7 @@ PAGES = sorted(
         *ROOT.glob("benchmarks/**/*.md"),
     ]
 )
+TRAIN_OWN = ["train", "adapt.yaml"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PACKAGE = ROOT / "src" / "clan"
@@ -229,6 +230,20 @@ def test_yaml_snippets_are_valid(page: Path, tmp_path: Path) -> None:
                 description.labels.label_map(class_set(description.classes))
         else:
             class_set(tree)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md"])
+def test_the_run_on_own_data_is_valid_with_what_each_command_sets(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / name
+    monkeypatch.chdir(tmp_path)
+    (run,) = (text for text in _fences(page, "yaml") if text.startswith("extends: own/"))
+    Path("adapt.yaml").write_text(run)
+    commands = [words[2:] for words in _commands(page) if words[:2] == TRAIN_OWN]
+    assert commands
+    for overrides in commands:
+        load_config("adapt.yaml", [word for word in overrides if not word.startswith("weights")])
 
 
 def test_the_checks_see_the_pages() -> None:

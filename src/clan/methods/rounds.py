@@ -30,8 +30,9 @@ def divide(steps: int, first: Stage, option: str, rounds: int) -> tuple[Stage, .
     left = steps - first.steps
     if left < rounds:
         raise ValueError(
-            f"training.steps {steps} leaves {left} for {rounds} rounds after "
-            f"method.{option} {first.steps}; each round needs at least one"
+            f"training.steps {steps} leaves {max(left, 0)} for {rounds} rounds after "
+            f"method.{option} {first.steps}; each round needs at least one: raise training.steps "
+            f"to {first.steps + rounds} or more, or lower method.{option}"
         )
     ends = [left * r // rounds for r in range(rounds + 1)]
     return ((first,) if first.steps else ()) + tuple(
