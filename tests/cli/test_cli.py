@@ -35,6 +35,8 @@ COMMANDS = (
     "health",
     "data make",
     "data check",
+    "data pack",
+    "data index",
 )
 
 

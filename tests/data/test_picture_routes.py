@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, features
 
 from clan.core.errors import DataError
-from clan.data.containers import PIXELS_VARIABLE, turn
+from clan.data.containers import turn
 from clan.data.encodings import Stored
 from clan.data.images import (
     UNREADABLE,
@@ -24,6 +24,7 @@ from clan.data.images import (
     read_label,
     write_label,
 )
+from clan.data.limits import PIXELS_VARIABLE
 
 RNG = np.random.default_rng(3)
 PICTURE = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)

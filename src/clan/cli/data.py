@@ -97,3 +97,48 @@ def data_values(
         tell(write_draft(found, out, images))
     if found.problems:
         raise typer.Exit(CANNOT)
+
+
+@data_app.command("pack")
+def data_pack(
+    dataset: Annotated[
+        str, typer.Argument(help="A data set's description (.yaml), or a built-in layout.")
+    ],
+    out: Annotated[Path, typer.Option(help="The archive to write, .zip or .tar.")],
+    root: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The data set's folder.  \\[default: as the description says]"),
+    ] = None,
+    split: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A split to pack; may be given again.  \\[default: all]"),
+    ] = None,
+) -> None:
+    """Write a data set into one archive, which trainings read in place.
+
+    The archive has its table of contents, or a `.index` beside a tar; NAME.yaml beside it describes
+    the data set. The archive is read back before it gets its name. Nothing is overwritten.
+
+    Examples: `clan data pack mysim.yaml --out mysim.zip`,
+    `clan data pack cityscapes --root data/cityscapes --split train --out cityscapes.tar`
+    """
+    from clan.data.pack import pack
+
+    with progress() as watch:
+        packed = pack(dataset, out, root=root, splits=split or (), progress=watch)
+    tell(packed.text())
+
+
+@data_app.command("index")
+def data_index(
+    tar: Annotated[Path, typer.Argument(help="A tar archive, not compressed.")],
+) -> None:
+    """Write the index that lets a tar be read as a data set: TAR.index, beside it.
+
+    Example: `clan data index photos.tar`
+    """
+    from clan.data.pack import write_index
+
+    with progress() as watch:
+        index = write_index(tar, watch)
+    tell(str(index))

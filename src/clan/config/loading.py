@@ -16,6 +16,8 @@ from clan.config.renamed import renew
 from clan.config.tree import Config, DomainOptions
 from clan.core.errors import ConfigError
 from clan.core.files import user_path
+from clan.data.archives.paths import below, is_archive
+from clan.data.archives.storage import is_url
 from clan.data.datasets import BUILTIN_DATASETS
 from clan.data.python import PYTHON
 from clan.weights.hf import anchored_hf, is_hf
@@ -99,20 +101,25 @@ def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:
         return domain
     root = domain.root
     if root is not None:
-        root = _absolute(root) if base is None else str(user_path(root))
+        root = _absolute(root) if base is None or is_url(root) else str(user_path(root))
     dataset = domain.dataset
-    inside = Path(base or ".", root or ".", dataset)
+    inside = below(below(base, root or "."), dataset)
     # with a root, `gta5` is the layout, even where a folder of that name lies beside it
     layout = dataset in BUILTIN_DATASETS and (root is not None or base is not None)
-    if is_description(dataset) or (os.path.isdir(user_path(dataset)) and not layout):
+    if is_description(dataset) or (_is_folder(dataset) and not layout):
         dataset = _absolute(dataset)
-    elif dataset not in BUILTIN_DATASETS and os.path.isdir(inside):
+    elif dataset not in BUILTIN_DATASETS and _is_folder(inside):
         dataset = _absolute(str(inside))
     return domain.model_copy(update={"root": root, "dataset": dataset})
 
 
+def _is_folder(place: str | Path) -> bool:
+    """Tell whether this is a folder of images, or an archive of some."""
+    return is_archive(place) or os.path.isdir(user_path(place))
+
+
 def _absolute(path: str) -> str:
-    return os.path.abspath(user_path(path))
+    return path if is_url(path) else os.path.abspath(user_path(path))
 
 
 def is_configuration(path: Path) -> bool:

@@ -45,7 +45,7 @@ class DomainOptions(Options):
     """A built-in data set (gta5, synthia, cityscapes), a description (.yaml), or a folder; python
     for a data set that is passed to clan.train, which also needs data.classes."""
     root: str | None = None
-    """The data set's folder, relative to data.root; a description may name its own instead."""
+    """The data set's folder or archive, relative to data.root; a description may name its own."""
     split: str = "train"
     """Which split of the data set."""
     absent: tuple[str, ...] = ()
@@ -66,7 +66,8 @@ class DataOptions(Options):
     """The data sets of source, target and validation, and how they are read."""
 
     root: str | None = None
-    """Folder against which relative roots below are resolved; not given: the working folder."""
+    """Folder or archive against which relative roots below are resolved; not given: the working
+    folder."""
     classes: str | None = None
     """Class set: a built-in name or a file. Not given: the source's. With a named subset of it,
     such as cityscapes-16, the classifiers have the subset's classes only; pixels of other classes

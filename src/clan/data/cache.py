@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clan.core.errors import DataError
+from clan.data.archives.paths import fingerprint
 from clan.data.datasets import Dataset
 from clan.data.python import PythonDataset
 from clan.data.sizes import Size, input_size
@@ -107,8 +108,7 @@ class Cache:
         try:
             for path in (item.image, item.label if labels or fits else None):
                 if path is not None:
-                    stat = os.stat(path)
-                    parts.append(f"{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}")
+                    parts.append(fingerprint(path))
         except OSError:
             return None  # the read that follows raises the error
         digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from clan.core.errors import DataError, counted
 from clan.core.text import one_line
 from clan.data import images
+from clan.data.archives.paths import FilePath
 from clan.data.containers import read_palette
 from clan.data.datasets import Dataset
 from clan.data.items import Item
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
     """How many pixels it is about; 0: not about pixels."""
 
     @classmethod
-    def of(cls, error: DataError, path: Path) -> Problem:
+    def of(cls, error: DataError, path: FilePath) -> Problem:
         """Return what an error says about a file."""
         return cls(str(path), str(error).removeprefix(f"{path}: "))
 
@@ -173,7 +173,7 @@ class _Findings(TorchDataset[_Finding]):
             finding.problems.append(Problem.of(error, item.label))
             return finding
 
-    def _label(self, item: Item, path: Path, finding: _Finding) -> _Finding:
+    def _label(self, item: Item, path: FilePath, finding: _Finding) -> _Finding:
         data = self.dataset
         raw = data.raw_label(item)
         label, outside = data.label_map.lookup(raw)
@@ -198,7 +198,7 @@ class _Findings(TorchDataset[_Finding]):
             finding.notes.extend(self._palette(path, raw))
         return finding._replace(counts=counts)
 
-    def _outside(self, path: Path, outside: Mapping[int, int]) -> Iterator[Problem]:
+    def _outside(self, path: FilePath, outside: Mapping[int, int]) -> Iterator[Problem]:
         """Yield a problem for each value outside the map; for thousands of them one in all."""
         shown, listed = self.dataset.label_map.shown, self.dataset.label_map.describe(outside)
         if len(outside) > _VALUES:
@@ -209,7 +209,7 @@ class _Findings(TorchDataset[_Finding]):
             kind = f"{shown(raw)} is not in the map (`labels: map`)"
             yield Problem(str(path), what, kind, pixels)
 
-    def _palette(self, path: Path, raw: NDArray[np.integer[Any]]) -> Iterator[Problem]:
+    def _palette(self, path: FilePath, raw: NDArray[np.integer[Any]]) -> Iterator[Problem]:
         """Yield a problem where a palette index has the colour of another class than in the map."""
         palette = read_palette(path)
         if len(palette) == 0:

@@ -12,23 +12,20 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from clan.core.errors import DataError
+from clan.data.limits import PIXELS_VARIABLE, pixel_limit
+
+if TYPE_CHECKING:
+    from clan.data.archives.paths import FilePath
 
 PNG = b"\x89PNG\r\n\x1a\n"
 """The first bytes of every PNG file."""
-
-MAX_PIXELS = 250_000_000
-"""Largest number of pixels of an image, unless `PIXELS_VARIABLE` sets another limit."""
-
-PIXELS_VARIABLE = "CLAN_MAX_PIXELS"
-"""Environment variable with the largest number of pixels that a picture may have."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _ORIENTATION = 0x0112
@@ -71,11 +68,11 @@ def turn(pixels: Array, orientation: int) -> Array:
     return np.ascontiguousarray(pixels)  # type: ignore[return-value]
 
 
-def read_whole(path: Path) -> bytes:
+def read_whole(path: FilePath) -> bytes:
     """Return a file's bytes; DataError if it is missing, no plain file, empty or truncated."""
     try:
         _check_plain(path)
-        data = Path(path).read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except OSError as error:
@@ -87,14 +84,14 @@ def read_whole(path: Path) -> bytes:
     return data
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: FilePath) -> Header:
     """Return size and orientation of a picture; its pixels are not decoded.
 
     DataError if the file is missing, empty, no picture, or has more pixels than allowed.
     """
     try:
         _check_plain(path)
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             header = header_of(file, path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
@@ -105,7 +102,7 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def header_of(file: IO[bytes], path: Path) -> Header | None:
+def header_of(file: IO[bytes], path: FilePath) -> Header | None:
     """Return the header of an open file of pictures; None for a format that Pillow cannot name."""
     start = file.read(33)
     if not start:
@@ -143,7 +140,7 @@ DAMAGED = (
 """What Pillow's readers raise for a damaged file, or one of absurd size."""
 
 
-def open_picture(file: IO[bytes], path: Path) -> Image.Image | None:
+def open_picture(file: IO[bytes], path: FilePath) -> Image.Image | None:
     """Open a file of a format that is read here with Pillow; None if it is none of them.
 
     Pillow's own limit of pixels holds for a whole process, so `check_pixels` stands in for it.
@@ -162,25 +159,21 @@ def open_picture(file: IO[bytes], path: Path) -> Image.Image | None:
     return None
 
 
-def check_pixels(height: int, width: int, path: Path) -> None:
+def check_pixels(height: int, width: int, path: FilePath) -> None:
     """Raise DataError if a picture has more pixels than allowed.
 
     A file of some hundred kilobytes may unpack to gigabytes.
     """
-    text = os.environ.get(PIXELS_VARIABLE, str(MAX_PIXELS))
-    if not text.isdecimal() or int(text) < 1:
-        raise DataError(
-            f"{PIXELS_VARIABLE}={text!r}: expected a number of pixels, such as 500000000"
-        )
-    if height * width > int(text):
+    limit = pixel_limit()
+    if height * width > limit:
         raise DataError(
             f"{path}: {height}x{width} (height x width) are more pixels than the limit of "
-            f"{int(text):,}; if it is a picture that you want, set {PIXELS_VARIABLE} to "
+            f"{limit:,}; if it is a picture that you want, set {PIXELS_VARIABLE} to "
             f"{height * width} or more"
         )
 
 
-def png_header(data: bytes, path: Path) -> PngHeader:
+def png_header(data: bytes, path: FilePath) -> PngHeader:
     """Return what the first chunk of a PNG says; DataError if there is none, or too many pixels."""
     if data[12:16] != b"IHDR" or len(data) < 26:
         raise DataError(f"{path}: a damaged PNG (it has no header); copy or extract it again")
@@ -189,7 +182,7 @@ def png_header(data: bytes, path: Path) -> PngHeader:
     return header
 
 
-def check_sums(data: bytes, path: Path) -> None:
+def check_sums(data: bytes, path: FilePath) -> None:
     """Raise DataError unless every chunk of a PNG has the checksum that it carries."""
     for kind, start, end in _chunks(data):
         if zlib.crc32(data[start - 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
@@ -199,13 +192,13 @@ def check_sums(data: bytes, path: Path) -> None:
             )
 
 
-def png_orientation(data: bytes, path: Path) -> int:
+def png_orientation(data: bytes, path: FilePath) -> int:
     """Return the EXIF orientation of a PNG in memory."""
     header = header_of(io.BytesIO(data), path)
     return 1 if header is None else header.orientation
 
 
-def read_palette(path: Path) -> NDArray[np.uint8]:
+def read_palette(path: FilePath) -> NDArray[np.uint8]:
     """Return the palette (N, 3) RGB of a PNG file; N is 0 if it has none."""
     data = read_whole(path)
     for kind, start, end in _chunks(data):
@@ -244,9 +237,9 @@ def _tells_orientation(file: IO[bytes]) -> bool:
     return False
 
 
-def _check_plain(path: Path) -> None:
+def _check_plain(path: FilePath) -> None:
     """Raise DataError for what is neither a file nor a folder: reading a pipe never ends."""
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+    if path.exists() and not path.is_file() and not path.is_dir():
         raise DataError(f"{path}: not a plain file (a pipe, a socket or a device)")
 
 

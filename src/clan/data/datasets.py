@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from clan.core.errors import DataError, nearest
 from clan.core.files import user_path
 from clan.data import images, listing
+from clan.data.archives.paths import ArchivePath, FilePath, below, is_archive, locate
+from clan.data.archives.storage import is_url
 from clan.data.classes import IGNORE, NO_CLASSES, ClassSet, class_set
 from clan.data.containers import turn
 from clan.data.description import Description, read_description
@@ -195,9 +197,9 @@ def open_dataset(
 
     Args:
         dataset: a built-in name (see `BUILTIN_DATASETS`), the path of a YAML description, or a
-            folder of images (searched with all folders below it; unlabelled).
-        root: the data set's folder; wins over the description's. A folder of images is also
-            looked for below it.
+            folder or archive of images (searched with all folders below it; unlabelled).
+        root: the data set's folder or archive (.zip, .tar, or an address of one); wins over the
+            description's. A folder of images is also looked for below it.
         split: which split; a folder of images is the same for any.
         classes: the class set expected. A folder takes it as its own (without it the folder has
             no classes). Of a description it must be the class set, or one of its named subsets:
@@ -223,26 +225,29 @@ def open_dataset(
         if root is None:
             raise DataError(f"the data set {dataset!r} needs a root: the folder that it lies in")
         path = Path(str(files("clan.data"))) / "builtin" / f"{dataset}.yaml"
-        folder = user_path(root, DataError)
+        folder = locate(root)
         found = _described(path, folder, split, classes, labels, unpaired, absent)
         return replace(found, name=name_in_layout(dataset, folder))
+    if is_url(dataset):
+        return _folder(locate(dataset), split, classes)
     path = user_path(dataset, DataError)
     if path.suffix.lower() in (".yaml", ".yml"):
         if not path.is_file():
             raise DataError(f"no data set description at {path}")
-        own = user_path(root, DataError) if root else None
+        own = locate(root) if root else None
         return _described(path, own, split, classes, labels, unpaired, absent)
-    if not path.is_dir() and root is not None:
-        path = user_path(root, DataError) / path
-    if not path.exists():
+    if not path.exists() and not is_archive(path) and root is not None:
+        path = user_path(below(root, path), DataError)
+    place = locate(path)
+    if not place.exists():
         raise DataError(
             f"{dataset!r} is neither a built-in data set nor a description (.yaml) nor a folder of "
             f"images ({path} does not exist){nearest(dataset, BUILTIN_DATASETS)}"
         )
-    return _folder(path, split, classes)
+    return _folder(place, split, classes)
 
 
-def _folder(folder: Path, split: str, classes: ClassSet | None) -> Dataset:
+def _folder(folder: FilePath, split: str, classes: ClassSet | None) -> Dataset:
     endings = ", ".join(sorted(images.SUFFIXES))
     if not folder.is_dir():
         raise DataError(f"{folder} is a file; expected a description (.yaml) or a folder of images")
@@ -253,7 +258,9 @@ def _folder(folder: Path, split: str, classes: ClassSet | None) -> Dataset:
             f"no image ({endings}) in {folder} or below it{said and f' ({said})'}; "
             f"{listing.describe(folder, '*')}"
         )
-    items = Items(found.texts, found.paths, None)
+    items = Items(
+        found.texts, found.paths, None, folder.archive if isinstance(folder, ArchivePath) else None
+    )
     classes = classes or NO_CLASSES
     return Dataset(
         folder.resolve().name,
@@ -267,7 +274,7 @@ def _folder(folder: Path, split: str, classes: ClassSet | None) -> Dataset:
 
 def _described(
     path: Path,
-    root: Path | None,
+    root: FilePath | None,
     split: str,
     expected: ClassSet | None,
     labels: bool,
@@ -280,7 +287,7 @@ def _described(
         raise DataError(f"{name!r} has no split {split!r}{nearest(split, description.splits)}")
     classes, label_map = _classes(description, path, expected)
     if root is None:
-        root = path.parent / user_path(description.root or ".", DataError)
+        root = locate(below(path.parent, description.root or "."))
     where = f"data set {name!r}, split {split!r}"
     patterns = description.splits[split]
     files_of = list_split(patterns, root, where, labels, path.parent)

@@ -182,7 +182,8 @@ class Description(Options):
     name: str | None = None
     """The data set's name; not given: that of the file."""
     root: str | None = None
-    """The data set's folder, relative to the description; not given: the description's own."""
+    """The data set's folder, or the archive that holds it, relative to the description; an address
+    too; not given: the description's own folder."""
     classes: Any
     """Class set: built-in name, file relative to the description, or inline."""
     splits: dict[str, SplitPatterns] = Field(min_length=1)

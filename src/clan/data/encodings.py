@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -13,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from clan.core.errors import DataError
 from clan.core.options import Options
+from clan.data.archives.paths import FilePath
 from clan.data.containers import PngHeader, open_picture
 
 Raw = NDArray[np.uint8 | np.uint16 | np.int32]
@@ -74,7 +74,7 @@ Encoding = Literal["index", "color", "synthia"] | Stored
 """How label files store classes."""
 
 
-def decode_label(data: bytes, header: PngHeader, encoding: Encoding, path: Path) -> Raw:
+def decode_label(data: bytes, header: PngHeader, encoding: Encoding, path: FilePath) -> Raw:
     """Return the values (H, W) in a label PNG; DataError if it is damaged or of another kind."""
     if isinstance(encoding, Stored):
         values = _channel(data, encoding.channel, path) if encoding.channel else None
@@ -84,7 +84,7 @@ def decode_label(data: bytes, header: PngHeader, encoding: Encoding, path: Path)
     return _colors(data, header, path) if encoding == "color" else _indices(data, header, path)
 
 
-def decode(data: bytes, flags: int, path: Path) -> NDArray[Any]:
+def decode(data: bytes, flags: int, path: FilePath) -> NDArray[Any]:
     """Decode with OpenCV, without turning; DataError if it cannot."""
     try:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
@@ -101,7 +101,7 @@ def _kind(header: PngHeader) -> str:
     return f"{article} {header.depth}-bit {_COLOR_TYPES.get(header.kind, 'unknown')} PNG"
 
 
-def _indices(data: bytes, header: PngHeader, path: Path) -> Raw:
+def _indices(data: bytes, header: PngHeader, path: FilePath) -> Raw:
     """Return grey values, palette indices, or what three equal channels hold."""
     if header.kind == 3 or (header.kind == 0 and header.depth < 8):
         # OpenCV would expand the palette to colours, and few bits to eight.
@@ -119,7 +119,7 @@ def _indices(data: bytes, header: PngHeader, path: Path) -> Raw:
     return first
 
 
-def _small(data: bytes, header: PngHeader, path: Path) -> NDArray[np.uint8]:
+def _small(data: bytes, header: PngHeader, path: FilePath) -> NDArray[np.uint8]:
     picture = open_picture(io.BytesIO(data), path)
     try:
         values = np.asarray(picture, np.uint8).reshape(header.height, header.width)
@@ -130,12 +130,12 @@ def _small(data: bytes, header: PngHeader, path: Path) -> NDArray[np.uint8]:
     return values
 
 
-def _channel(data: bytes, channel: str, path: Path) -> Raw:
+def _channel(data: bytes, channel: str, path: FilePath) -> Raw:
     pixels = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, path)
     return np.ascontiguousarray(pixels[..., 2 - CHANNELS.index(channel)])  # stored B, G, R
 
 
-def _colors(data: bytes, header: PngHeader, path: Path) -> NDArray[np.int32]:
+def _colors(data: bytes, header: PngHeader, path: FilePath) -> NDArray[np.int32]:
     if header.kind not in (2, 3, 6) or header.depth == 16:
         raise DataError(
             f"{path}: {_kind(header)}; expected classes as "
@@ -147,7 +147,7 @@ def _colors(data: bytes, header: PngHeader, path: Path) -> NDArray[np.int32]:
     return np.asarray(packed & 0xFFFFFF, np.int32)
 
 
-def _synthia(data: bytes, header: PngHeader, path: Path) -> NDArray[np.uint16]:
+def _synthia(data: bytes, header: PngHeader, path: FilePath) -> NDArray[np.uint16]:
     if header.depth != 16 or header.kind not in (2, 6):
         raise DataError(f"{path}: {_kind(header)}; {_SYNTHIA_LOST}")
     pixels = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, path)

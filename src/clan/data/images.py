@@ -17,6 +17,7 @@ from PIL import Image, features
 
 from clan.core.errors import DataError
 from clan.core.files import write_whole
+from clan.data.archives.paths import FilePath
 from clan.data.containers import (
     DAMAGED,
     PNG,
@@ -52,7 +53,7 @@ CONVERT = "convert it to JPEG or PNG first, such as by `magick mogrify -format j
 _BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP", "BMP")
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: FilePath) -> NDArray[np.uint8]:
     """Return the image as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
     Grey images get three equal channels; of 16 bits the upper 8 count; transparency is dropped; of
@@ -63,7 +64,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     if data.startswith(PNG):
         png_header(data, path)
         return turn(_decode(data, path), png_orientation(data, path))
-    if Path(path).suffix.lower() in UNREADABLE:
+    if path.suffix.lower() in UNREADABLE:
         raise DataError(f"{path}: this format cannot be read; {CONVERT}")
     header = header_of(io.BytesIO(data), path)
     picture = None if header is None else open_picture(io.BytesIO(data), path)
@@ -93,12 +94,12 @@ def pixels_of(picture: Image.Image, name: str = "the Pillow image") -> NDArray[n
     return turn(pixels, orientation_of(picture))
 
 
-def _decode(data: bytes, path: Path) -> NDArray[np.uint8]:
+def _decode(data: bytes, path: FilePath) -> NDArray[np.uint8]:
     image = decode(data, cv2.IMREAD_COLOR, path)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
 
 
-def read_label(path: Path, encoding: Encoding = "index") -> Raw:
+def read_label(path: FilePath, encoding: Encoding = "index") -> Raw:
     """Return the values stored in a label PNG, (H, W) uint8, uint16 or int32, not yet mapped.
 
     ``index``: a grey PNG of 1 to 16 bits, with transparency or not, a palette PNG, whose palette
@@ -119,12 +120,12 @@ def read_label(path: Path, encoding: Encoding = "index") -> Raw:
     return turn(decode_label(data, header, encoding, path), png_orientation(data, path))
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: FilePath) -> tuple[int, int]:
     """Return (H, W) of an image as `read_image` would give it, from the file's header alone."""
     return read_header(path).shown
 
 
-def image_orientation(path: Path) -> int:
+def image_orientation(path: FilePath) -> int:
     """Return the EXIF orientation of an image, 1 (as stored) to 8, from its header alone."""
     return read_header(path).orientation
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
+from clan.data.archives.paths import Archive, ArchivePath, FilePath
 from clan.data.found import Around
 
 
@@ -15,8 +16,8 @@ class Item:
     """One image; ``name`` is unique in its data set and valid as a file name."""
 
     name: str
-    image: Path
-    label: Path | None
+    image: FilePath
+    label: FilePath | None
 
 
 class Items(Sequence[Item]):
@@ -26,12 +27,17 @@ class Items(Sequence[Item]):
         names: names of the items.
         images: paths of their images.
         labels: paths of their labels; None if there are none.
+        archive: what paths may lie in; those that do not are local.
     """
 
     def __init__(
-        self, names: Sequence[str], images: Sequence[str], labels: Sequence[str] | None
+        self,
+        names: Sequence[str],
+        images: Sequence[str],
+        labels: Sequence[str] | None,
+        archive: Archive | None = None,
     ) -> None:
-        self._names = names
+        self._names, self._archive = names, archive
         self._images = _compact(images, names)
         self._labels = None if labels is None else _compact(labels, names)
 
@@ -49,10 +55,16 @@ class Items(Sequence[Item]):
         if isinstance(index, slice):
             part = Items.__new__(Items)
             part._names, part._images = self._names[index], self._images[index]
+            part._archive = self._archive
             part._labels = None if labels is None else labels[index]
             return part
-        label = None if labels is None else Path(labels[index])
-        return Item(self._names[index], Path(self._images[index]), label)
+        label = None if labels is None else self._path(labels[index])
+        return Item(self._names[index], self._path(self._images[index]), label)
+
+    def _path(self, text: str) -> FilePath:
+        if self._archive is not None and (inner := self._archive.inner(text)) is not None:
+            return ArchivePath(self._archive, inner)
+        return Path(text)
 
     def __iter__(self) -> Iterator[Item]:
         return (self[index] for index in range(len(self)))

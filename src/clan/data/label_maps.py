@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from pathlib import Path
 from typing import Any, Self
 
 import cv2
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clan.core.errors import DataError, counted, nearest
+from clan.data.archives.paths import FilePath
 from clan.data.classes import IGNORE, ClassSet
 
 _OUTSIDE = 254  # table entry of a raw value that the map does not list
@@ -79,7 +79,7 @@ class LabelMap:
         """Return how many pixels of ``raw`` (H, W) count as another value than their own: none."""
         return 0
 
-    def apply(self, raw: NDArray[np.integer[Any]], path: Path | str) -> NDArray[np.uint8]:
+    def apply(self, raw: NDArray[np.integer[Any]], path: FilePath | str) -> NDArray[np.uint8]:
         """Map ``raw`` (H, W) to class indices and 255 (H, W) uint8.
 
         DataError names the file, the values outside the map with their pixel counts, and the

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 from clan.core.errors import DataError
+from clan.data.archives.paths import FilePath
 from clan.data.found import JOIN, Around, Found, Key
 from clan.data.images import CONVERT, SUFFIXES, UNREADABLE
+from clan.data.trees import Tree, tree_of
 
 DEEP = "**"
 """The wildcard that stands for any number of folders."""
@@ -90,27 +91,28 @@ def expression(component: str) -> re.Pattern[str]:
     return re.compile((r"(?!\.)" if component[:1] == "*" else "") + text, re.DOTALL)
 
 
-def find(root: Path, pattern: str) -> Found:
+def find(root: FilePath, pattern: str) -> Found:
     """List the files under ``root`` that match ``pattern``, each folder read once.
 
     ``*`` matches any part of one path component that does not begin with a dot, ``**`` any number
     of folders that are not hidden, ``{a,b}`` one of these. An absent folder gives no files.
     DataError if a folder cannot be read, or if two files differ in nothing but a brace.
     """
+    tree = tree_of(root)
     folders: list[tuple[Key, str]] = [((), str(root))]
     *parents, last = pattern.split("/")
     for component in parents:
-        folders = [match for folder in folders for match in _step(folder, component)]
+        folders = [match for folder in folders for match in _step(tree, folder, component)]
     width = wildcards(pattern)
     if len(folders) == 1 and not folders[0][0] and _simple(last):
-        return _in_one_folder(folders[0][1], last)
+        return _in_one_folder(tree, folders[0][1], last)
     # by folder, then within each: the order of the keys, unless braces make two folders one
     folders.sort()
     texts: list[str] = []
     paths: list[str] = []
     for key, path in folders:
         front = "".join(part + JOIN for part in key) if width > len(key) else JOIN.join(key)
-        for match, name in _matches(path, last):
+        for match, name in _matches(tree, path, last):
             texts.append(front + match)
             paths.append(os.path.join(path, name))
     if "{" in pattern:
@@ -125,24 +127,24 @@ def _simple(component: str) -> bool:
     return component.count("*") == 1 and "{" not in component
 
 
-def _in_one_folder(folder: str, component: str) -> Found:
+def _in_one_folder(tree: Tree, folder: str, component: str) -> Found:
     """List the most frequent form of a pattern: one folder of perhaps a million files."""
     before, behind = component.split("*")
-    names = _files(folder, before, behind, hidden=bool(before))
+    names = tree.files(folder, before, behind, hidden=bool(before))
     start, end = len(before), -len(behind) or None
     texts = names if not before and not behind else [name[start:end] for name in names]
     texts.sort()
     return Found(texts, Around(texts, os.path.join(folder, before), behind), 1)
 
 
-def _matches(folder: str, component: str) -> list[tuple[str, str]]:
+def _matches(tree: Tree, folder: str, component: str) -> list[tuple[str, str]]:
     """Return (what the wildcards matched, name) of a folder's files, sorted."""
     if "*" not in component and "{" not in component:
-        there = os.path.isfile(os.path.join(folder, component))
+        there = tree.is_file(os.path.join(folder, component))
         return [("", component)] if there else []
     fits = expression(component).fullmatch
     before, behind = re.split(r"[*{]", component)[0], re.split(r"[*}]", component)[-1]
-    names = _files(folder, before, behind, hidden=component[0] != "*")
+    names = tree.files(folder, before, behind, hidden=component[0] != "*")
     return sorted((JOIN.join(m.groups()), name) for name in names if (m := fits(name)))
 
 
@@ -156,72 +158,27 @@ def _refuse_twins(texts: Sequence[str], paths: Sequence[str], pattern: str) -> N
             )
 
 
-def _step(folder: tuple[Key, str], component: str) -> list[tuple[Key, str]]:
+def _step(tree: Tree, folder: tuple[Key, str], component: str) -> list[tuple[Key, str]]:
     """Return the folders in ``folder`` that match a component of a pattern."""
     key, path = folder
     if component == DEEP:
-        return [((*key, inner), below) for inner, below in _below(path)]
+        return [((*key, inner), below) for inner, below in _below(tree, path)]
     if "*" not in component and "{" not in component:
         inside = os.path.join(path, component)
-        return [(key, inside)] if os.path.isdir(inside) else []
-    fits = expression(component).fullmatch
-    matches = [(match, e) for e in _entries(path) if (match := fits(e.name))]
-    return [(key + match.groups(), e.path) for match, e in matches if e.is_dir()]
+        return [(key, inside)] if tree.is_dir(inside) else []
+    matches = tree.folders(path, expression(component))
+    return [(key + match.groups(), os.path.join(path, match[0])) for match in matches]
 
 
-def _files(folder: str, before: str, behind: str, hidden: bool) -> list[str]:
-    """Return the names of a folder's files that begin and end so, hidden ones only if asked."""
-    least = len(before) + len(behind)
-    try:
-        # one at a time: a million entries would take gigabytes
-        with os.scandir(folder) as entries:
-            return [
-                name
-                for entry in entries
-                if (name := entry.name).startswith(before)
-                and name.endswith(behind)
-                and len(name) >= least
-                and (hidden or name[0] != ".")
-                and entry.is_file()
-            ]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-
-
-def _entries(path: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(path) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(folder: str, error: OSError) -> DataError:
-    return DataError(f"{folder}: the folder cannot be read ({error.strerror})")
-
-
-def _below(folder: str, inner: str = "") -> Iterator[tuple[str, str]]:
+def _below(tree: Tree, folder: str, inner: str = "") -> Iterator[tuple[str, str]]:
     """Yield (path from the first folder, path) of a folder and all below it but hidden ones."""
     yield inner, folder
-    for entry in _entries(folder):
-        if not entry.name.startswith(".") and entry.is_dir() and not _returns(entry):
-            yield from _below(entry.path, f"{inner}/{entry.name}" if inner else entry.name)
+    for name in tree.deeper(folder):
+        path = os.path.join(folder, name)
+        yield from _below(tree, path, f"{inner}/{name}" if inner else name)
 
 
-def _returns(entry: os.DirEntry[str]) -> bool:
-    """Tell whether a folder is a link to one that it lies in: following it would never end."""
-    if not entry.is_symlink():
-        return False
-    real = os.path.realpath(entry.path)
-    here = os.path.realpath(os.path.dirname(entry.path))
-    return os.path.commonpath([real, here]) == real
-
-
-def find_images(folder: Path) -> tuple[Found, LeftOut]:
+def find_images(folder: FilePath) -> tuple[Found, LeftOut]:
     """List image files in ``folder`` and all folders below it; say what else is there.
 
     The key is the path relative to ``folder`` without its suffix; files that differ in nothing
@@ -229,19 +186,18 @@ def find_images(folder: Path) -> tuple[Found, LeftOut]:
     """
     paths: list[str] = []
     left_out = LeftOut()
-    for _, below in _below(str(folder)):
-        for entry in _entries(below):
-            if entry.name.startswith("."):
+    tree = tree_of(folder)
+    for _, below in _below(tree, str(folder)):
+        for name, kind in tree.content(below):
+            if name.startswith("."):
                 left_out.hidden += 1
-            elif entry.is_dir():
-                continue
-            elif not entry.is_file():
+            elif kind == "other":
                 left_out.pipes += 1
-            elif (ending := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:
-                paths.append(entry.path)
-            else:
+            elif kind == "file" and (ending := os.path.splitext(name)[1].lower()) in SUFFIXES:
+                paths.append(os.path.join(below, name))
+            elif kind == "file":
                 left_out.endings[ending] += 1
-    start = len(os.path.join(folder, ""))
+    start = len(os.path.join(str(folder), ""))
     return _by_name([path[start:].replace(os.sep, "/") for path in paths], paths), left_out
 
 
@@ -273,7 +229,7 @@ def unique_names(choices: Sequence[Sequence[str]]) -> list[str]:
             level[i] += 1
 
 
-def describe(root: Path, pattern: str) -> str:
+def describe(root: FilePath, pattern: str) -> str:
     """Say how far the fixed part of ``pattern`` exists under ``root``, and what is there."""
     folder = root
     for component in pattern.split("/")[:-1]:
@@ -285,7 +241,7 @@ def describe(root: Path, pattern: str) -> str:
     if not folder.is_dir():
         return f"{folder} is a file, not a folder"
     try:
-        content = sorted(os.listdir(folder))
+        content = sorted(path.name for path in folder.iterdir())
     except OSError as error:
         return f"the folder {folder} cannot be read ({error.strerror})"
     if not content:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from clan.core.errors import DataError, counted, nearest
+from clan.data.archives.paths import ArchivePath, FilePath
 from clan.data.found import Key
-from clan.data.pairing import Pairing
+from clan.data.pairing import Pairing, within
 
 _SEPARATORS = ("\t", ",", ";", " ")
 
@@ -17,13 +17,14 @@ _SEPARATORS = ("\t", ",", ";", " ")
 class _Names:
     """The ways to name a found file: the end of its path, or its wildcards' matches."""
 
-    def __init__(self, files: Mapping[Key, str], root: Path) -> None:
+    def __init__(self, files: Mapping[Key, str], root: FilePath) -> None:
         self.files = files
         self.keys: dict[str, list[Key]] = {}
         for key, path in files.items():
-            parts = Path(path).relative_to(root).parts
+            parts = within(path, root).split(os.sep)
             endings = {"/".join(parts[start:]) for start in range(len(parts))}
-            for name in endings | {"/".join(key), path, os.path.abspath(path).replace("\\", "/")}:
+            whole = path if isinstance(root, ArchivePath) else os.path.abspath(path)
+            for name in endings | {"/".join(key), path, whole.replace("\\", "/")}:
                 self.keys.setdefault(name, []).append(key)
 
     def fitting(self, name: str) -> list[Key]:
@@ -37,7 +38,7 @@ class _Names:
         return next((self.keys[end] for end in ends if end in self.keys), [])
 
 
-def select(pairing: Pairing, list_file: Path, labels: bool) -> tuple[list[Key], dict[Key, str]]:
+def select(pairing: Pairing, list_file: FilePath, labels: bool) -> tuple[list[Key], dict[Key, str]]:
     """Return the keys of the images that a list file names, in its order, and labels named there.
 
     A line holds an image: its name (its wildcard matches joined by ``/``), or the end of its path,
@@ -73,7 +74,7 @@ def select(pairing: Pairing, list_file: Path, labels: bool) -> tuple[list[Key], 
     return list(keys), given
 
 
-def _lines(list_file: Path) -> Iterator[tuple[int, str]]:
+def _lines(list_file: FilePath) -> Iterator[tuple[int, str]]:
     """Yield (number, content) of the lines that hold something, in whatever way it was saved."""
     try:
         data = list_file.read_bytes()
@@ -91,7 +92,7 @@ def _plain(name: str) -> str:
 
 
 def _fitting(
-    line: str, names: _Names, known: _Names, folders: tuple[Path, Path], labels: bool
+    line: str, names: _Names, known: _Names, folders: tuple[FilePath, FilePath], labels: bool
 ) -> tuple[list[Key], str | None]:
     """Return the images that a line may mean, and its label's path if the line names one."""
     if fitting := names.fitting(line):
@@ -107,15 +108,15 @@ def _fitting(
     return [], None
 
 
-def _label(name: str, known: _Names, folders: tuple[Path, Path]) -> str | None:
+def _label(name: str, known: _Names, folders: tuple[FilePath, FilePath]) -> str | None:
     for folder in folders:
-        if name and os.path.isfile(folder / name):
+        if name and (folder / name).is_file():
             return str(folder / name)
     fitting = known.fitting(name)
     return known.files[fitting[0]] if len(fitting) == 1 else None
 
 
-def _unknown(unknown: list[str], pairing: Pairing, list_file: Path) -> str:
+def _unknown(unknown: list[str], pairing: Pairing, list_file: FilePath) -> str:
     name = unknown[0].split(": ", 1)[1]
     images = pairing.images
     hint = nearest(name, ["/".join(key) for key in images]) if len(images) < 1000 else ""

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from clan.core.errors import DataError, counted
+from clan.data.archives.paths import ArchivePath, FilePath
 from clan.data.found import Found, Key
 from clan.data.listing import DEEP, describe, expression, find
 
@@ -19,7 +19,7 @@ from clan.data.listing import DEEP, describe, expression, find
 class Pairing:
     """The files of a split: images, labels, and the patterns that found them under ``root``."""
 
-    root: Path
+    root: FilePath
     image_pattern: str
     label_pattern: str | None
     images: Found
@@ -98,7 +98,7 @@ class Pairing:
         return ""
 
     def _first(self, paths: Sequence[str]) -> str:
-        shown = ", ".join(os.path.relpath(path, self.root) for path in paths[:3])
+        shown = ", ".join(within(path, self.root) for path in paths[:3])
         return shown + (", ..." if len(paths) > 3 else "")
 
     def _no_images(self) -> str:
@@ -120,6 +120,14 @@ def _lacking(files: Mapping[Key, str], others: Found) -> list[str]:
     if isinstance(files, Found):
         return files.lacking(others)
     return [path for key, path in files.items() if key not in others]
+
+
+def within(path: str, root: FilePath) -> str:
+    """Return a path relative to a root, where there is such a way."""
+    start = os.path.join(str(root), "")
+    if path.startswith(start):
+        return path[len(start) :]
+    return path if isinstance(root, ArchivePath) else os.path.relpath(path, root)
 
 
 def numbered(key: Key) -> Key:
@@ -151,7 +159,7 @@ def _ambiguous(first: str, second: str) -> DataError:
     )
 
 
-def without(images: Found, root: Path, excluded: Sequence[str]) -> Found:
+def without(images: Found, root: FilePath, excluded: Sequence[str]) -> Found:
     """Return the images that no pattern of ``excluded`` matches.
 
     A pattern without a slash is compared with file names, another with paths below ``root``.
@@ -160,10 +168,10 @@ def without(images: Found, root: Path, excluded: Sequence[str]) -> Found:
         return images
     ways = [_excluding(pattern) for pattern in excluded]
     kept: dict[Key, str] = {}
-    start = len(os.path.join(root, ""))
+    start = len(os.path.join(str(root), ""))
     # what all matches begin with: most data sets have labels in a folder of their own
     fixed = [re.split(r"[*{]", p)[0] if "/" in p else "" for p in excluded]
-    begins = tuple(os.path.join(root, *part.split("/")) for part in fixed)
+    begins = tuple(os.path.join(str(root), *part.split("/")) for part in fixed)
     if not images.may_start(begins):
         return images
     for key, path in images.items():
@@ -203,7 +211,7 @@ def _narrowed(pattern: str, fixed: tuple[str, str]) -> str:
     return f"{pattern[:at]}{fixed[0]}*{fixed[1]}{pattern[at + 1 :]}"
 
 
-def _elsewhere(root: Path, pattern: str) -> str:
+def _elsewhere(root: FilePath, pattern: str) -> str:
     """Name the folder above or directly below ``root`` that has what ``pattern`` asks for."""
     below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     for folder in (root.resolve().parent, *below[:100]):

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import IterableDataset
 
 from clan.core.errors import DataError
+from clan.data.archives.paths import FilePath
 from clan.data.classes import IGNORE, ClassSet
 from clan.data.datasets import Dataset
 from clan.data.images import pixels_of
@@ -151,7 +152,7 @@ def facts(dataset: PythonDataset) -> dict[str, Any]:
     return {"images": len(dataset), "sizes": [list(dataset.image_size(i)) for i in (0, last)]}
 
 
-def _image(value: object, where: Path) -> NDArray[np.uint8]:
+def _image(value: object, where: FilePath) -> NDArray[np.uint8]:
     """Return an image as (H, W, 3) uint8, a copy: views may change it in place."""
     found = _form(value)
     if isinstance(value, Image.Image):
@@ -173,7 +174,7 @@ def _image(value: object, where: Path) -> NDArray[np.uint8]:
     return np.array(value, order="C")
 
 
-def _label(value: object, where: Path, classes: ClassSet) -> NDArray[np.uint8]:
+def _label(value: object, where: FilePath, classes: ClassSet) -> NDArray[np.uint8]:
     """Return a label as (H, W) uint8 class indices, 255 = ignore."""
     found = _form(value)
     if isinstance(value, torch.Tensor):

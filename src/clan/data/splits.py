@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clan.core.errors import DataError, counted
 from clan.data import lists
+from clan.data.archives.paths import ArchivePath, FilePath
 from clan.data.description import SplitPatterns
 from clan.data.found import JOIN, Found, Key
 from clan.data.items import Items
@@ -30,11 +31,12 @@ class SplitFiles:
 
     def items(self) -> Items:
         """Return what is complete; names are unique."""
-        images, labels = self.pairing.images, self.pairing.labels
+        images, labels, root = self.pairing.images, self.pairing.labels, self.pairing.root
+        archive = root.archive if isinstance(root, ArchivePath) else None
         if self.keys is None and (not labels or self.pairing.alike):
             # nothing has to be looked up: a million of these takes seconds
             names = self._column(images)
-            return Items(names, images.paths, _paths(labels) if labels else None)
+            return Items(names, images.paths, _paths(labels) if labels else None, archive)
         chosen = list(images if self.keys is None else self.keys)
         if labels and not (self.keys is None and self.pairing.complete):
             chosen = [key for key in chosen if key in labels]
@@ -42,6 +44,7 @@ class SplitFiles:
             self._names(chosen),
             [images[key] for key in chosen],
             [labels[key] for key in chosen] if labels else None,
+            archive,
         )
 
     def _column(self, images: Found) -> Sequence[str]:
@@ -65,7 +68,7 @@ class SplitFiles:
         first = ["/".join(key if all(key) else filter(None, key)) for key in keys]
         if all(first) and len(set(first)) == len(first):
             return first
-        start = len(os.path.join(self.pairing.root, ""))
+        start = len(os.path.join(str(self.pairing.root), ""))
         choices = []
         for key in keys:
             path = self.pairing.images[key][start:].replace(os.sep, "/")
@@ -79,7 +82,7 @@ def _paths(files: Mapping[Key, str]) -> Sequence[str]:
 
 
 def list_split(
-    patterns: SplitPatterns, root: Path, where: str, labels: bool, home: Path
+    patterns: SplitPatterns, root: FilePath, where: str, labels: bool, home: Path
 ) -> SplitFiles:
     """List the files of a split; with ``labels`` False no label is looked for.
 
@@ -103,7 +106,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _list_split(
-    patterns: SplitPatterns, root: Path, where: str, labels: bool, home: Path
+    patterns: SplitPatterns, root: FilePath, where: str, labels: bool, home: Path
 ) -> SplitFiles:
     if not root.is_dir():
         raise DataError(f"{where}: {describe(root, patterns.images)}")
@@ -131,7 +134,7 @@ def _list_split(
     keys = None
     if patterns.listed is not None and pairing.images:
         # lists come with the data, or with the description that was written for them
-        folder = root if (root / patterns.listed).is_file() else home
+        folder: FilePath = root if (root / patterns.listed).is_file() else home
         keys, given = lists.select(pairing, folder / patterns.listed, labels)
         pairing = replace(pairing, labels={**pairing.labels, **given})
     left_out = len(every) - len(chosen)

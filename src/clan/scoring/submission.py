@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clan.core.errors import ConfigError, DataError, RunError
+from clan.data.archives.paths import FilePath
 from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS, IGNORE, ClassSet
 from clan.data.images import write_label
 
@@ -40,7 +41,7 @@ def label_id_table(classes: ClassSet) -> NDArray[np.uint8]:
     return table
 
 
-def frame_name(image: Path) -> str:
+def frame_name(image: FilePath) -> str:
     """Return ``<city>_<sequence>_<frame>`` from the name of a Cityscapes image.
 
     Raises:
@@ -55,7 +56,7 @@ def frame_name(image: Path) -> str:
     return found.group()
 
 
-def label_id_file(image: Path) -> str:
+def label_id_file(image: FilePath) -> str:
     """Return the file name of an image's prediction; DataError as for `frame_name`."""
     return f"{frame_name(image)}_labelIds.png"
 
@@ -87,7 +88,7 @@ class Submission:
             raise RunError(f"cannot make the folder {folder}: {error.strerror}") from error
         self.folder = folder
 
-    def write(self, image: Path, prediction: NDArray[np.uint8]) -> Path:
+    def write(self, image: FilePath, prediction: NDArray[np.uint8]) -> Path:
         """Write the prediction (H, W) uint8, class indices, of an image; return the file.
 
         Raises:

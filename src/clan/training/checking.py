@@ -11,6 +11,7 @@ from pathlib import Path
 from clan.config.loading import is_configuration, load_config
 from clan.config.tree import Config, DataOptions
 from clan.core.errors import DataError
+from clan.data.archives.paths import is_archive
 from clan.data.check import CheckReport, Problem, check_dataset
 from clan.data.classes import class_set
 from clan.data.datasets import Dataset, open_dataset
@@ -108,8 +109,8 @@ def check(
     named = {"source": source, "target": target, "validation": validation}
     given = {name: entries for name, entries in named.items() if entries is not None}
     if not isinstance(data, Config):
-        if _is_data_set(Path(data)):
-            opened = _splits(Path(data))
+        if is_archive(data) or _is_data_set(Path(data)):
+            opened = _splits(data)
             return Checks(tuple(_checked(*split, workers, progress) for split in opened))
         data = load_config(data, overrides)
     found = (_checked(*domain, workers, progress) for domain in _domains(data, given))
@@ -157,12 +158,12 @@ def _tell(progress: Watch, title: str, total: int, done: int) -> None:
     progress(title, done, total)
 
 
-def _splits(data: Path) -> Iterator[tuple[str, Callable[[], Dataset]]]:
+def _splits(data: str | Path) -> Iterator[tuple[str, Callable[[], Dataset]]]:
     """Yield (title, how to open it) of each split that has to be read."""
-    if data.is_dir():
+    if is_archive(data) or Path(data).is_dir():
         yield str(data), partial(open_dataset, str(data), labels=False)
         return
-    for split in read_description(data).splits:
+    for split in read_description(Path(data)).splits:
         opened = partial(open_dataset, str(data), split=split, unpaired="report")
         yield f"{data}, split {split}", opened
 

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from clan.config.files import is_description
 from clan.config.tree import Config, DataOptions, DomainOptions
 from clan.core.errors import ConfigError, DataError
-from clan.core.files import user_path
+from clan.data.archives.paths import below
 from clan.data.classes import ClassSet, class_set
 from clan.data.datasets import Dataset, Unpaired, open_dataset
 from clan.data.python import PYTHON, MapStyle, PythonDataset, facts, open_python
@@ -228,11 +228,11 @@ def open_domain(
             "clan.resume (source=, target=, validation=), and none was passed. To read files, "
             f"name a description (.yaml) or a folder (./{PYTHON} for a folder of that name)"
         )
-    root: Path | None = None
+    root: str | Path | None = None
     if domain.root is not None:
-        root = user_path(options.root or ".") / user_path(domain.root)
+        root = below(options.root, domain.root)
     elif options.root is not None and not is_description(domain.dataset):
-        root = user_path(options.root)
+        root = options.root
     return open_dataset(
         domain.dataset,
         root=root,

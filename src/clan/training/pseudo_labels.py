@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from clan.core.errors import DataError, RunError
+from clan.data.archives.paths import FilePath
 from clan.data.datasets import Dataset
 from clan.data.workers import Loader
 from clan.runs.folder import RunFolder
@@ -62,7 +63,7 @@ def broken_labels(dataset: Dataset, fabric: Fabric, workers: int) -> tuple[list[
     return broken, _Reasons(dataset, broken)[0] if broken else ""
 
 
-def reason(error: DataError, label: Path) -> str:
+def reason(error: DataError, label: FilePath) -> str:
     """Return what an error says of a label's file, without its advice for files of the user's."""
     said = str(error).removeprefix(f"{label}: ")
     return f"{label}: {said.split(';')[0]}"
