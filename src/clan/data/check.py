@@ -252,7 +252,7 @@ def _absent(dataset: Dataset, pixels: NDArray[np.int64]) -> Iterator[Problem]:
         if not count and name not in dataset.absent
     ]
     hint = ""
-    if names and pixels[-1] and dataset.encoding == "index" and len(dataset.classes) == 2:
+    if names and pixels[-1] and dataset.encoding == "index":
         hint = " (masks of 0 and 255? 255 is ignored unless `labels: map` gives it a class)"
     for name in names:
         yield Problem(
