@@ -103,7 +103,7 @@ def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:
     if root is not None:
         root = _absolute(root) if base is None or is_url(root) else str(user_path(root))
     dataset = domain.dataset
-    inside = below(below(base, root or "."), dataset)
+    inside = below(below(base, root or ".", ConfigError), dataset, ConfigError)
     # with a root, `gta5` is the layout, even where a folder of that name lies beside it
     layout = dataset in BUILTIN_DATASETS and (root is not None or base is not None)
     if is_description(dataset) or (_is_folder(dataset) and not layout):

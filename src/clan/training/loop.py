@@ -301,7 +301,9 @@ class Trainer:
         }
         path = checkpoint_path(self.run.checkpoints, self.step)
         keep = self.config.training.keep_checkpoints
-        for kept in save_checkpoint(path, content, keep, self.spared):
+        # after the last step no label is read again
+        spared = self.spared if self.step < self.config.training.steps else None
+        for kept in save_checkpoint(path, content, keep, spared):
             self.display.message(f"warning: {kept}")
 
     def _restore(self, content: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from clan.core.errors import DataError
+from clan.core.errors import ClanError, DataError
 from clan.core.files import user_path
 from clan.data.archives import tars, zips
 from clan.data.archives.index import STORED, Index, Member
@@ -240,13 +240,19 @@ def locate(text: str | Path) -> FilePath:
     return _local(archive) / PurePosixPath(*path.parts[len(archive.parts) :])
 
 
-def below(base: str | Path | None, root: str | Path) -> str | Path:
-    """Return a root relative to another place; either may be an address."""
+def below(
+    base: str | Path | None, root: str | Path, error: type[ClanError] = DataError
+) -> str | Path:
+    """Return a root relative to another place; either may be an address.
+
+    Raises:
+        ClanError: of type ``error``, if one of them cannot be a path.
+    """
     if is_url(root):
         return str(root)
     if is_url(base):
         return f"{str(base).rstrip('/')}/{root}"
-    return user_path(base or ".", DataError) / user_path(root, DataError)
+    return user_path(base or ".", error) / user_path(root, error)
 
 
 def _local_archive(path: Path) -> Path | None:
