@@ -7,6 +7,7 @@ import glob
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from clan.core.errors import ClanError, DataError, RunError, counted
 from clan.data import listing
 from clan.data.images import SUFFIXES, read_image
-from clan.prediction.outputs import Outputs, beside, write_classes, write_outputs
-from clan.prediction.prediction import Prediction
+from clan.prediction.large import write_large
+from clan.prediction.outputs import Outputs, label_file, write_classes, write_outputs
 from clan.prediction.predictor import Predictor, load
 from clan.prediction.tiles import check_tile
 from clan.scoring.submission import check_folder, label_id_file
@@ -176,21 +177,22 @@ class _Failures:
         """Count an image that failed."""
         self._found.append(str(what))
 
-    def write(self, job: _Job, found: Prediction, wanted: Outputs) -> None:
-        """Write an image's results; what cannot be written is noted.
+    def write(self, job: _Job, write: Callable[[], None]) -> None:
+        """Write an image's results by ``write``; what cannot be read or written is noted.
 
         Raises:
             RunError: the disk is full or read-only.
         """
         try:
-            write_outputs(job.target, found, wanted, job.image)
+            write()
         except ClanError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_DISK:
                 raise RunError(
                     f"{error}; {self._done} of {counted(self._images, 'image')} are done. Free "
                     "space, then predict the others"
                 ) from error
-            self.note(f"{job.image}: {error}")
+            told = str(error)
+            self.note(told if told.startswith(str(job.image)) else f"{job.image}: {told}")
         else:
             self._done += 1
 
@@ -221,7 +223,8 @@ def _overlapped(
                 found = predictor.predict(pixels)
                 if writing is not None:
                     writing.result()
-                writing = pool.submit(failures.write, job, found, wanted)
+                write = partial(write_outputs, job.target, found, wanted, job.image)
+                writing = pool.submit(failures.write, job, write)
             if progress is not None:
                 progress(done, len(jobs))
         if writing is not None:
@@ -232,16 +235,8 @@ def _one_by_one(
     predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: _Failures
 ) -> None:
     """Do the jobs with one picture in memory at a time, window by window."""
-    assert wanted.tile is not None
     for job in jobs:
-        pixels = failures.read(job.image)
-        if isinstance(pixels, DataError):
-            failures.note(pixels)
-            continue
-        found = predictor.predict_tiled(pixels, wanted.tile, progress)
-        failures.write(job, found, wanted)
-        # before the next picture is read
-        del pixels, found
+        failures.write(job, partial(write_large, predictor, job.image, job.target, wanted, progress))
 
 
 def find_images(
@@ -301,7 +296,7 @@ def _jobs(images: Sequence[str | Path], out: Path, style: str) -> list[_Job]:
             target = label = out / label_id_file(file)
         else:
             target = out / relative.parent / relative.stem
-            label = beside(target, "label.png")
+            label = label_file(target, style)
         if label in jobs:
             clashes.append(f"  {jobs[label].image} and {file} -> {label}")
         jobs.setdefault(label, _Job(file, target, label))
