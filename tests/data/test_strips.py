@@ -1,4 +1,4 @@
-"""Pictures in strips have the pixels of whole pictures, and labels in strips those of whole ones."""
+"""Pictures and labels in strips are those that are read and written whole."""
 
 from __future__ import annotations
 

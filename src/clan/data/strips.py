@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from clan.core.errors import DataError
 from clan.core.files import make_folder, writing
-from clan.data.classes import ClassSet
 from clan.data.containers import PNG, open_picture, orientation_of, read_header
 
 _MODES = ("L", "LA", "P", "RGB", "RGBA", "1")

@@ -236,7 +236,9 @@ def _one_by_one(
 ) -> None:
     """Do the jobs with one picture in memory at a time, window by window."""
     for job in jobs:
-        failures.write(job, partial(write_large, predictor, job.image, job.target, wanted, progress))
+        failures.write(
+            job, partial(write_large, predictor, job.image, job.target, wanted, progress)
+        )
 
 
 def find_images(
