@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+from clan.core.memory import keep_memory
+
 Run = Callable[[], "Mapping[str, float] | None"]
 """Does once what is timed; may return numbers that it found."""
 
@@ -34,6 +36,8 @@ class Case:
     threads: int = 1
     warm: int = 1
     """Runs before the first that counts."""
+    kept: bool = True
+    """Memory as the package's commands set it (`clan.core.memory`); else as Python has it."""
 
 
 class Sample(NamedTuple):
@@ -79,6 +83,8 @@ def measure(cases: Sequence[Case], rounds: int) -> dict[str, Result]:
     for case in cases:
         ours, theirs = context.Pipe()
         worker = context.Process(target=_serve, args=(case, theirs), daemon=True)
+        # before the worker imports PyTorch, which it does to know the case
+        os.environ["THP_MEM_ALLOC_ENABLE"] = str(int(case.kept))
         worker.start()
         theirs.close()
         workers.append(worker)
@@ -110,6 +116,8 @@ def _ask(end: Connection, case: Case) -> Any:
 
 def _serve(case: Case, end: Connection) -> None:
     os.environ["OMP_NUM_THREADS"] = str(case.threads)
+    if case.kept:
+        keep_memory()
     try:
         # what the cases print is none of the table's
         with contextlib.redirect_stdout(io.StringIO()):

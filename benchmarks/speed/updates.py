@@ -16,6 +16,7 @@ CASES = {
     "modern, bf16, checkpointing": ("modern", "bf16-mixed", ("training.checkpointing=encoder",)),
 }
 """Name -> variant of presets, precision, changes."""
+PLAIN = "memory as Python has it"
 GOALS = {"paper": 1.20, "modern, bf16": 1.35}
 """Of the time of the matrix products alone."""
 MEMORY = {"paper, checkpointing": 1.2, "modern, bf16, checkpointing": 1.0}
@@ -26,15 +27,19 @@ def large(settings: Settings) -> Block:
     """ResNet-101, one source and one target image of 256x512."""
     size = (64, 128) if settings.quick else (256, 512)
     width = 8 if settings.quick else 64
-    cases = [Case("published", builders.published_update, (size, 1, width))]
+    cases = [Case("published", builders.published_update, (size, 1, width), kept=False)]
     for name, (variant, precision, changes) in CASES.items():
         preset = f"{FOLDER}/{variant}/resnet101/clan"
         more = (*PLACE, f"training.precision={precision}", f"model.width={width}", *changes)
         cases.append(Case(name, builders.update, (preset, more, size)))
+        if name == "paper":
+            plain = Case(PLAIN, builders.update, (preset, more, size), kept=False)
+            cases.append(plain)
     cases += [Case(p, builders.product, (p,)) for p in ("32-true", "bf16-mixed")]
     found = measure(cases, settings.rounds)
     flop = found["published"].fact("flop")
     lines = [line for name in ("published", *CASES) for line in _update_lines(name, found, flop)]
+    lines += _plain_lines(found, "paper")
     notes = (
         f"One update at {size[0]}x{size[1]}, batch 1, {flop / 1e12:.2f} TFLOP. The limit is the "
         "time of its floating-point operations at the rate of a large matrix product of the same "
@@ -50,6 +55,15 @@ def large(settings: Settings) -> Block:
         "environment makes it give them back, for more time."
     )
     return Block("An update of ResNet-101", lines, notes)
+
+
+def _plain_lines(found: dict[str, Result], name: str) -> list[Line]:
+    """What keeping memory is worth, and what it takes."""
+    kept, plain = found[name], found[PLAIN]
+    item, of = f"`{name}`, {PLAIN}", f"`{name}`"
+    time = (seconds(plain.processor), seconds(kept.processor), plain.processor / kept.processor)
+    peak = (gib(plain.peak), gib(kept.peak), plain.peak / kept.peak)
+    return [Line(item, *time, of=of), Line(f"{item}: peak memory", *peak, of=of)]
 
 
 def _update_lines(name: str, found: dict[str, Result], flop: float) -> list[Line]:
@@ -105,6 +119,8 @@ def small(settings: Settings) -> Block:
     size = (64, 96) if settings.quick else (144, 192)
     names = ("source_only", "tan", "clan")
     cases = [Case(name, builders.update, (f"town/{name}", SMALL, size, 2)) for name in names]
+    arguments = ("town/source_only", SMALL, size, 2)
+    cases.append(Case(PLAIN, builders.update, arguments, kept=False))
     found = measure(cases, max(settings.rounds, 1 if settings.quick else 9))
     base = found["source_only"].processor
     lines = [
@@ -118,6 +134,7 @@ def small(settings: Settings) -> Block:
         )
         for name in names[1:]
     ]
+    lines += _plain_lines(found, "source_only")
     notes = (
         f"MobileNetV2 at {size[0]}x{size[1]}, batch 2. The target's pass through G alone makes "
         "2.0, so that the goal leaves nothing to D, which runs forwards and backwards three times."
