@@ -6,7 +6,8 @@ import ctypes
 import os
 import sys
 
-_HUGE = "THP_MEM_ALLOC_ENABLE"
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""PyTorch's variable: 1 for huge pages in tensors of 2 MiB and more."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's names in malloc.h
 _KEPT, _FROM_HEAP = 2**31 - 1, 2**25  # the largest that mallopt takes
 
@@ -20,7 +21,7 @@ def keep_memory() -> None:
     commands, not for a library's functions; what the environment says already (``MALLOC_...``,
     ``GLIBC_TUNABLES``, ``THP_MEM_ALLOC_ENABLE``) is left alone. Results do not change by a bit.
     """
-    os.environ.setdefault(_HUGE, "1")  # read by PyTorch
+    os.environ.setdefault(HUGE_PAGES, "1")
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
     if sys.platform == "linux":
