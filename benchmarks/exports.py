@@ -41,7 +41,6 @@ NETWORKS = (
     ("resnet101", "deeplab"),
     ("vgg16", "fcn8s"),
     ("hf:mit_b0", "daformer"),
-    ("hf:mit_b5", "daformer"),
     ("hf:dinov2_small", "upsample"),
     ("hf:convnext", "fusion"),
     ("hf:resnet", "deeplab"),

@@ -22,7 +22,9 @@ def test_all_that_is_copied_is_there() -> None:
 
 def test_every_extra_of_users_is_installed() -> None:
     (extras,) = re.findall(r"'\.\[(.+)\]'", DOCKERFILE)
-    (needed,) = (each for each in PROJECT["optional-dependencies"]["dev"] if each.startswith("clan"))
+    (needed,) = (
+        each for each in PROJECT["optional-dependencies"]["dev"] if each.startswith("clan")
+    )
     assert f"clan[{extras}]" == needed
 
 
