@@ -37,7 +37,15 @@ from benchmarks.faults import today
 from clan import cli
 from clan.core import files
 from clan.runs.folder import RunFolder
-from tests.systems import OF_THE_MACHINE, SETTINGS, records, same, tensors, write_street
+from tests.systems import (
+    OF_THE_MACHINE,
+    SETTINGS,
+    default_signals,
+    records,
+    same,
+    tensors,
+    write_street,
+)
 
 SYSTEMS = {
     "source only": "source_only",
@@ -78,8 +86,7 @@ def run(arguments: Sequence[str], log: Path, before: Callable[[], None]) -> Base
 def _go(arguments: Sequence[str], log: Path, before: Callable[[], None]) -> None:
     os.setsid()
     torch.set_num_threads(1)  # a forked process cannot use its parent's thread pool
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else 0)
+    default_signals()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

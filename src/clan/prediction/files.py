@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import glob
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clan.core.errors import ClanError, DataError, RunError, counted
+from clan.core.errors import DataError, RunError
 from clan.data import listing
 from clan.data.images import SUFFIXES, read_image
 from clan.prediction.outputs import Outputs, beside, write_classes, write_outputs
 from clan.prediction.prediction import Prediction
 from clan.prediction.predictor import Predictor, load
 from clan.prediction.tiles import check_tile
+from clan.scoring.failures import Failures
 from clan.scoring.submission import check_folder, label_id_file
 
 
@@ -145,83 +145,46 @@ def predict_files(
     jobs = _jobs(images, out, wanted.style)
     if wanted.style != "cityscapes":
         write_classes(out, predictor.classes)
-    failures = _Failures(len(jobs))
+    failures = Failures(len(jobs), then="predict the others")
     run = _one_by_one if wanted.tile is not None else _overlapped
     run(predictor, jobs, wanted, progress, failures)
-    failures.tell(out)
+    if error := failures.error(out):
+        raise error
     return [job.label for job in jobs]
 
 
 Progress = Callable[[int, int], None] | None
 
-_NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of the disk, not of one result: no further one could be written."""
+def _read(path: Path) -> NDArray[np.uint8] | DataError:
+    """Return an image's pixels, or what is wrong with it."""
+    try:
+        return read_image(path)
+    except DataError as error:
+        return error
 
 
-class _Failures:
-    """The images of some that failed, and why."""
-
-    def __init__(self, images: int) -> None:
-        self._images, self._done = images, 0
-        self._found: list[str] = []
-
-    def read(self, path: Path) -> NDArray[np.uint8] | DataError:
-        """Return an image's pixels, or what is wrong with it."""
-        try:
-            return read_image(path)
-        except DataError as error:
-            return error
-
-    def note(self, what: object) -> None:
-        """Count an image that failed."""
-        self._found.append(str(what))
-
-    def write(self, job: _Job, found: Prediction, wanted: Outputs) -> None:
-        """Write an image's results; what cannot be written is noted.
-
-        Raises:
-            RunError: the disk is full or read-only.
-        """
-        try:
-            write_outputs(job.target, found, wanted, job.image)
-        except ClanError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_DISK:
-                raise RunError(
-                    f"{error}; {self._done} of {counted(self._images, 'image')} are done. Free "
-                    "space, then predict the others"
-                ) from error
-            self.note(f"{job.image}: {error}")
-        else:
-            self._done += 1
-
-    def tell(self, out: Path) -> None:
-        """Raise DataError if an image failed."""
-        if self._found:
-            raise DataError(
-                f"{len(self._found)} of {counted(self._images, 'image')} could not be read, or "
-                f"their results not written; the other {self._done} are in {out}:\n"
-                + "\n".join(f"  {what}" for what in self._found)
-            )
+def _write(job: _Job, found: Prediction, wanted: Outputs, failures: Failures) -> None:
+    failures.write(job.image, lambda: write_outputs(job.target, found, wanted, job.image))
 
 
 def _overlapped(
-    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: _Failures
+    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: Failures
 ) -> None:
     """Do the jobs: one image is read ahead and one is written behind the network's work."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        reading = pool.submit(failures.read, jobs[0].image)
+        reading = pool.submit(_read, jobs[0].image)
         writing: Future[None] | None = None
         for done, job in enumerate(jobs, start=1):
             pixels = reading.result()
             if done < len(jobs):
-                reading = pool.submit(failures.read, jobs[done].image)
+                reading = pool.submit(_read, jobs[done].image)
             if isinstance(pixels, DataError):
                 failures.note(pixels)
             else:
                 found = predictor.predict(pixels)
                 if writing is not None:
                     writing.result()
-                writing = pool.submit(failures.write, job, found, wanted)
+                writing = pool.submit(_write, job, found, wanted, failures)
             if progress is not None:
                 progress(done, len(jobs))
         if writing is not None:
@@ -229,17 +192,17 @@ def _overlapped(
 
 
 def _one_by_one(
-    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: _Failures
+    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: Failures
 ) -> None:
     """Do the jobs with one picture in memory at a time, window by window."""
     assert wanted.tile is not None
     for job in jobs:
-        pixels = failures.read(job.image)
+        pixels = _read(job.image)
         if isinstance(pixels, DataError):
             failures.note(pixels)
             continue
         found = predictor.predict_tiled(pixels, wanted.tile, progress)
-        failures.write(job, found, wanted)
+        _write(job, found, wanted, failures)
         # before the next picture is read
         del pixels, found
 
