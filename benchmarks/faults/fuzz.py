@@ -396,7 +396,9 @@ def fuzz(material: Material, until: Callable[[int], bool], keep: Path | None) ->
         outcome, said = one(getattr(material, KINDS[name][0]))
         counts[name][outcome] += 1
         number += 1
-        if said and (where := "\n".join(said.splitlines()[-3:])) not in faults:
+        # where it arose: the message may hold what was drawn
+        places = [line for line in said.splitlines() if line.startswith("  File")]
+        if said and (where := places[-1] if places else said[:20]) not in faults:
             faults[where] = f"{name}\n{said}"
             if keep is not None:
                 shutil.copytree(material.scratch, keep / str(len(faults)), dirs_exist_ok=True)

@@ -84,9 +84,7 @@ def test_a_lock_of_another_host_says_how_to_remove_it(tmp_path: Path) -> None:
     assert (tmp_path / "lock").read_text() == text
 
 
-def test_the_lock_is_flushed_with_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lock_is_flushed_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync, flushed = os.fsync, []
 
     def noting(descriptor: int) -> None:

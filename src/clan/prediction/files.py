@@ -155,6 +155,7 @@ def predict_files(
 
 Progress = Callable[[int, int], None] | None
 
+
 def _read(path: Path) -> NDArray[np.uint8] | DataError:
     """Return an image's pixels, or what is wrong with it."""
     try:
