@@ -107,7 +107,7 @@ def test_a_lock_that_cannot_be_written_is_not_held(
     lock = RunLock(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(RunError, match="cannot write .*lock: No space left"):
+        with pytest.raises(RunError, match=r"cannot write .*lock: No space left"):
             lock.take()
     with held_elsewhere(tmp_path):
         pass

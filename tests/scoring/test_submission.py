@@ -186,7 +186,7 @@ def test_a_full_disk_ends_a_submission(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(RunError, match="No space left.*; 0 of 2 images are done. Free space"):
+    with pytest.raises(RunError, match=r"No space left.*; 0 of 2 images are done. Free space"):
         evaluate(model, dataset="cityscapes", root=root, device="cpu", submit=tmp_path / "out")
 
 

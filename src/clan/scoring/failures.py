@@ -1,4 +1,4 @@
-"""Images that failed among many: each is noted, the others are done, and all are told at the end."""
+"""Images that failed among many: each is noted, the others are done, all are told at the end."""
 
 from __future__ import annotations
 
