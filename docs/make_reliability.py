@@ -42,8 +42,8 @@ def _counts(promises: dict[str, dict[str, Any]]) -> str:
     for promise in promises.values():
         files = dict.fromkeys(test.partition("::")[0] for test in promise["tests"])
         tests = ", ".join(f"`{file.removeprefix('tests/')}`" for file in files)
-        rows.append(f"| {promise['promise']} | {tests} | {promise['measured']} |")
-    dates = sorted({promise["date"] for promise in promises.values()})
+        rows.append(f"| {promise['promise']} | {tests} | {promise.get('measured', '-')} |")
+    dates = sorted({promise["date"] for promise in promises.values() if "date" in promise})
     return "\n".join(
         [*rows, "", f"Last measured: {' to '.join(dates[:: len(dates) - 1 or 1])}.", ""]
     )

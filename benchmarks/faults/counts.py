@@ -209,9 +209,8 @@ def main() -> None:
         found[key] = {"measured": measured(PROMISES[key]), **today()}
         print(f"{key}: {found[key]['measured']}", flush=True)
         shown = {
-            key: {"promise": promise.text, "tests": promise.tests, **found[key]}
+            key: {"promise": promise.text, "tests": promise.tests, **found.get(key, {})}
             for key, promise in PROMISES.items()
-            if key in found
         }
         given.out.write_text(json.dumps(shown, indent=1) + "\n")
 
