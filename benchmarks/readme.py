@@ -1,8 +1,9 @@
-"""Put the table, the picture and the report of a finished demo into the README.
+"""Draw the README's pictures from runs of the street benchmark.
 
-make demo && python benchmarks/readme.py demo
+    python benchmarks/readme.py runs/street
 
-The picture of the report is a screenshot by chromium, which must be installed.
+The table beside them is written by `docs/make_results.py`. The picture of the report is a
+screenshot by chromium, which must be installed.
 """
 
 from __future__ import annotations
@@ -16,25 +17,27 @@ from pathlib import Path
 
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- begin demo -->", "<!-- end demo -->"
+import clan
+from clan.figures.kinds import FigureOptions, draw_figure
+from clan.studies.sweep.kinds import KINDS
+
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+SYSTEMS = ("source_only", "tan", "clan", "oracle")
+DPI = 130
 WIDTH, HEIGHT = 1180, 1560
 """Window size of the screenshot, which shows scores and viewer."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("demo", type=Path, help="the demo's folder")
-    demo = parser.parse_args().demo
-    images = ROOT / "docs" / "images"
-    images.mkdir(exist_ok=True)
-    shutil.copyfile(demo / "pictures" / "comparison.png", images / "demo.png")
-    photograph(demo / "report.html", images / "report.png")
-    table = (demo / "comparison.md").read_text(encoding="utf-8").strip()
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}", encoding="utf-8")
+    parser.add_argument("runs", type=Path, help="the benchmark's folder of runs")
+    folder = parser.parse_args().runs
+    runs = [folder / name / "seed0" for name in SYSTEMS]
+    draw_figure("qualitative", runs, IMAGES / "street.png", FigureOptions(images=3), DPI, KINDS)
+    with tempfile.TemporaryDirectory() as made:
+        page = Path(made) / "report.html"
+        clan.report(runs, page, images=4)
+        photograph(page, IMAGES / "report.png")
 
 
 def photograph(page: Path, picture: Path) -> None:

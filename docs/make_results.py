@@ -3,7 +3,8 @@
     python docs/make_results.py
     python docs/make_results.py --data DATA
 
-The first command writes results.md and the example in bench.md, and needs the repository alone. The
+The first command writes results.md, the table in README.md and the example in bench.md, and needs
+the repository alone. The
 second one also writes the pages in docs/notes; the class mixes there count the labels below DATA,
 the folder with street-sim/, camvid/ and weights/. A town that is missing is drawn.
 """
@@ -24,8 +25,9 @@ from generated import between, bring_up_to_date
 from clan import make_town
 from clan.comparison.render import to_markdown
 from clan.core.console import Console
-from clan.studies.bench.page import Section, summary, write_section
+from clan.studies.bench.page import Section, markdown, summary, write_section
 from clan.studies.bench.run import Bench, Request, prepare
+from clan.studies.bench.summary import scores
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -215,6 +217,7 @@ def main() -> None:
         for benchmark in (*SHOWN, *ARCHIVED):
             write_notes(benchmark, options.data.resolve(), town)
     bring_up_to_date(PAGE, updated)
+    bring_up_to_date(ROOT / "README.md", with_street)
     bring_up_to_date(DOCS / "bench.md", with_example)
 
 
@@ -223,6 +226,13 @@ def with_example(page: str) -> str:
     with EXAMPLE.opened() as bench:
         table = to_markdown(bench.table({}).comparison)
     return between(page, "<!-- begin example -->", "<!-- end example -->", table)
+
+
+def with_street(page: str) -> str:
+    """Return the README with today's scores of the street benchmark."""
+    with SHOWN[0].opened() as bench:
+        table = "\n".join(markdown(scores(bench.table({}))))
+    return between(page, "<!-- begin street -->", "<!-- end street -->", table)
 
 
 def updated(_: str) -> str:

@@ -23,6 +23,7 @@ from clan.config.tree import Config
 from clan.methods import METHODS, Method, Progress
 from clan.runs.folder import RunFolder
 from clan.studies.jobs import Job
+from clan.training.display import Silent
 from tests.conftest import write_values
 
 SIZE = (32, 64)
@@ -53,6 +54,18 @@ SMALL = {
     **{"lambda_distance": 0, "mask_block": 16},
 }
 """Values of whatever method has such an option."""
+
+
+class Spy(Silent):
+    """Keeps what a training says."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
 SHORT: dict[str, dict[str, Any]] = {
     "cda": {"source_steps": 3},
     "cbst": {"source_steps": 2, "rounds": 2, "rare_classes": 1},

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.speed import answers, data, gpu, start, updates
+from benchmarks.speed import answers, gpu, listing, reading, start, updates
 from benchmarks.speed.table import Block, Settings, markdown
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "speed.md"
@@ -26,8 +26,8 @@ ROWS: dict[str, Callable[[Settings], Block]] = {
     "start": start.start,
     "predict": answers.predict,
     "argmax": answers.argmax,
-    "reading": data.reading,
-    "listing": data.listing,
+    "reading": reading.reading,
+    "listing": listing.listing,
     "gpu": gpu.gpu,
 }
 HEAD = """\

@@ -1,166 +1,104 @@
-"""Measure reading and listing: pairs a second with and without a cache, seconds to list many files.
-
-    python benchmarks/speed/reading.py --root CITYSCAPES --work FOLDER [--list 100000]
-
-CITYSCAPES holds real 2048x1024 pictures in their original layout. GTA5-sized pairs (1914x1052,
-palette labels) are made of them. Processor seconds of one process, medians over rounds that take
-turns.
-"""
+"""Row: reading pairs for training, plain and from a cache, beside the decoding."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import shutil
-import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import cv2
-import numpy as np
-from PIL import Image
+from benchmarks.speed.rounds import Case, Run, measure
+from benchmarks.speed.table import Block, Line, Settings
 
-from clan.data.cache import open_cache
-from clan.data.datasets import Dataset, open_dataset
-from clan.data.loading import training_loader
-from clan.data.views import ViewOptions
-
-VIEWS = {"gta5": ViewOptions(size=(720, 1280)), "cityscapes": ViewOptions(size=(512, 1024))}
-PAIRS = 8
-"""Pairs of each data set: few enough to be quick, and each is read many times."""
-
-
-def make_gta5(cityscapes: Path, root: Path) -> None:
-    """Write GTA5-sized pairs of Cityscapes' pictures."""
-    images = sorted((cityscapes / "leftImg8bit").rglob("*.png"))
-    labels = [
-        next((cityscapes / "gtFine").rglob(p.name.replace("leftImg8bit", "gtFine_labelIds")))
-        for p in images
-    ]
-    for folder in ("images", "labels"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for number in range(PAIRS):
-        at = number % len(images)
-        picture = (
-            Image.open(images[at]).convert("RGB").resize((1914, 1052), Image.Resampling.BICUBIC)
-        )
-        picture.save(root / f"images/{number + 1:05}.png")
-        label = Image.open(labels[at]).resize((1914, 1052), Image.Resampling.NEAREST)
-        stored = Image.fromarray(np.asarray(label, np.uint8))
-        stored.putpalette([(37 * value) % 256 for value in range(768)])
-        stored.save(root / f"labels/{number + 1:05}.png")
+PAIRS = 12
+GOAL = 150
+"""Pairs a second from a cache."""
+DESCRIPTION = """\
+name: speed
+classes: cityscapes
+splits:
+  train: {images: images/*.png, labels: labels/*.png}
+labels: {encoding: index}
+"""
+LIMIT = "decoding both files with OpenCV"
 
 
-def pairs_per_second(dataset: Dataset, view: ViewOptions, cache: object, count: int) -> float:
-    """Return pairs a processor second of the training's own loader."""
-    loader = training_loader(
-        dataset, view, seed=0, stream=0, batch_size=1, start_step=0, stop_step=count, cache=cache
+def reading(settings: Settings) -> Block:
+    """Images of 1024x2048 with labels, brought to 512x1024 for training, beside the decoding."""
+    size = (128, 256) if settings.quick else (1024, 2048)
+    half = (size[0] // 2, size[1] // 2)
+    folder = str(settings.folder)
+    _write_pairs(settings.folder, size)
+    cases = [Case("decode", _decode, (folder,)), Case("none", _read, (folder, half, "none"))]
+    # the pass before the first that counts fills the cache
+    places = {"memory": "memory", "a folder": str(settings.folder / "kept")}
+    cases += [Case(name, _read, (folder, half, place)) for name, place in places.items()]
+    rates = {
+        name: PAIRS / result.processor for name, result in measure(cases, settings.rounds).items()
+    }
+    lines = [_line("pairs read, resized, mirrored, without a cache", rates, "none")]
+    for name in places:
+        most = None if settings.quick else round(rates["decode"] / GOAL, 2)
+        line = _line(f"the same, from a cache in {name} (goal {GOAL})", rates, name)
+        lines.append(line._replace(most=most))
+    notes = (
+        f"PNG pairs of {size[0]}x{size[1]}, one process, one thread. A ratio above 1 is slower "
+        "than the decoding alone."
     )
-    began = time.process_time()
-    for _ in loader:
-        pass
-    return count / (time.process_time() - began)
+    return Block("Reading", lines, notes)
 
 
-def measure_reading(name: str, root: Path, kept: Path, rounds: int) -> dict[str, float]:
-    """Measure one data set plain, from memory and from a folder, the ways taking turns."""
-    view, dataset = VIEWS[name], open_dataset(name, root=root)
-    places = {"plain": "none", "memory": "memory", "folder": str(kept / name)}
-    ways = {way: open_cache(dataset, view, where, 10) for way, where in places.items()}
-    for cache in ways.values():
-        pairs_per_second(dataset, view, cache, len(dataset))  # the first pass
-    found: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, cache in ways.items():
-            count = 2 * len(dataset) if cache is None else 100
-            found[way].append(pairs_per_second(dataset, view, cache, count))
-    return {way: statistics.median(rates) for way, rates in found.items()}
+def _line(item: str, rates: dict[str, float], name: str) -> Line:
+    own, decode = rates[name], rates["decode"]
+    return Line(item, f"{own:.1f} images/s", f"{decode:.1f} images/s", decode / own, None, LIMIT)
 
 
-def copy_limit() -> float:
-    """Return GB a processor second of a plain copy of memory: no reading is faster."""
-    block = np.ones(64 * 2**20, np.uint8)
-    began = time.process_time()
-    for _ in range(8):
-        block.copy()
-    return 8 * block.nbytes / 1e9 / (time.process_time() - began)
+def _write_pairs(folder: Path, size: tuple[int, int]) -> None:
+    import cv2
+
+    from benchmarks.speed.pictures import label, write_photographs
+
+    write_photographs(folder / "images", size, PAIRS, ".png")
+    (folder / "labels").mkdir()
+    for index in range(PAIRS):
+        cv2.imwrite(str(folder / "labels" / f"{index:03}.png"), label(size, index))
+    (folder / "speed.yaml").write_text(DESCRIPTION)
 
 
-def make_many(root: Path, count: int) -> None:
-    """Make a data set of so many pairs of empty files."""
-    for folder, ending in (("images", "jpg"), ("labels", "png")):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            os.close(
-                os.open(root / folder / f"frame_{number:08}.{ending}", os.O_CREAT | os.O_WRONLY)
-            )
-    (root / "many.yaml").write_text(
-        "classes: cityscapes\nsplits:\n  train: {images: 'images/*.jpg', labels: 'labels/*.png'}\n"
-    )
+def _read(folder: str, size: tuple[int, int], place: str) -> Run:
+    from clan.data.cache import open_cache
+    from clan.data.datasets import open_dataset
+    from clan.data.loading import training_loader
+    from clan.data.views import ViewOptions
 
+    data = open_dataset(str(Path(folder, "speed.yaml")), split="train")
+    view = ViewOptions(size=size)
+    cache = open_cache(data, view, place, 10)
 
-def list_many(root: Path) -> dict[str, float]:
-    """List a data set in this process; seconds, and bytes that it grew by at most."""
-    before = peak_bytes(anew=True)
-    began = time.process_time()
-    dataset = open_dataset(str(root / "many.yaml"))
-    seconds = time.process_time() - began
-    grown = (peak_bytes() - before) / 2**20
-    began = time.process_time()
-    scan(str(root))
-    walk = time.process_time() - began
-    return {"pairs": len(dataset), "seconds": seconds, "mebibytes": grown, "walk": walk}
-
-
-def scan(root: str) -> None:
-    """Do the least that any listing does: walk through the folders and sort."""
-    for part in ("images", "labels"):
-        with os.scandir(os.path.join(root, part)) as entries:
-            sorted(entry.path for entry in entries if entry.is_file())
-
-
-def peak_bytes(anew: bool = False) -> int:
-    """Return the largest resident set of this process, or begin it ``anew`` with the present one.
-
-    Linux only.
-    """
-    if anew:
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
-
-
-def main() -> None:
-    """Measure what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, help="Cityscapes")
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--list", type=int, nargs="*", default=[])
-    parser.add_argument("--listed", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.listed:
-        print(json.dumps(list_many(asked.listed)))
-        return
-    cv2.setNumThreads(0)
-    found: dict[str, object] = {"copy_gb_per_second": copy_limit()}
-    if asked.root:
-        make_gta5(asked.root, asked.work / "gta5")
-        for name, root in (("gta5", asked.work / "gta5"), ("cityscapes", asked.root)):
-            found[name] = measure_reading(name, root, asked.work / "kept", asked.rounds)
-    for count in asked.list:
-        many = asked.work / f"many{count}"
-        make_many(many, count)
-        command = [sys.executable, __file__, "--work", str(asked.work), "--listed", str(many)]
-        found[f"list {count}"] = json.loads(
-            subprocess.run(command, capture_output=True, check=True).stdout
+    def run() -> None:
+        loader = training_loader(
+            data,
+            view,
+            seed=0,
+            stream=0,
+            batch_size=1,
+            start_step=0,
+            stop_step=PAIRS,
+            cache=cache,
         )
-        shutil.rmtree(many)
-    print(json.dumps(found, indent=2))
+        for _ in loader:
+            pass
+
+    return run
 
 
-if __name__ == "__main__":
-    main()
+def _decode(folder: str) -> Run:
+    import cv2
+    import numpy as np
+
+    files = [*Path(folder, "images").iterdir(), *Path(folder, "labels").iterdir()]
+    contents = [(file.read_bytes(), file.parent.name == "images") for file in files]
+
+    def run() -> None:
+        for content, colour in contents:
+            kind = cv2.IMREAD_COLOR if colour else cv2.IMREAD_UNCHANGED
+            cv2.imdecode(np.frombuffer(content, np.uint8), kind)
+
+    return run

@@ -15,13 +15,16 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from clan.core.memory import HUGE_PAGES, keep_memory
 
 Run = Callable[[], "Mapping[str, float] | None"]
 """Does once what is timed; may return numbers that it found."""
+Memory = Literal["kept", "plain", "given back"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Case:
     threads: int = 1
     warm: int = 1
     """Runs before the first that counts."""
+    memory: Memory = "kept"
+    """What becomes of freed memory: kept, as the package's commands do (`clan.core.memory`); as
+    Python has it; or given back at once, block by block."""
 
 
 class Sample(NamedTuple):
@@ -68,6 +74,18 @@ class Result:
         return statistics.median(sample.facts[name] for sample in self.samples)
 
 
+@contextlib.contextmanager
+def environment(memory: Memory) -> Iterator[None]:
+    """Set what a process that starts now reads."""
+    before = dict(os.environ)
+    os.environ[HUGE_PAGES] = str(int(memory == "kept"))
+    if memory == "given back":
+        os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**20)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 def measure(cases: Sequence[Case], rounds: int) -> dict[str, Result]:
     """Run all cases ``rounds`` times in turn.
 
@@ -79,7 +97,9 @@ def measure(cases: Sequence[Case], rounds: int) -> dict[str, Result]:
     for case in cases:
         ours, theirs = context.Pipe()
         worker = context.Process(target=_serve, args=(case, theirs), daemon=True)
-        worker.start()
+        # before the worker begins, and imports PyTorch to know the case
+        with environment(case.memory):
+            worker.start()
         theirs.close()
         workers.append(worker)
         ends.append(ours)
@@ -110,6 +130,8 @@ def _ask(end: Connection, case: Case) -> Any:
 
 def _serve(case: Case, end: Connection) -> None:
     os.environ["OMP_NUM_THREADS"] = str(case.threads)
+    if case.memory == "kept":
+        keep_memory()
     try:
         # what the cases print is none of the table's
         with contextlib.redirect_stdout(io.StringIO()):

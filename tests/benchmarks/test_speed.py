@@ -69,8 +69,10 @@ def test_goals_are_judged() -> None:
 def test_single_rows_are_measured_and_written(tmp_path: Path) -> None:
     page = tmp_path / "speed.md"
     arguments = ["--quick", "--rounds", "1", "--page", str(page)]
-    program.main(["--only", "listing", *arguments])
+    program.main(["--only", "listing", "reading", *arguments])
     text = page.read_text()
-    assert "| 500 pairs listed |" in text
+    assert "| folders of 500 pairs |" in text
+    assert "| a zip of 500 files |" in text
+    assert "from a cache in a folder" in text
     assert "Machine: " in text
-    assert "## Reading" not in text
+    assert "## Start" not in text

@@ -48,6 +48,12 @@ def test_the_example_of_a_table_is_up_to_date(program: ModuleType) -> None:
     assert "| system | type | mIoU | gain | gap closed | rank | p |" in page
 
 
+def test_the_readme_has_todays_table(program: ModuleType) -> None:
+    page = (program.ROOT / "README.md").read_text()
+    assert program.with_street(page) == page, "run python docs/make_results.py"
+    assert "| source_only | 3 |" in page
+
+
 def test_the_page_is_short_and_its_tables_fit_a_screen(program: ModuleType) -> None:
     lines = program.PAGE.read_text().splitlines()
     assert len(lines) <= MOST_LINES

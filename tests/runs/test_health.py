@@ -16,7 +16,7 @@ from clan.runs.health import KINDS, LONG, Verdict, Watcher, end_mean, examine
 from clan.runs.health_table import read_health, show_health
 from clan.training.display import Silent
 from clan.training.train import train
-from tests.systems import at_step, tiny
+from tests.systems import Spy, at_step, tiny
 
 HEALTHY: dict[str, float] = {
     "loss_d_source": 0.5,
@@ -189,14 +189,6 @@ def test_end_mean() -> None:
     assert end_mean([*lines, {"step": 200, "miou": 0.1}], ["a"]) == pytest.approx(195)
     assert end_mean(lines, ["c"]) is None
     assert end_mean([], ["a"]) is None
-
-
-class Spy(Silent):
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from clan.training.pseudo_labels import broken_labels
 from clan.training.stages import label_path, relabelled
 from clan.training.train import train
 from tests.conftest import write_values
-from tests.systems import at_step, records, same, tensors, tiny
+from tests.systems import Spy, at_step, records, same, tensors, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,16 +31,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 KEEP = ("training.checkpoint_every=1", "training.keep_checkpoints=1")
 STAGES = {"cbst": "round_2", "cda": "curriculum"}
 CHANGES = {"cbst": ("method.spatial_prior=true",), "cda": ()}
-
-
-class Spy(Silent):
-    """Keeps what a training says."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
 
 
 def flip(path: Path) -> None:

@@ -24,21 +24,11 @@ from clan.training.display import Silent
 from clan.training.domains import open_domains
 from clan.training.loop import Trainer
 from clan.training.train import train
-from tests.systems import at_step, records, same, tensors, tiny
+from tests.systems import Spy, at_step, records, same, tensors, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SKIP = "data.on_error=skip"
-
-
-class Spy(Silent):
-    """Keeps what a training says."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
 
 
 def cut(path: Path) -> Path:

@@ -26,6 +26,7 @@ from clan.training.processes import computes_bf16, refuse_uneven
 from clan.training.train import train
 from tests.systems import (
     SETTINGS,
+    Spy,
     at_step,
     command,
     records,
@@ -50,14 +51,6 @@ def quiet(street: Path, out: Path, system: str, *changes: str, resume: bool = Fa
 
 def steps_of(run: RunFolder) -> list[str]:
     return sorted(path.name for path in run.checkpoints.iterdir())
-
-
-class Spy(Silent):
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
 
 
 @pytest.mark.parametrize("system", METHODS)

@@ -13,6 +13,7 @@ import typer
 from clan.cli import analysis, bench, data, networks, scoring, training
 from clan.cli.common import CANNOT, INTERRUPTED, UNFORESEEN, complain, unforeseen
 from clan.core.errors import ClanError
+from clan.core.memory import keep_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,6 +67,7 @@ def main() -> None:
         # a name may hold what the terminal's encoding does not
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    keep_memory()
     try:
         app()
     except KeyboardInterrupt:
