@@ -41,7 +41,7 @@ def _counts(promises: dict[str, dict[str, Any]]) -> str:
     rows = ["| promise | tests | last measured |", "| --- | --- | --- |"]
     for promise in promises.values():
         files = dict.fromkeys(test.partition("::")[0] for test in promise["tests"])
-        tests = ", ".join(f"`{file.removeprefix('tests/')}`" for file in files)
+        tests = ", ".join(f"`{file}`" for file in files)
         rows.append(f"| {promise['promise']} | {tests} | {promise.get('measured', '-')} |")
     dates = sorted({promise["date"] for promise in promises.values() if "date" in promise})
     return "\n".join(

@@ -163,6 +163,15 @@ PROMISES = {
     "hostile_archives": Promise(
         "Damaged and hostile archives are refused", ("tests/data/archives/test_hostile.py",)
     ),
+    "members": Promise(
+        "A tar with its index opens in under 5 s of the processor and 500 MiB",
+        ("tests/data/archives/test_paths.py",),
+        measures.many_members,
+    ),
+    "several": Promise(
+        "Archives read as one are the folder; a picture in two of them is refused",
+        ("tests/data/archives/test_several.py",),
+    ),
     "single_values": Promise(
         "Images of which the encoder leaves one value per channel are refused before a run folder "
         "is made",

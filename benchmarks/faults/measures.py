@@ -10,6 +10,8 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +28,7 @@ from clan.core.errors import ClanError, DataError, RunError, WeightsError
 from clan.data.classes import class_set
 from clan.data.datasets import open_dataset
 from clan.data.images import read_label, write_label
+from clan.data.pack import write_index
 from clan.methods import METHODS, Method, Progress
 from clan.runs.checkpoint import load_checkpoint, load_newest, save_checkpoint
 from clan.runs.folder import RunFolder
@@ -252,3 +255,45 @@ def two_at_once(folder: Path, pairs: int = 20) -> str:
         _held(records(run) == records(whole) and same(tensors(run), tensors(whole)), "other")
     _held((folder / "log").read_text().count("is in use") == pairs, "refused for another reason")
     return f"{pairs} of {pairs} pairs of resumes"
+
+
+OPENING = """
+import re, sys, time
+from clan.data.datasets import open_dataset
+
+def used():
+    with open("/proc/self/status") as status:
+        return int(re.search(r"VmHWM:\\s*(\\d+)", status.read())[1]) / 1024, time.process_time()
+
+memory, began = used()
+data = open_dataset(sys.argv[1])
+assert len(data) == int(sys.argv[2]) and data.labelled
+peak, ended = used()
+print(ended - began, peak - memory, peak)
+"""
+
+
+def many_members(folder: Path, pairs: int = 500_000) -> str:
+    """Open a tar of many images and labels by its index, in a new process."""
+    with open(folder / "many.tar", "wb") as file:
+        for number in range(pairs):
+            for part in ("images", "labels"):
+                member = tarfile.TarInfo(f"{part}/frame_{number:08}.png")
+                member.size = 1
+                file.write(member.tobuf(tarfile.USTAR_FORMAT) + b"x".ljust(512, b"\0"))
+        file.write(bytes(1024))
+    began = time.process_time()
+    write_index(folder / "many.tar")
+    indexed = time.process_time() - began
+    (folder / "many.yaml").write_text(
+        "root: many.tar\nclasses: cityscapes\n"
+        "splits: {train: {images: images/*.png, labels: labels/*.png}}\n"
+    )
+    command = [sys.executable, "-c", OPENING, str(folder / "many.yaml"), str(pairs)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds, grown, peak = map(float, said.split())
+    _held(seconds < 5 and peak < 500, f"{seconds:.1f} s, {peak:.0f} MiB")
+    return (
+        f"{2 * pairs:,} members: {seconds:.1f} s, {grown:.0f} MiB more ({peak:.0f} in all); "
+        f"`clan data index` {indexed:.0f} s, once"
+    )

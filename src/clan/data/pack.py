@@ -80,8 +80,10 @@ class _Plan:
 
     def name(self, path: FilePath) -> str:
         """Return the name that a file has in the archive."""
-        inside = isinstance(self.root, ArchivePath) and isinstance(path, ArchivePath)
-        name = path.inner if inside and not self.root.inner else within(str(path), self.root)
+        root = self.root
+        if isinstance(root, ArchivePath) and isinstance(path, ArchivePath) and not root.inner:
+            return path.inner
+        name = within(str(path), root)
         if name == str(path) or name.startswith("../"):
             raise DataError(f"{path} is not below the data set's root {self.root}: copy it there")
         return name
