@@ -56,6 +56,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "cda": ("method.source_steps=1",),
     "clan_st": (*ST, "method.rare_temperature=0"),
     "clan_st turns": (*ST, "method.turns=2", "method.keep_adversary=true"),
+    "clan_st discriminant": (
+        *("method.clan_steps=1", "method.rounds=1", "method.rare_temperature=0"),
+        *("method.discriminant=1", "method.pretrained={weights}"),
+    ),
     "dacs": ("method.threshold=0.4", "method.mix_ignored=true"),
     "daformer": (*DISTANCE, "method.lambda_distance=0.1", "method.threshold=0.4"),
     "mic": (*DISTANCE, "method.rare_temperature=0", "method.teacher_update=buffers"),

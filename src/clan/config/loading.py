@@ -83,17 +83,24 @@ def anchored(config: Config) -> Config:
     classes = data.classes
     if classes is not None and os.path.isfile(user_path(classes)):
         classes = _absolute(classes)
-    weights = config.weights
-    if weights is not None and is_hf(weights):
-        weights = anchored_hf(weights)
-    elif weights not in (None, "imagenet") and not str(weights).startswith(RUNS):
-        weights = str(model_file(Path(_absolute(str(weights)))))
+    weights = None if config.weights is None else _anchored_weights(config.weights)
     data = data.model_copy(update={"root": base, "classes": classes, **domains})
     method = config.method
     if method.models:
         found = tuple(str(model_file(Path(_absolute(path)))) for path in method.models)
         method = method.model_copy(update={"label_models": found})
+    if method.pretrained_weights:
+        second = _anchored_weights(method.pretrained_weights)
+        method = method.model_copy(update={"pretrained": second})
     return config.model_copy(update={"data": data, "weights": weights, "method": method})
+
+
+def _anchored_weights(weights: str) -> str:
+    if is_hf(weights):
+        return anchored_hf(weights)
+    if weights == "imagenet" or weights.startswith(RUNS):
+        return weights
+    return str(model_file(Path(_absolute(weights))))
 
 
 def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:

@@ -18,6 +18,10 @@ Thresholds do not keep a class from growing at another's cost. With keep_shares 
 multiplied by (s_c / r_c)^a (distribution alignment): s_c is class c's share of all target pixels
 when the rounds began, r_c its recent share.
 
+With discriminant = w, q is also multiplied by p(c | x)^w: a linear discriminant of a pretrained
+encoder's features x, fitted before each round to the teacher's predictions of all target images
+(`clan.methods.discriminant`).
+
 Both terms make one step of G. With turns = n, each term makes its own step, n times per update,
 which helps very short trainings.
 
@@ -51,9 +55,11 @@ from clan.losses.pseudo_labels import (
 )
 from clan.methods.clan import CLAN
 from clan.methods.contract import MicroBatch, Progress
+from clan.methods.discriminant import FeatureDiscriminant
 from clan.methods.rounds import check_portions, count_confidences, divide, round_number
 from clan.methods.stages import Reading, Stage, StageDomains
 from clan.models.batchnorm import POLICY
+from clan.models.encoders.contract import Encoder
 from clan.models.segmenter import Segmenter
 from clan.optim.options import OptimOptions
 
@@ -113,6 +119,12 @@ class CLANST(CLAN):
         keep_shares: float = Field(0.0, ge=0, le=1)
         """Exponent of (initial share / recent share), which scales the teacher's confidence per
         class; 0 turns it off."""
+        discriminant: float = Field(0.0, ge=0)
+        """Exponent of the posterior of a linear discriminant of a pretrained encoder's features,
+        which scales the teacher's confidence; 0 turns it off."""
+        pretrained: str = ""
+        """Weights of that encoder, as ``weights`` takes them with ``weights_for: encoder``. It
+        should not have seen the source."""
         teacher_decay: float = Field(0.99, ge=0, lt=1)
         """Decay of the teacher, a moving average of G; 0: the teacher is G itself."""
         mix: bool = True
@@ -141,6 +153,12 @@ class CLANST(CLAN):
         def _all_read(self) -> Self:
             """Refuse options without effect."""
             check_portions(self.portion, self.portion_max)
+            if bool(self.discriminant) != bool(self.pretrained):
+                raise ValueError(
+                    f"discriminant {self.discriminant:g} and pretrained {self.pretrained!r} have "
+                    "an effect only together: give method.pretrained the weights of an encoder "
+                    "and method.discriminant a value such as 1, or leave both out"
+                )
             if self.thresholds == "class" and self.threshold != 0.9:
                 raise ValueError(
                     f"threshold {self.threshold:g} has no effect with thresholds=class: set "
@@ -154,6 +172,11 @@ class CLANST(CLAN):
                         f"{own:g}, or set method.thresholds=class"
                     )
             return self
+
+        @property
+        def pretrained_weights(self) -> str:
+            """Weights of the discriminant's encoder."""
+            return self.pretrained
 
         def round_portion(self, number: int) -> float:
             """Return P_r of a round, counted from 1."""
@@ -174,14 +197,22 @@ class CLANST(CLAN):
         self.teacher = Segmenter(segmenter.options, segmenter.classes)
         self.teacher.load_state_dict(segmenter.state_dict())
         self.teacher.requires_grad_(False).eval()
+        self.discriminant = FeatureDiscriminant(segmenter) if options.discriminant else None
         self._average: Average = get_ema_multi_avg_fn(options.teacher_decay)  # type: ignore[no-untyped-call]
 
     def setup(self, fabric: Fabric) -> None:
         """Wrap G and D; move the teacher to the device."""
         super().setup(fabric)
         self.teacher.to(fabric.device)
+        if self.discriminant is not None:
+            self.discriminant.to(fabric.device)
         for name in ("thresholds", "first_shares", "shares"):
             setattr(self, name, getattr(self, name).to(fabric.device))
+
+    @property
+    def pretrained(self) -> Encoder | None:
+        """The discriminant's encoder."""
+        return None if self.discriminant is None else self.discriminant.encoder
 
     # --- between rounds ---------------------------------------------------------------------------
 
@@ -193,6 +224,9 @@ class CLANST(CLAN):
         by_class = options.thresholds == "class"
         if not by_class:
             self.thresholds.fill_(options.threshold)
+        if self.discriminant is not None:
+            normalised = self.teacher.normalised
+            self.discriminant.fit(domains, normalised, self.prediction, self.fabric)
         if not (by_class or (options.keep_shares and number == 1)):
             return
         counts = count_confidences(
@@ -211,7 +245,16 @@ class CLANST(CLAN):
 
     @torch.no_grad()
     def confidence(self, image: Tensor) -> Tensor:
-        """Return the teacher's q (N, C, H, W) float32 for plain images."""
+        """Return the teacher's q (N, C, H, W) float32 for plain images, refined if asked for."""
+        q = self.prediction(image)
+        if self.discriminant is None:
+            return q
+        shown = self.teacher.normalised(image)
+        return self.discriminant.refine(q, image, shown, self.options.discriminant)
+
+    @torch.no_grad()
+    def prediction(self, image: Tensor) -> Tensor:
+        """Return the teacher's own q (N, C, H, W) float32 for plain images."""
         with self.fabric.autocast():
             logits: tuple[Tensor, ...] = self.teacher(image)
         if self.options.confidence == "ensemble":

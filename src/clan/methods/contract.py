@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from lightning.fabric.wrappers import _FabricModule
 
+    from clan.models.encoders.contract import Encoder
+
 
 class MethodOptions(Options):
     """What all methods share."""
@@ -76,6 +78,11 @@ class MethodOptions(Options):
     def models(self) -> tuple[str, ...]:
         """Model files of finished trainings that the method asks for: see `Method.models`."""
         return ()
+
+    @property
+    def pretrained_weights(self) -> str:
+        """Weights of a second, frozen encoder; empty for none: see `Method.pretrained`."""
+        return ""
 
     @property
     def whole_target(self) -> bool:
@@ -157,6 +164,14 @@ class Method(nn.Module, ABC):
             share_statistics(self, fabric.device)
         groups = segmenter_groups(self.segmenter, self.optim.segmenter)
         self.add_player("segmenter", self.segmenter, groups, self.optim.segmenter)
+
+    @property
+    def pretrained(self) -> Encoder | None:
+        """The second encoder, if the options ask for one.
+
+        Its weights are loaded where a training begins, and are part of the method's state.
+        """
+        return None
 
     @abstractmethod
     def step(self, source: Batch, target: Batch, progress: Progress) -> dict[str, Tensor]:

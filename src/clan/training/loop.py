@@ -46,7 +46,7 @@ from clan.training.stages import StageBatches
 from clan.training.stopping import StopRequest
 from clan.training.waiting import Waiting
 from clan.weights.model_files import save_model
-from clan.weights.start import load_models, placed, start_from
+from clan.weights.start import load_encoder, load_models, placed, start_from
 
 
 class Interrupted(RunError):
@@ -68,15 +68,17 @@ class Trainer:
         torch.manual_seed(config.seed)
         scored = config.data.evaluation_size, config.data.evaluation_protocol
         segmenter = Segmenter(config.model, domains.classes, *scored)
-        weights = config.weights if content is None else None
-        if weights is not None:
-            weights = placed(weights, run.path.absolute().parent.parent, config.seed)
+        weights = self._weights(config.weights) if content is None else None
         self.loaded = start_from(segmenter, weights, config.weights_for)
         if self.loaded is not None:
             display.message(f"weights: {self.loaded}")
         prepare_network(segmenter, config.training)
         self.method: Method = METHODS[config.method.name](segmenter, config.method, config.optim)
         self.method.models = load_models(config.method.models, domains.classes)
+        if content is None and self.method.pretrained is not None:
+            second = self._weights(config.method.pretrained_weights)
+            loaded = load_encoder(self.method.pretrained, config.model, second or "")
+            display.message(f"method.pretrained: {loaded}")
         self.method.setup(fabric)
         images = config.data.batch_size * (2 if self.method.uses_target else 1)
         self.means = Means(run, fabric, images)
@@ -92,6 +94,12 @@ class Trainer:
         if content is not None:
             self._restore(content)
         self.stop = StopRequest()
+
+    def _weights(self, weights: str | None) -> str | None:
+        """Return where weights of the configuration are for this run."""
+        if weights is None:
+            return None
+        return placed(weights, self.run.path.absolute().parent.parent, self.config.seed)
 
     def fit(self) -> None:
         """Train to the last step, then write scores and model."""

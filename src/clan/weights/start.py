@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from clan.data.classes import ClassSet
+    from clan.models.encoders.contract import Encoder
     from clan.models.segmenter import ModelOptions, Segmenter
 
 SEED, RUNS = "{seed}", "{runs}"
@@ -145,19 +146,32 @@ def load_encoder_weights(segmenter: Segmenter, source: str | Path) -> LoadReport
         WeightsError: no such file, not a file of tensors, trained on another ``input`` than the
             network's, or less than half of the encoder's tensors found in it.
     """
+    return load_encoder(segmenter.encoder, segmenter.options, source)
+
+
+def load_encoder(encoder: Encoder, options: ModelOptions, source: str | Path) -> LoadReport:
+    """Load weights of an encoder, as `load_encoder_weights`.
+
+    Args:
+        encoder: is changed.
+        options: of its network.
+        source: as there.
+
+    Raises:
+        WeightsError: as there.
+    """
     if is_hf(str(source)):
-        report = load_hf_weights(segmenter.encoder, segmenter.options.hf, str(source))
-        return _half_loaded(report, segmenter.options)
+        report = load_hf_weights(encoder, options.hf, str(source))
+        return _half_loaded(report, options)
     imagenet = str(source) == "imagenet"
-    path = _download(segmenter.options.encoder) if imagenet else model_file(Path(source))
+    path = _download(options.encoder) if imagenet else model_file(Path(source))
     tensors, trained_with = _encoder_tensors(path)
-    options = segmenter.options
     if trained_with.get("input", options.input) != options.input:
         raise WeightsError(
             f"{path} was trained on {trained_with['input']} input, the network reads "
             f"{options.input} input: set model.input={trained_with['input']}"
         )
-    report = _half_loaded(load_matching(segmenter.encoder, tensors, str(path)), options)
+    report = _half_loaded(load_matching(encoder, tensors, str(path)), options)
     # what is downloaded is checked by the sum that this package names
     notes = [_other_strides(trained_with, options), "" if imagenet else unverified(path)]
     if "classes" in (read_about(path) or {}):
