@@ -85,6 +85,7 @@ def test_a_small_power_changes_little(discriminant: FeatureDiscriminant) -> None
 
 
 def test_it_stays_in_evaluation_mode(discriminant: FeatureDiscriminant) -> None:
+    assert not any(module.training for module in discriminant.modules())
     discriminant.train()
     assert not any(module.training for module in discriminant.modules())
 

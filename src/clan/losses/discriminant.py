@@ -75,10 +75,11 @@ def sums(features: Tensor, labels: Tensor) -> Sums:
         features: (N, D, h, w).
         labels: soft labels (N, C, h, w), at least 0.
     """
-    x = features.flatten(2).transpose(1, 2).flatten(0, 1)
-    q = labels.flatten(2).transpose(1, 2).flatten(0, 1).to(x.dtype)
+    # double, so that it does not matter how images are divided among batches and processes
+    x = features.double().flatten(2).transpose(1, 2).flatten(0, 1)
+    q = labels.double().flatten(2).transpose(1, 2).flatten(0, 1)
     weighted = x * q.sum(dim=1, keepdim=True)
-    return Sums(q.sum(dim=0).double(), (q.T @ x).double(), (weighted.T @ x).double())
+    return Sums(q.sum(dim=0), q.T @ x, weighted.T @ x)
 
 
 def fit(total: Sums) -> Discriminant:

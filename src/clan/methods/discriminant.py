@@ -45,6 +45,7 @@ class FeatureDiscriminant(nn.Module):
         C, D = len(segmenter.classes), sum(self.encoder.channels)
         self.register_buffer("weight", torch.zeros(C, D))
         self.register_buffer("bias", torch.zeros(C))
+        self.train(False)
 
     def train(self, mode: bool = True) -> FeatureDiscriminant:
         """Stay in evaluation mode: the encoder's batch statistics are those it was trained with."""

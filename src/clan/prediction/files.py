@@ -6,6 +6,7 @@ import glob
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from clan.core.errors import DataError, RunError
 from clan.data import listing
 from clan.data.images import SUFFIXES, read_image
-from clan.prediction.outputs import Outputs, beside, write_classes, write_outputs
-from clan.prediction.prediction import Prediction
+from clan.prediction.large import write_large
+from clan.prediction.outputs import Outputs, label_file, write_classes, write_outputs
 from clan.prediction.predictor import Predictor, load
 from clan.prediction.tiles import check_tile
 from clan.scoring.failures import Failures
@@ -164,10 +165,6 @@ def _read(path: Path) -> NDArray[np.uint8] | DataError:
         return error
 
 
-def _write(job: _Job, found: Prediction, wanted: Outputs, failures: Failures) -> None:
-    failures.write(job.image, lambda: write_outputs(job.target, found, wanted, job.image))
-
-
 def _overlapped(
     predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: Failures
 ) -> None:
@@ -185,7 +182,8 @@ def _overlapped(
                 found = predictor.predict(pixels)
                 if writing is not None:
                     writing.result()
-                writing = pool.submit(_write, job, found, wanted, failures)
+                write = partial(write_outputs, job.target, found, wanted, job.image)
+                writing = pool.submit(failures.write, job.image, write)
             if progress is not None:
                 progress(done, len(jobs))
         if writing is not None:
@@ -196,16 +194,9 @@ def _one_by_one(
     predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: Failures
 ) -> None:
     """Do the jobs with one picture in memory at a time, window by window."""
-    assert wanted.tile is not None
     for job in jobs:
-        pixels = _read(job.image)
-        if isinstance(pixels, DataError):
-            failures.note(pixels)
-            continue
-        found = predictor.predict_tiled(pixels, wanted.tile, progress)
-        _write(job, found, wanted, failures)
-        # before the next picture is read
-        del pixels, found
+        write = partial(write_large, predictor, job.image, job.target, wanted, progress)
+        failures.write(job.image, write)
 
 
 def find_images(
@@ -265,7 +256,7 @@ def _jobs(images: Sequence[str | Path], out: Path, style: str) -> list[_Job]:
             target = label = out / label_id_file(file)
         else:
             target = out / relative.parent / relative.stem
-            label = beside(target, "label.png")
+            label = label_file(target, style)
         if label in jobs:
             clashes.append(f"  {jobs[label].image} and {file} -> {label}")
         jobs.setdefault(label, _Job(file, target, label))

@@ -83,10 +83,11 @@ def write_outputs(target: Path, found: Prediction, outputs: Outputs, source: Pat
     """
     make_folder(target.parent)
     labels, classes = found.labels, found.classes
+    path = label_file(target, outputs.style)
     if outputs.style == "cityscapes":
-        write_label(target, label_id_table(classes)[labels], label_id_palette())
+        write_label(path, label_id_table(classes)[labels], label_id_palette())
         return
-    write_label(beside(target, "label.png"), labels, classes.palette())
+    write_label(path, labels, classes.palette())
     write_picture(beside(target, "overlay.jpg"), found.overlay(outputs.alpha))
     if outputs.probabilities is not None:
         _write_probabilities(target, found, outputs.probabilities)
@@ -97,6 +98,11 @@ def write_outputs(target: Path, found: Prediction, outputs: Outputs, source: Pat
     if outputs.summary:
         text = json.dumps(summary(found, source), indent=2)
         write_whole(beside(target, "summary.json"), f"{text}\n")
+
+
+def label_file(target: Path, style: str) -> Path:
+    """Return the path of an image's label."""
+    return target if style == "cityscapes" else beside(target, "label.png")
 
 
 def beside(target: Path, kind: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,10 +143,8 @@ class Prediction(np.ndarray[Any, np.dtype[np.uint8]]):
         picture = overlay(self.image, self.labels, self.classes, alpha)
         if not key:
             return picture
-        width = picture.shape[1]
-        size = min(32, max(11, width // 50))
         names = present([self.labels], self.classes)
-        return np.concatenate([picture, legend(self.classes, width, names, font_size=size)])
+        return np.concatenate([picture, key_of(self.classes, picture.shape[1], names)])
 
     def _repr_png_(self) -> bytes:
         """Show the overlay in a notebook."""
@@ -169,6 +167,11 @@ class Prediction(np.ndarray[Any, np.dtype[np.uint8]]):
             logits = upsampled_rows(self._logits, (height, width), top, rows, self._corners)
             found[top : top + rows] = of(logits.log_softmax(dim=1))[0].cpu().numpy()
         return found
+
+
+def key_of(classes: ClassSet, width: int, names: Sequence[str]) -> NDArray[np.uint8]:
+    """Return the legend (h, width, 3) uint8 RGB that stands under an overlay of that width."""
+    return legend(classes, width, names, font_size=min(32, max(11, width // 50)))
 
 
 def upsampled_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard, cast, overload
@@ -18,11 +18,12 @@ from clan.core.errors import DataError
 from clan.data.classes import ClassSet
 from clan.data.images import pixels_of, read_image
 from clan.data.sizes import input_size
+from clan.data.strips import Rows
 from clan.data.views import resize_image
 from clan.losses.alignment import alignment_map
 from clan.models.segmenter import Segmenter
 from clan.prediction.prediction import Prediction
-from clan.prediction.tiles import check_tile, tiled_labels
+from clan.prediction.tiles import check_tile, tiled_labels, tiled_rows
 from clan.scoring.inference import evaluating, joint_logits, pick_device, upsampled_argmax
 from clan.scoring.protocol import Protocol, choose_protocol, protocol_of
 from clan.weights.model_files import load_segmenter
@@ -132,13 +133,41 @@ class Predictor:
             ConfigError: another tile.
         """
         pixels = pixels_from(image)
-        own = self.protocol.model_copy(update={"size": None})
+        own = self._unscaled
         corners = own.align_corners
         labels = tiled_labels(
             lambda part: self.logits(part, own), pixels, check_tile(tile), progress, corners
         )
         look = partial(self.logits, pixels, own)
         return Prediction.of(labels, pixels, self.classes, look, align_corners=corners)
+
+    def label_rows(
+        self, picture: Rows, tile: int, progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield the labels that `predict_tiled` gives from top to bottom, in strips (n, W).
+
+        Args:
+            picture: gives its rows, so that it need not be in memory.
+            tile: as for `predict_tiled`.
+            progress: as for `predict_tiled`.
+
+        Raises:
+            DataError: the picture cannot be read.
+            ConfigError: another tile.
+        """
+        own = self._unscaled
+        return tiled_rows(
+            lambda part: self.logits(part, own),
+            picture,
+            check_tile(tile),
+            progress,
+            own.align_corners,
+        )
+
+    @property
+    def _unscaled(self) -> Protocol:
+        """The protocol for images at their own resolution."""
+        return self.protocol.model_copy(update={"size": None})
 
     def probabilities(self, image: ImageLike) -> NDArray[np.float32]:
         """Return the ensemble prediction p, float32 (C, H, W), which sums to 1 over classes."""

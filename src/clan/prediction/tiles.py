@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clan.core.errors import ConfigError
+from clan.data.strips import Rows, Whole
 
 ALIGNED = 32
 """Windows begin at multiples of it, the deepest stride of usual encoders: their features then lie
@@ -83,57 +84,79 @@ def tiled_labels(
     progress: Callable[[int, int], None] | None = None,
     align_corners: bool = False,
 ) -> NDArray[np.uint8]:
-    """Return the labels (H, W) uint8 of a picture of any size.
+    """Return the labels (H, W) uint8 of a picture (H, W, 3) in memory; see `tiled_rows`."""
+    label = np.empty(image.shape[:2], np.uint8)
+    top = 0
+    for strip in tiled_rows(look, Whole(image), tile, progress, align_corners):
+        label[top : top + len(strip)] = strip
+        top += len(strip)
+    return label
 
-    Memory beyond image and labels: C floats for each pixel of a window and of one strip as high as
-    the overlap and as wide as the picture.
+
+def tiled_rows(
+    look: Look,
+    picture: Rows,
+    tile: int,
+    progress: Callable[[int, int], None] | None = None,
+    align_corners: bool = False,
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the labels of a picture of any size from top to bottom, in strips (n, W) uint8.
+
+    In memory are ``tile`` rows of the picture, C floats for each pixel of a window, and of one
+    strip as high as the overlap and as wide as the picture.
 
     Args:
         look: runs the network on a part of the picture, at the picture's own resolution.
-        image: uint8 (H, W, 3).
+        picture: gives its rows.
         tile: side of the windows.
         progress: called after each window with (done, total).
         align_corners: convention of the up-sampling of logits to their window's size.
     """
-    height, width = image.shape[:2]
-    label = np.empty((height, width), np.uint8)
+    height, width = picture.shape
     rows, columns = windows(height, tile), windows(width, tile)
-    below: Tensor | None = None
+    # what the windows above have in the overlap; those below replace it column by column
+    overlap: Tensor | None = None
     for number, row in enumerate(rows):
-        above, below = below, None
-        for at, column, p in _strip(look, image, row, columns, align_corners):
+        label = np.empty((row.done - row.start, width), np.uint8)
+        pixels = picture.rows(row.read, row.stop)
+        for at, column, p in _strip(look, pixels, row, columns, align_corners):
             # p is complete but for the windows above and below
-            if above is not None:
-                p[:, : row.fresh - row.start] += above[:, :, column]
-            label[row.start : row.done, column] = p[:, : row.done - row.start].argmax(0).cpu()
+            if number > 0:
+                assert overlap is not None
+                p[:, : row.fresh - row.start] += overlap[:, :, column]
+            label[:, column] = p[:, : row.done - row.start].argmax(0).cpu()
             if row.done < row.stop:
-                if below is None:
-                    below = p.new_zeros(len(p), row.stop - row.done, width)
-                below[:, :, column] = p[:, row.done - row.start :]
+                if overlap is None:
+                    overlap = p.new_zeros(len(p), row.stop - row.done, width)
+                overlap[:, :, column] = p[:, row.done - row.start :]
             if progress is not None:
                 progress(number * len(columns) + at + 1, len(rows) * len(columns))
-    return label
+        yield label
 
 
 def _strip(
     look: Look,
-    image: NDArray[np.uint8],
+    pixels: NDArray[np.uint8],
     row: Window,
     columns: list[Window],
     align_corners: bool,
 ) -> Iterator[tuple[int, slice, Tensor]]:
-    """Yield a row of windows from left to right: the columns that are complete, (C, rows, n)."""
+    """Yield a row of windows from left to right: the columns that are complete, (C, rows, n).
+
+    ``pixels`` are those of the window's rows from ``row.read`` on.
+    """
     down = _ramp(row)
     left: Tensor | None = None
     for at, column in enumerate(columns):
-        part = image[row.read : row.stop, column.read : column.stop]
+        part = pixels[:, column.read : column.stop]
         logits = look(np.ascontiguousarray(part))
         if logits.shape[-2:] != part.shape[:2]:
             logits = F.interpolate(
                 logits, size=part.shape[:2], mode="bilinear", align_corners=align_corners
             )
         p = logits[0, :, row.start - row.read :, column.start - column.read :].softmax(dim=0)
-        p = p * down.to(p)[:, None] * _ramp(column).to(p)
+        p *= down.to(p)[:, None]
+        p *= _ramp(column).to(p)
         if left is not None:
             p[:, :, : column.fresh - column.start] += left
         inside = column.done - column.start

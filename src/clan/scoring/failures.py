@@ -31,7 +31,7 @@ class Failures:
         self._found.append(str(what))
 
     def write(self, image: FilePath, action: Callable[[], object]) -> None:
-        """Write an image's results by an action; what cannot be written is noted.
+        """Write an image's results by an action; what cannot be read or written is noted.
 
         Raises:
             RunError: the disk is full or read-only.
@@ -44,7 +44,8 @@ class Failures:
                     f"{error}; {self._done} of {counted(self._images, 'image')} are done. Free "
                     f"space, then {self._then}"
                 ) from error
-            self.note(f"{image}: {error}")
+            told = str(error)
+            self.note(told if told.startswith(str(image)) else f"{image}: {told}")
         else:
             self._done += 1
 
