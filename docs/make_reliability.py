@@ -100,8 +100,12 @@ def _fuzz(runs: list[dict[str, Any]]) -> str:
         ),
     ]
     minutes = sum(run["minutes"] for run in runs)
+    noted = [run for run in runs if "processor_minutes" in run]
+    used = sum(run["processor_minutes"] for run in noted)
+    shared = f", of the last {sum(run['minutes'] for run in noted):g} {used:.1f} of a busy processor"
     last = max(run["date"] for run in runs)
-    return "\n".join([*rows, "", f"{minutes:g} minutes; last measured: {last}.", ""])
+    said = f"{minutes:g} minutes{shared if noted else ''}; last measured: {last}."
+    return "\n".join([*rows, "", said, ""])
 
 
 if __name__ == "__main__":
