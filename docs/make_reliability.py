@@ -101,8 +101,8 @@ def _fuzz(runs: list[dict[str, Any]]) -> str:
     ]
     minutes = sum(run["minutes"] for run in runs)
     noted = [run for run in runs if "processor_minutes" in run]
-    used = sum(run["processor_minutes"] for run in noted)
-    shared = f", of the last {sum(run['minutes'] for run in noted):g} {used:.1f} of a busy processor"
+    used, of = (sum(run[key] for run in noted) for key in ("processor_minutes", "minutes"))
+    shared = f" ({used:.1f} of the last {of:g} computing, on a busy machine)"
     last = max(run["date"] for run in runs)
     said = f"{minutes:g} minutes{shared if noted else ''}; last measured: {last}."
     return "\n".join([*rows, "", said, ""])

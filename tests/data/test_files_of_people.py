@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -111,6 +112,29 @@ def test_braces_and_any_depth(tmp_path: Path) -> None:
     data = described(tmp_path, "images: 'i/**/*.{jpg,JPG,png}', labels: 'l/**/*.png'")
     assert pairs(data) == {"a.jpg": "a.png", "b.JPG": "b.png", "c.png": "c.png"}
     assert [item.name for item in data.items] == ["a", "x/b", "x/y/c"]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [("i/*", "l/*"), ("i/*", "l/*.png"), ("'i/**/*'", "'l/**/*'"), ("i/*.*", "l/*.*")],
+)
+def test_wildcards_that_take_the_ending_in(tmp_path: Path, images: str, labels: str) -> None:
+    put(tmp_path, "i/a.jpg", "i/über 2.JPEG", "i/c.v1.png", "l/a.png", "l/über 2.png", "l/c.v1.png")
+    data = described(tmp_path, f"images: {images}, labels: {labels}")
+    assert pairs(data) == {"a.jpg": "a.png", "über 2.JPEG": "über 2.png", "c.v1.png": "c.v1.png"}
+    assert {item.name for item in data.items} == {"a", "c.v1", "über 2"}
+    # two images of one label are still said, whatever else there is
+    put(tmp_path, "i/a.png")
+    with pytest.raises(DataError, match="without a label"):
+        described(tmp_path, f"images: {images}, labels: {labels}")
+
+
+def test_letters_of_two_systems_are_one_name(tmp_path: Path) -> None:
+    put(tmp_path, f"i/{normalize('NFD', 'grün é')}.jpg", "i/a.jpg")
+    put(tmp_path, f"l/{normalize('NFC', 'grün é')}.png", "l/a.png")
+    data = described(tmp_path, "images: i/*.jpg, labels: l/*.png")
+    assert [item.name for item in data.items] == ["a", normalize("NFC", "grün é")]
+    assert all(item.label is not None for item in data.items)
 
 
 @pytest.mark.parametrize(

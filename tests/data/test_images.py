@@ -103,6 +103,7 @@ def test_orientation(tmp_path: Path) -> None:
         (b"", "the file is empty"),
         (b"<html>not found</html>", "not an image"),
         (b"\xff\xd8\xff", "truncated"),
+        (b"\0\0\0\x18ftypheic" + bytes(90), "a HEIC picture under another name; convert it"),
     ],
 )
 def test_no_image(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -217,6 +218,19 @@ def test_label_that_is_no_png(tmp_path: Path) -> None:
     (tmp_path / "l.png").write_bytes(encode("jpeg"))
     with pytest.raises(DataError, match="must be a PNG"):
         read_label(tmp_path / "l.png")
+
+
+def test_a_label_of_another_format_says_how_it_becomes_a_png(tmp_path: Path) -> None:
+    np.save(tmp_path / "l.npy", VALUES)
+    Image.fromarray(VALUES).save(tmp_path / "l.tif")
+    Image.fromarray(VALUES).save(tmp_path / "l.jpg")
+    for name, said in (
+        ("l.npy", r"np\.load\('l\.npy'\)\.astype\('uint8'\)\)\.save\('l\.png'\)"),
+        ("l.tif", r"magick mogrify -format png \*\.tif"),
+        ("l.jpg", "JPEG has changed its values"),
+    ):
+        with pytest.raises(DataError, match=said):
+            read_label(tmp_path / name)
 
 
 def test_label_with_damaged_middle(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from clan.core.errors import WeightsError
 from clan.data.classes import CITYSCAPES, ClassSet
+from clan.models.encoders.table import ENCODERS
 from clan.models.segmenter import Segmenter
 from clan.weights.model_files import save_model, write_tensors
 from clan.weights.start import load_encoder_weights, load_network_weights, placed, start_from
@@ -71,6 +72,14 @@ def test_imagenet_weights_come_from_torchvisions_address_with_a_checksum(
     for _ in range(2):
         load_encoder_weights(segmenter, "imagenet")
     assert asked == [("https://download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd")]
+
+
+def test_published_files_end_in_the_digits_that_are_checked():
+    published = {name: spec.weights for name, spec in ENCODERS.items() if spec.weights}
+    assert {"resnet101", "vgg16", "mobilenet_v2", "efficientnet_lite0"} <= set(published)
+    for name, weights in published.items():
+        assert weights.file.startswith((name, "tf_" + name))
+        assert weights.file.endswith(f"-{weights.sha256}.pth")
 
 
 @pytest.fixture

@@ -91,8 +91,8 @@ class CheckReport:
         )
         if not self.found:
             return Group(*parts, Text("no problems", style="green"))
-        parts.append(Text(counted(len(self.found), "problem"), style="bold red"))
         lines = _by_kind(self.found)
+        parts.append(Text(counted(len(lines), "problem"), style="bold red"))
         parts.extend(Text(one_line(line)) for line in lines[:_SHOWN])
         if len(lines) > _SHOWN:
             parts.append(Text(f"... and {len(lines) - _SHOWN} more"))

@@ -50,6 +50,9 @@ UNREADABLE = (
 CONVERT = "convert it to JPEG or PNG first, such as by `magick mogrify -format jpg *.heic`"
 """What to do with a picture of `UNREADABLE`."""
 
+_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+"""Brands of HEIF files, as telephones write them; ``.jpg`` is what some programs call these."""
+
 _BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP", "BMP")
 
 
@@ -69,6 +72,8 @@ def read_image(path: FilePath) -> NDArray[np.uint8]:
     header = header_of(io.BytesIO(data), path)
     picture = None if header is None else open_picture(io.BytesIO(data), path)
     if header is None or picture is None:
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+            raise DataError(f"{path}: a HEIC picture under another name; {CONVERT}")
         return _decode(data, path)
     if picture.format in _BY_OPENCV and picture.mode != "CMYK":
         return turn(_decode(data, path), header.orientation)
@@ -114,10 +119,25 @@ def read_label(path: FilePath, encoding: Encoding = "index") -> Raw:
     if not data.startswith(PNG):
         raise DataError(
             f"{path}: a label file must be a PNG, which keeps values exactly; this is none"
+            f"{_towards_png(path, data)}"
         )
     header = png_header(data, path)
     check_sums(data, path)
     return turn(decode_label(data, header, encoding, path), png_orientation(data, path))
+
+
+def _towards_png(path: FilePath, data: bytes) -> str:
+    """Say how a label of another format becomes a PNG; empty if no way is known."""
+    if data.startswith(b"\x93NUMPY"):
+        return (
+            ". Write it as one in Python: "
+            f"Image.fromarray(np.load({path.name!r}).astype('uint8')).save({path.stem + '.png'!r})"
+        )
+    if data.startswith(b"\xff\xd8"):
+        return ", and JPEG has changed its values: export the labels again as PNG"
+    if path.suffix.lower() in (".tif", ".tiff", ".bmp", ".gif"):
+        return f". Convert it, such as by `magick mogrify -format png *{path.suffix}`"
+    return ""
 
 
 def image_size(path: FilePath) -> tuple[int, int]:

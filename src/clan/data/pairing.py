@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from unicodedata import normalize
 
 from clan.core.errors import DataError, counted
 from clan.data.archives.paths import ArchivePath, FilePath
-from clan.data.found import Found, Key
+from clan.data.found import JOIN, Found, Key
+from clan.data.images import SUFFIXES
 from clan.data.listing import DEEP, describe, expression, find
 
 
@@ -85,6 +87,8 @@ class Pairing:
             return ""
         if {numbered(key) for key in images} & {numbered(key) for key in labels}:
             return "zeros in front of numbers do not count with `match: numbers` in the split; or "
+        if min(len(images), len(labels)) == 1:
+            return ""  # of one name nothing shows which part is fixed
         ours, theirs = _fixed(images), _fixed(labels)
         if {_inner(key, ours) for key in images} & {_inner(key, theirs) for key in labels}:
             narrowed = " and ".join(
@@ -150,6 +154,32 @@ def match_numbers(images: Mapping[Key, str], labels: Mapping[Key, str]) -> dict[
         if moved.setdefault(new, path) != path:
             raise _ambiguous(moved[new], path)
     return moved
+
+
+def comparable(files: Found, pattern: str) -> Found:
+    """Return files under keys that differ only where names do.
+
+    Letters such as ``ü`` have one form, whatever system wrote them. Where a last wildcard took in
+    ``.jpg`` and the like, as in ``i/*`` and ``i/*.*``, it is left out, so that ``a.jpg`` is paired
+    with ``a.png``. Where that would make two files one, the files are returned as they are.
+    """
+    texts = [text if text.isascii() else normalize("NFC", text) for text in files.texts]
+    if pattern.endswith("*") and files.width:
+        # `*.*` takes the ending in as a part of its own
+        alone = pattern.endswith(".*")
+        texts = [_without_ending(text, alone) for text in texts]
+    if texts == files.texts or len(set(texts)) < len(texts):
+        return files
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    return Found([texts[at] for at in order], [files.paths[at] for at in order], files.width)
+
+
+def _without_ending(text: str, alone: bool) -> str:
+    if alone:
+        name, join, ending = text.rpartition(JOIN)
+        return name + join if f".{ending.lower()}" in SUFFIXES else text
+    name, ending = os.path.splitext(text)
+    return name if ending.lower() in SUFFIXES else text
 
 
 def _ambiguous(first: str, second: str) -> DataError:

@@ -16,7 +16,7 @@ from clan.data.description import SplitPatterns
 from clan.data.found import JOIN, Found, Key
 from clan.data.items import Items
 from clan.data.listing import describe, find, unique_names
-from clan.data.pairing import Pairing, match_numbers, without
+from clan.data.pairing import Pairing, comparable, match_numbers, without
 from clan.data.trees import tree_of
 
 
@@ -121,6 +121,9 @@ def _list_split(
         if taken:
             found = {key: path for key, path in found.items() if path not in taken} or found
         chosen = pictures or chosen
+    if patterns.labels and isinstance(found, Found) and not found.same_keys(chosen):
+        chosen = comparable(chosen, patterns.images)
+        found = comparable(found, patterns.labels)
     if patterns.match == "numbers":
         found = match_numbers(chosen, found)
     if isinstance(found, Found) and found.same_keys(chosen):

@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clan.models.encoders.contract import Encoder, EncoderSpec, FeatureMap, dilated_strides
+from clan.models.encoders.contract import (
+    Encoder,
+    EncoderSpec,
+    FeatureMap,
+    PublishedWeights,
+    dilated_strides,
+)
 
 STEM = 32
 # expansion, channels, repeats, stride, kernel of the depthwise convolution
@@ -184,5 +190,11 @@ SPECS = {
         maps=lambda options: _maps(options.output_stride),
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
+        weights=PublishedWeights(
+            "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
+            "tf_efficientnet_lite0-0aa007d2.pth",
+            "0aa007d2",
+        ),
     )
 }
+"""EfficientNet-Lite0, with the ImageNet weights of its authors as timm publishes them."""
