@@ -16,6 +16,9 @@ from generated import between, bring_up_to_date
 
 PAGE = Path(__file__).with_name("reliability.md")
 MEASURED = Path(__file__).parents[1] / "benchmarks" / "faults"
+COUNTS = "<!-- promises: written by docs/make_reliability.py -->", "<!-- end of promises -->"
+BUSY = ", machine busy"
+"""Ending of the notices that `benchmarks.faults.kills` blames on the machine."""
 KILLS = "<!-- kills: written by docs/make_reliability.py -->", "<!-- end of kills -->"
 FUZZ = "<!-- fuzz: written by docs/make_reliability.py -->", "<!-- end of fuzz -->"
 
@@ -27,10 +30,23 @@ def main() -> None:
 
 def updated(page: str) -> str:
     """Return the page with the tables of the results files between its marks."""
-    kills, fuzz = (
-        json.loads((MEASURED / f"{name}.json").read_text()) for name in ("kills", "fuzz")
+    counts, kills, fuzz = (
+        json.loads((MEASURED / f"{name}.json").read_text()) for name in ("counts", "kills", "fuzz")
     )
+    page = between(page, *COUNTS, _counts(counts))
     return between(between(page, *KILLS, _kills(kills)), *FUZZ, _fuzz(fuzz))
+
+
+def _counts(promises: dict[str, dict[str, Any]]) -> str:
+    rows = ["| promise | tests | last measured |", "| --- | --- | --- |"]
+    for promise in promises.values():
+        files = dict.fromkeys(test.partition("::")[0] for test in promise["tests"])
+        tests = ", ".join(f"`{file}`" for file in files)
+        rows.append(f"| {promise['promise']} | {tests} | {promise.get('measured', '-')} |")
+    dates = sorted({promise["date"] for promise in promises.values() if "date" in promise})
+    return "\n".join(
+        [*rows, "", f"Last measured: {' to '.join(dates[:: len(dates) - 1 or 1])}.", ""]
+    )
 
 
 def _kills(runs: list[dict[str, Any]]) -> str:
@@ -49,7 +65,13 @@ def _kills(runs: list[dict[str, Any]]) -> str:
         *(_row(family, f"`{name}`", counts) for family, (name, counts) in by_family.items()),
         _row("all", "", total),
     ]
-    return "\n".join([*rows, "", f"Last measured: {max(run['date'] for run in runs)}.", ""])
+    late = sum(run["hits"].get("pre-emption, killed after 10 s", 0) for run in runs)
+    busy = sum(run["hits"].get(f"pre-emption, killed after 10 s{BUSY}", 0) for run in runs)
+    said = f"{total['notice'] - late - busy} of {total['notice']} notices were met"
+    if busy:
+        said += f"; {busy} ended before the training had two seconds of the processor"
+    last = max(run["date"] for run in runs)
+    return "\n".join([*rows, "", f"{said}. Last measured: {last}.", ""])
 
 
 def _column(way: str) -> str:
@@ -78,8 +100,12 @@ def _fuzz(runs: list[dict[str, Any]]) -> str:
         ),
     ]
     minutes = sum(run["minutes"] for run in runs)
+    noted = [run for run in runs if "processor_minutes" in run]
+    used, of = (sum(run[key] for run in noted) for key in ("processor_minutes", "minutes"))
+    shared = f" ({used:.1f} of the last {of:g} computing, on a busy machine)"
     last = max(run["date"] for run in runs)
-    return "\n".join([*rows, "", f"{minutes:g} minutes; last measured: {last}.", ""])
+    said = f"{minutes:g} minutes{shared if noted else ''}; last measured: {last}."
+    return "\n".join([*rows, "", said, ""])
 
 
 if __name__ == "__main__":

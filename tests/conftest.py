@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -125,6 +126,13 @@ def cityscapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def camvid_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A described data set of three classes, 7 + 5 frames; read only."""
     return write_camvid(tmp_path_factory.mktemp("camvid"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Take notice of Ctrl-C, which shells let programs in the background ignore."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -169,7 +169,15 @@ def _run(arguments: list[str], log: Path, before: Callable[[], None]) -> None:
     _in_fork(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), arguments, before)
 
 
+def default_signals() -> None:
+    """Let signals end a new process, as from a terminal: it would inherit what `nohup` ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _in_fork(file: int, arguments: list[str], before: Callable[[], None]) -> None:
+    default_signals()
     torch.set_num_threads(1)  # a forked process cannot use its parent's thread pool
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -200,8 +208,6 @@ class Fork:
         code = 1
         try:
             os.setsid()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)
             arguments = self.job.command
             _in_fork(self.file, arguments[arguments.index("clan.cli") + 1 :], self.before)
             code = 0

@@ -21,7 +21,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from lightning.fabric import Fabric
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from benchmarks.faults import today
 from clan.comparison.compare import compare
 from clan.comparison.render import to_markdown
 from clan.config.files import presets_folder
@@ -396,7 +396,9 @@ def fuzz(material: Material, until: Callable[[int], bool], keep: Path | None) ->
         outcome, said = one(getattr(material, KINDS[name][0]))
         counts[name][outcome] += 1
         number += 1
-        if said and (where := "\n".join(said.splitlines()[-3:])) not in faults:
+        # where it arose: the message may hold what was drawn
+        places = [line for line in said.splitlines() if line.startswith("  File")]
+        if said and (where := places[-1] if places else said[:20]) not in faults:
             faults[where] = f"{name}\n{said}"
             if keep is not None:
                 shutil.copytree(material.scratch, keep / str(len(faults)), dirs_exist_ok=True)
@@ -422,7 +424,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         material = Material(Path(folder), random.Random(given.seed))
         found = fuzz(material, lambda _: time.monotonic() > end, given.keep)
-    about = {"date": date.today().isoformat(), "minutes": given.minutes, "seed": given.seed}
+    used = {"minutes": given.minutes, "processor_minutes": round(time.process_time() / 60, 1)}
+    about = {**today(), **used, "seed": given.seed}
     runs = json.loads(given.out.read_text()) if given.out.is_file() else []
     given.out.write_text(json.dumps([*runs, about | found], indent=1) + "\n")
     print(f"{found['inputs']:,} inputs, {len(found['faults'])} kinds of fault")

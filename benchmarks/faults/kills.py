@@ -26,7 +26,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import date
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,19 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from benchmarks.faults import today
 from clan import cli
 from clan.core import files
 from clan.runs.folder import RunFolder
-from tests.systems import OF_THE_MACHINE, SETTINGS, records, same, tensors, write_street
+from tests.systems import (
+    OF_THE_MACHINE,
+    SETTINGS,
+    default_signals,
+    records,
+    same,
+    tensors,
+    write_street,
+)
 
 SYSTEMS = {
     "source only": "source_only",
@@ -48,6 +56,9 @@ SYSTEMS = {
     "CLAN, then rounds": "clan_st",
     "curriculum": "cda",
     "teacher": "mic",
+    "mixing": "dacs",
+    "mixing, features held": "daformer",
+    "style transfer": "fda",
 }
 """A method of each family."""
 
@@ -55,6 +66,8 @@ CHANGES = ("training.evaluate_every=3", "training.checkpoint_every=2")
 TICK = os.sysconf("SC_CLK_TCK")
 NOTICE = 10.0
 """Seconds between SIGTERM and SIGKILL of a pre-emption."""
+ENOUGH = 2.0
+"""Processor time in which a training ends after SIGTERM, unless it is at fault."""
 STOPPED = 130
 WAYS = ("processor time", "a write", "SIGTERM", "SIGINT", "SIGHUP", "pre-emption")
 
@@ -73,8 +86,7 @@ def run(arguments: Sequence[str], log: Path, before: Callable[[], None]) -> Base
 def _go(arguments: Sequence[str], log: Path, before: Callable[[], None]) -> None:
     os.setsid()
     torch.set_num_threads(1)  # a forked process cannot use its parent's thread pool
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else 0)
+    default_signals()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -198,6 +210,7 @@ class Disturbed:
         self.hits: Counter[str] = Counter()
         self.runs = 0
         self.said = 0
+        self.late = ""
         noted = folder / "writes.json"
         process = run(
             ["train", *self.config, "--out", str(self.whole.path)], self.log, counting(noted)
@@ -230,8 +243,7 @@ class Disturbed:
         elif wait(process, self.draw.uniform(0, self.seconds)):
             self._signal(process, way)
         if process.exitcode == -signal.SIGKILL:
-            kind = "pre-emption, killed after 10 s" if way == "pre-emption" else f"SIGKILL, {way}"
-            self.hits[kind] += 1
+            self.hits[self.late if way == "pre-emption" else f"SIGKILL, {way}"] += 1
             return True
         said = self.tail()
         if process.exitcode == STOPPED and "stopped" in said:
@@ -251,8 +263,11 @@ class Disturbed:
         number = signal.SIGKILL if way == "processor time" else None
         number = number or getattr(signal, "SIGTERM" if way == "pre-emption" else way)
         os.killpg(pid, number)
+        began = processor_seconds(pid)
         process.join(NOTICE if way == "pre-emption" else 300)
         if process.is_alive() and way == "pre-emption":
+            busy = processor_seconds(pid) - began < ENOUGH
+            self.late = f"pre-emption, killed after 10 s{', machine busy' if busy else ''}"
             os.killpg(pid, signal.SIGKILL)
             process.join()
 
@@ -321,7 +336,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             write_street(Path(folder) / "street")
             measured = disturb(family, SYSTEMS[family], counts, Path(folder), given.seed)
-        found.append(measured | {"date": date.today().isoformat()})
+        found.append(measured | today())
         print(measured, flush=True)
         given.out.write_text(json.dumps(found, indent=1) + "\n")
 

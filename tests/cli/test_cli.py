@@ -270,6 +270,8 @@ def test_two_processes_by_the_same_command(street: Path, tmp_path: Path) -> None
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # an ignored signal would stay ignored in the new Python
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": free_port()},
     )
     run = RunFolder(out)

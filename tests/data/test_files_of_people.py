@@ -248,6 +248,21 @@ def test_lists_of_any_origin(tmp_path: Path, kind: str, encoding: str) -> None:
     assert [item.name for item in data.items] == ["b", "a"]
 
 
+@pytest.mark.parametrize("long", ["x" * 300, "/".join(["y" * 200] * 30)])
+def test_names_longer_than_any_file_s_are_absent(tmp_path: Path, long: str) -> None:
+    put(tmp_path, "i/a.png", "m/a.png")
+    (tmp_path / "l.csv").write_text(f"i/a.png {long}\n")
+    for split, said in (
+        ("images: i/*.png, labels: m/*.png, list: l.csv", "1 line names no image"),
+        (f"images: i/*.png, labels: m/*.png, list: {long}", "the list cannot be read"),
+        (f"images: {long}/*.png, labels: m/*.png", "holds|too long"),
+    ):
+        with pytest.raises(DataError, match=said):
+            described(tmp_path, split)
+    # without any label it is a split without labels
+    assert not described(tmp_path, f"images: i/*.png, labels: {long}/*.png").labelled
+
+
 def test_a_whole_path_of_another_split_is_not_taken_by_its_name(tmp_path: Path) -> None:
     put(tmp_path, "i/a.png")
     (tmp_path / "l.txt").write_text("/data/val/a.png\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -81,6 +82,35 @@ def test_a_lock_of_another_host_says_how_to_remove_it(tmp_path: Path) -> None:
         lock.take()
     lock.release()
     assert (tmp_path / "lock").read_text() == text
+
+
+def test_the_lock_is_flushed_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, flushed = os.fsync, []
+
+    def noting(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        flushed.append((path.name, path.read_text() if path.is_file() else ""))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    with RunLock(tmp_path) as lock:
+        lock.take()
+        assert flushed == [("lock", lock.file.read_text()), (tmp_path.name, "")]
+
+
+def test_a_lock_that_cannot_be_written_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    lock = RunLock(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RunError, match=r"cannot write .*lock: No space left"):
+            lock.take()
+    with held_elsewhere(tmp_path):
+        pass
 
 
 def test_a_folder_that_cannot_be_locked_is_named(tmp_path: Path) -> None:

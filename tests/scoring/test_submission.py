@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +152,44 @@ def test_a_split_without_labels_is_submitted_unscored(
         evaluate(model, submit=tmp_path / "b", out=tmp_path / "b.json", **options)
 
 
+def test_a_prediction_that_cannot_be_written_stops_no_others(
+    model: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scores are printed and written; then the files are named, and the exit code is not 0."""
+    replace_file = os.replace
+
+    def in_the_way(old: Path, new: Path) -> None:
+        if new.name.startswith(FRAMES[0]):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        replace_file(old, new)
+
+    monkeypatch.setattr(os, "replace", in_the_way)
+    arguments = ["evaluate", str(model), "--dataset", "cityscapes", "--root", str(root)]
+    for split in ("val", "test"):
+        out = tmp_path / split
+        result = CliRunner().invoke(
+            app, [*arguments, "--split", split, "--submit", str(out), "--device", "cpu"]
+        )
+        assert result.exit_code != 0
+        assert isinstance(result.exception, DataError)
+        said = str(result.exception).splitlines()
+        assert re.search(r"1 of 2 images .* the other 1 are in", said[0]), said
+        assert re.search(f"{FRAMES[0]}_leftImg8bit.png: .*Is a directory", said[1]), said
+        assert [path.name for path in out.iterdir()] == [f"{FRAMES[1]}_labelIds.png"]
+        assert ("mIoU" if split == "val" else "not scored") in result.output
+
+
+def test_a_full_disk_ends_a_submission(
+    model: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(RunError, match=r"No space left.*; 0 of 2 images are done. Free space"):
+        evaluate(model, dataset="cityscapes", root=root, device="cpu", submit=tmp_path / "out")
+
+
 def test_predict_writes_the_same_files(model: Path, root: Path, tmp_path: Path) -> None:
     predictor = Predictor(load_segmenter(model), "cpu")
     folder = root / "leftImg8bit/val"
@@ -176,7 +216,7 @@ def test_ids_are_official_and_palette_shows_the_colours(tmp_path: Path) -> None:
     assert [CITYSCAPES_IDS[int(raw)] for raw in table[:19]] == list(CITYSCAPES.names)
     assert table[255] == 0
     every = np.arange(19, dtype=np.uint8)[None]
-    path = Submission(tmp_path / "out", CITYSCAPES).write(Path(f"{FRAMES[0]}.png"), every)
+    path = Submission(tmp_path / "out", CITYSCAPES, 2).write(Path(f"{FRAMES[0]}.png"), every)
     with Image.open(path) as picture:
         assert picture.mode == "P"
         assert np.array_equal(np.asarray(picture.convert("RGB")), CITYSCAPES.colorize(every))
@@ -188,14 +228,14 @@ def test_what_the_server_would_refuse_is_refused(tmp_path: Path) -> None:
             frame_name(Path(name))
     mine = ClassSet("mine", ("sky", "kerb"), ((0, 0, 0), (1, 1, 1)))
     with pytest.raises(ConfigError, match="kerb"):
-        Submission(tmp_path / "a", mine)
-    submission = Submission(tmp_path / "b", TRIO)
+        Submission(tmp_path / "a", mine, 2)
+    submission = Submission(tmp_path / "b", TRIO, 2)
     label = np.zeros((2, 2), np.uint8)
     submission.write(Path(f"x/{FRAMES[0]}_leftImg8bit.png"), label)
     with pytest.raises(DataError, match="exists already"):
         submission.write(Path(f"y/{FRAMES[0]}_leftImg8bit.png"), label)
     with pytest.raises(RunError, match="not empty"):
-        Submission(tmp_path / "b", TRIO)
+        Submission(tmp_path / "b", TRIO, 2)
 
 
 def test_the_command_line_passes_every_option(model: Path, root: Path, tmp_path: Path) -> None:

@@ -96,8 +96,8 @@ def evaluate(
         )
         return
     from clan.figures.confusion import check_path, draw_confusion
+    from clan.prediction.evaluate import Unwritten, scored_protocol
     from clan.prediction.evaluate import evaluate as evaluate_model
-    from clan.prediction.evaluate import scored_protocol
     from clan.scoring.protocol import choose_protocol, parse_scales
     from clan.scoring.rendering import score_table
 
@@ -109,22 +109,28 @@ def evaluate(
         flip=flip,
         scales=parse_scales(scales),
     )
+    unwritten: Unwritten | None = None
     with progress() as watch:
-        evaluation = evaluate_model(
-            model,
-            dataset=dataset,
-            root=root,
-            split=split,
-            out=out,
-            device=device,
-            protocol=chosen,
-            submit=submit,
-            progress=partial(watch, "evaluate"),
-        )
+        try:
+            evaluation = evaluate_model(
+                model,
+                dataset=dataset,
+                root=root,
+                split=split,
+                out=out,
+                device=device,
+                protocol=chosen,
+                submit=submit,
+                progress=partial(watch, "evaluate"),
+            )
+        except Unwritten as error:
+            evaluation, unwritten = error.evaluation, error
     if confusion is not None:
         title = f"{evaluation.name} on {evaluation.dataset} {evaluation.split}"
         draw_confusion(evaluation.scores, confusion, title)
     Console().print(score_table(evaluation.scores))
+    if unwritten is not None:
+        raise unwritten
 
 
 def compare(

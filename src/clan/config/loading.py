@@ -108,9 +108,16 @@ def _anchored_domain(domain: DomainOptions, base: str | None) -> DomainOptions:
         return domain
     root = domain.root
     if root is not None:
-        root = _absolute(root) if base is None or is_url(root) else str(user_path(root))
+        several = (root,) if isinstance(root, str) else root
+        anchored = tuple(
+            _absolute(one) if base is None or is_url(one) else str(user_path(one))
+            for one in several
+        )
+        root = anchored[0] if isinstance(root, str) else anchored
     dataset = domain.dataset
-    inside = below(below(base, root or ".", ConfigError), dataset, ConfigError)
+    # several archives hold no folder of images
+    folder = root if isinstance(root, str) else "."
+    inside = below(below(base, folder, ConfigError), dataset, ConfigError)
     # with a root, `gta5` is the layout, even where a folder of that name lies beside it
     layout = dataset in BUILTIN_DATASETS and (root is not None or base is not None)
     if is_description(dataset) or (_is_folder(dataset) and not layout):

@@ -44,13 +44,19 @@ class DomainOptions(Options):
     dataset: str
     """A built-in data set (gta5, synthia, cityscapes), a description (.yaml), or a folder; python
     for a data set that is passed to clan.train, which also needs data.classes."""
-    root: str | None = None
-    """The data set's folder or archive, relative to data.root; a description may name its own."""
+    root: str | tuple[str, ...] | None = None
+    """The data set's folder or archive, relative to data.root, or a list of archives that are read
+    as one; a description may name its own."""
     split: str = "train"
     """Which split of the data set."""
     absent: tuple[str, ...] = ()
     """Classes that are known to be missing from this split. `clan data check` reports any other
     class without a pixel as a problem."""
+
+    @property
+    def shown_root(self) -> str:
+        """Return the root as text, empty where there is none."""
+        return self.root or "" if not isinstance(self.root, tuple) else " + ".join(self.root)
 
 
 def _none(value: Any) -> Any:

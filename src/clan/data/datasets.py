@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from clan.core.errors import DataError, nearest
 from clan.core.files import user_path
 from clan.data import images, listing
-from clan.data.archives.paths import ArchivePath, FilePath, below, is_archive, locate
+from clan.data.archives.paths import (
+    ArchivePath,
+    FilePath,
+    Root,
+    below,
+    is_archive,
+    locate,
+    root_below,
+)
+from clan.data.archives.several import locate_root
 from clan.data.archives.storage import is_url
 from clan.data.classes import IGNORE, NO_CLASSES, ClassSet, class_set
 from clan.data.containers import turn
@@ -186,7 +195,7 @@ class Dataset:
 def open_dataset(
     dataset: str,
     *,
-    root: str | Path | None = None,
+    root: Root | None = None,
     split: str = "train",
     classes: ClassSet | None = None,
     labels: bool = True,
@@ -198,8 +207,9 @@ def open_dataset(
     Args:
         dataset: a built-in name (see `BUILTIN_DATASETS`), the path of a YAML description, or a
             folder or archive of images (searched with all folders below it; unlabelled).
-        root: the data set's folder or archive (.zip, .tar, or an address of one); wins over the
-            description's. A folder of images is also looked for below it.
+        root: the data set's folder or archive (.zip, .tar, or an address of one), or several
+            archives that are read as one; wins over the description's. A folder of images is also
+            looked for below a folder.
         split: which split; a folder of images is the same for any.
         classes: the class set expected. A folder takes it as its own (without it the folder has
             no classes). Of a description it must be the class set, or one of its named subsets:
@@ -225,7 +235,7 @@ def open_dataset(
         if root is None:
             raise DataError(f"the data set {dataset!r} needs a root: the folder that it lies in")
         path = Path(str(files("clan.data"))) / "builtin" / f"{dataset}.yaml"
-        folder = locate(root)
+        folder = locate_root(root)
         found = _described(path, folder, split, classes, labels, unpaired, absent)
         return replace(found, name=name_in_layout(dataset, folder))
     if is_url(dataset):
@@ -234,8 +244,13 @@ def open_dataset(
     if path.suffix.lower() in (".yaml", ".yml"):
         if not path.is_file():
             raise DataError(f"no data set description at {path}")
-        own = locate(root) if root else None
+        own = locate_root(root) if root else None
         return _described(path, own, split, classes, labels, unpaired, absent)
+    if root is not None and not isinstance(root, str | Path):
+        raise DataError(
+            f"{dataset}: several archives are the root of a description (.yaml) or of a built-in "
+            "data set; images without labels lie in one folder or archive"
+        )
     if not path.exists() and not is_archive(path) and root is not None:
         path = user_path(below(root, path), DataError)
     place = locate(path)
@@ -287,7 +302,7 @@ def _described(
         raise DataError(f"{name!r} has no split {split!r}{nearest(split, description.splits)}")
     classes, label_map = _classes(description, path, expected)
     if root is None:
-        root = locate(below(path.parent, description.root or "."))
+        root = locate_root(root_below(path.parent, description.root or "."))
     where = f"data set {name!r}, split {split!r}"
     patterns = description.splits[split]
     files_of = list_split(patterns, root, where, labels, path.parent)

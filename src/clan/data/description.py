@@ -181,9 +181,9 @@ class Description(Options):
 
     name: str | None = None
     """The data set's name; not given: that of the file."""
-    root: str | None = None
+    root: str | tuple[str, ...] | None = None
     """The data set's folder, or the archive that holds it, relative to the description; an address
-    too; not given: the description's own folder."""
+    too; a list of archives that are read as one; not given: the description's own folder."""
     classes: Any
     """Class set: built-in name, file relative to the description, or inline."""
     splits: dict[str, SplitPatterns] = Field(min_length=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from clan.data.archives.paths import Archive, ArchivePath, FilePath
+from clan.data.archives.paths import Archive, FilePath
 from clan.data.found import Around
 
 
@@ -63,7 +63,7 @@ class Items(Sequence[Item]):
 
     def _path(self, text: str) -> FilePath:
         if self._archive is not None and (inner := self._archive.inner(text)) is not None:
-            return ArchivePath(self._archive, inner)
+            return self._archive.path(inner)
         return Path(text)
 
     def __iter__(self) -> Iterator[Item]:

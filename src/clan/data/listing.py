@@ -234,9 +234,9 @@ def unique_names(choices: Sequence[Sequence[str]]) -> list[str]:
 
 def describe(root: FilePath, pattern: str) -> str:
     """Say how far the fixed part of ``pattern`` exists under ``root``, and what is there."""
-    folder = root
+    folder, tree = root, tree_of(root)
     for component in pattern.split("/")[:-1]:
-        if not folder.is_dir() or "*" in component or not (folder / component).is_dir():
+        if "*" in component or not tree.is_dir(str(folder / component)):
             break
         folder = folder / component
     if not folder.exists():

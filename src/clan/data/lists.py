@@ -10,6 +10,7 @@ from clan.core.errors import DataError, counted, nearest
 from clan.data.archives.paths import ArchivePath, FilePath
 from clan.data.found import Key
 from clan.data.pairing import Pairing, one_form, within
+from clan.data.trees import tree_of
 
 _SEPARATORS = ("\t", ",", ";", " ")
 
@@ -115,7 +116,8 @@ def _fitting(
 
 def _label(name: str, known: _Names, folders: tuple[FilePath, FilePath]) -> str | None:
     for folder in folders:
-        if name and (folder / name).is_file():
+        # a tree takes a name too long for a file to be none, a path raises an error
+        if name and tree_of(folder).is_file(str(folder / name)):
             return str(folder / name)
     fitting = known.fitting(name)
     return known.files[fitting[0]] if len(fitting) == 1 else None

@@ -21,7 +21,8 @@ from clan.core.files import make_folder, user_path, write_whole, writing
 from clan.core.yamlfile import read_mapping
 from clan.data.archives import tars, zips
 from clan.data.archives.index import Index
-from clan.data.archives.paths import Archive, FilePath, below, locate
+from clan.data.archives.paths import Archive, ArchivePath, FilePath, root_below
+from clan.data.archives.several import locate_root
 from clan.data.archives.storage import LocalFile
 from clan.data.classes import BUILTIN_CLASS_SETS
 from clan.data.containers import read_whole
@@ -79,7 +80,10 @@ class _Plan:
 
     def name(self, path: FilePath) -> str:
         """Return the name that a file has in the archive."""
-        name = within(str(path), self.root)
+        root = self.root
+        if isinstance(root, ArchivePath) and isinstance(path, ArchivePath) and not root.inner:
+            return path.inner
+        name = within(str(path), root)
         if name == str(path) or name.startswith("../"):
             raise DataError(f"{path} is not below the data set's root {self.root}: copy it there")
         return name
@@ -191,7 +195,9 @@ def _plan(dataset: str, root: str | None, splits: Sequence[str]) -> _Plan:
     description = read_description(path)
     chosen = tuple(splits) or tuple(description.splits)
     opened = {split: open_dataset(dataset, root=root, split=split) for split in chosen}
-    place = locate(root if root is not None else below(path.parent, description.root or "."))
+    place = locate_root(
+        root if root is not None else root_below(path.parent, description.root or ".")
+    )
     tree = {"name": description.name or path.stem, **read_mapping(path)}
     return _Plan(tree, path.parent, place, opened)
 

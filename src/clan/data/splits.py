@@ -17,6 +17,7 @@ from clan.data.found import JOIN, Found, Key
 from clan.data.items import Items
 from clan.data.listing import describe, find, unique_names
 from clan.data.pairing import Pairing, comparable, match_numbers, without
+from clan.data.trees import tree_of
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def _list_split(
     keys = None
     if patterns.listed is not None and pairing.images:
         # lists come with the data, or with the description that was written for them
-        folder: FilePath = root if (root / patterns.listed).is_file() else home
+        beside = tree_of(root).is_file(str(root / patterns.listed))
+        folder: FilePath = root if beside else home
         keys, given = lists.select(pairing, folder / patterns.listed, labels)
         pairing = replace(pairing, labels={**pairing.labels, **given})
     left_out = len(every) - len(chosen)

@@ -86,7 +86,7 @@ def _shown(config: Config) -> str:
     domain = config.data.validation
     if domain is None:
         return "none"
-    return f"{domain.dataset} {domain.split} in {domain.root or config.data.root or '.'}"
+    return f"{domain.dataset} {domain.split} in {domain.shown_root or config.data.root or '.'}"
 
 
 def _sheet(

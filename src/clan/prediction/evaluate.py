@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clan.config.loading import load_written
 from clan.config.tree import Config
-from clan.core.errors import ConfigError
+from clan.core.errors import ConfigError, DataError
 from clan.data.datasets import Dataset, open_dataset
 from clan.models.segmenter import Segmenter
 from clan.scoring.evaluation_file import Evaluation, write_evaluation
@@ -17,6 +17,18 @@ from clan.scoring.score import predict_only, score
 from clan.scoring.submission import Submission, label_id_file
 from clan.training.domains import open_domain
 from clan.weights.model_files import load_segmenter
+
+
+class Unwritten(DataError):
+    """Some predictions for the server could not be written; it names them.
+
+    Attributes:
+        evaluation: what was scored none the less.
+    """
+
+    def __init__(self, message: str, evaluation: Evaluation) -> None:
+        super().__init__(message)
+        self.evaluation = evaluation
 
 
 def evaluate(
@@ -51,6 +63,8 @@ def evaluate(
 
     Raises:
         ClanError: no such model, run, data set or device; see `score`.
+        Unwritten: predictions for the server that could not be written; all else is done, and its
+            ``evaluation`` holds the scores.
 
     Example:
         found = clan.evaluate("runs/clan", dataset="mydata.yaml", split="test")
@@ -89,6 +103,8 @@ def evaluate(
     )
     if out is not None:
         write_evaluation(Path(out), evaluation)
+    if submission is not None and (error := submission.failures.error(submission.folder)):
+        raise Unwritten(str(error), evaluation)
     return evaluation
 
 
@@ -137,4 +153,4 @@ def _open(
 def _submission(folder: Path, dataset: Dataset, segmenter: Segmenter) -> Submission:
     for item in dataset.items:
         label_id_file(item.image)  # a name that the server would not know is found at once
-    return Submission(folder, segmenter.classes)
+    return Submission(folder, segmenter.classes, len(dataset))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import glob
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clan.core.errors import ClanError, DataError, RunError, counted
+from clan.core.errors import DataError, RunError
 from clan.data import listing
 from clan.data.images import SUFFIXES, read_image
 from clan.prediction.large import write_large
 from clan.prediction.outputs import Outputs, label_file, write_classes, write_outputs
 from clan.prediction.predictor import Predictor, load
 from clan.prediction.tiles import check_tile
+from clan.scoring.failures import Failures
 from clan.scoring.submission import check_folder, label_id_file
 
 
@@ -146,77 +146,36 @@ def predict_files(
     jobs = _jobs(images, out, wanted.style)
     if wanted.style != "cityscapes":
         write_classes(out, predictor.classes)
-    failures = _Failures(len(jobs))
+    failures = Failures(len(jobs), then="predict the others")
     run = _one_by_one if wanted.tile is not None else _overlapped
     run(predictor, jobs, wanted, progress, failures)
-    failures.tell(out)
+    if error := failures.error(out):
+        raise error
     return [job.label for job in jobs]
 
 
 Progress = Callable[[int, int], None] | None
 
-_NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of the disk, not of one result: no further one could be written."""
 
-
-class _Failures:
-    """The images of some that failed, and why."""
-
-    def __init__(self, images: int) -> None:
-        self._images, self._done = images, 0
-        self._found: list[str] = []
-
-    def read(self, path: Path) -> NDArray[np.uint8] | DataError:
-        """Return an image's pixels, or what is wrong with it."""
-        try:
-            return read_image(path)
-        except DataError as error:
-            return error
-
-    def note(self, what: object) -> None:
-        """Count an image that failed."""
-        self._found.append(str(what))
-
-    def write(self, job: _Job, write: Callable[[], None]) -> None:
-        """Write an image's results by ``write``; what cannot be read or written is noted.
-
-        Raises:
-            RunError: the disk is full or read-only.
-        """
-        try:
-            write()
-        except ClanError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_DISK:
-                raise RunError(
-                    f"{error}; {self._done} of {counted(self._images, 'image')} are done. Free "
-                    "space, then predict the others"
-                ) from error
-            told = str(error)
-            self.note(told if told.startswith(str(job.image)) else f"{job.image}: {told}")
-        else:
-            self._done += 1
-
-    def tell(self, out: Path) -> None:
-        """Raise DataError if an image failed."""
-        if self._found:
-            raise DataError(
-                f"{len(self._found)} of {counted(self._images, 'image')} could not be read, or "
-                f"their results not written; the other {self._done} are in {out}:\n"
-                + "\n".join(f"  {what}" for what in self._found)
-            )
+def _read(path: Path) -> NDArray[np.uint8] | DataError:
+    """Return an image's pixels, or what is wrong with it."""
+    try:
+        return read_image(path)
+    except DataError as error:
+        return error
 
 
 def _overlapped(
-    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: _Failures
+    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: Failures
 ) -> None:
     """Do the jobs: one image is read ahead and one is written behind the network's work."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        reading = pool.submit(failures.read, jobs[0].image)
+        reading = pool.submit(_read, jobs[0].image)
         writing: Future[None] | None = None
         for done, job in enumerate(jobs, start=1):
             pixels = reading.result()
             if done < len(jobs):
-                reading = pool.submit(failures.read, jobs[done].image)
+                reading = pool.submit(_read, jobs[done].image)
             if isinstance(pixels, DataError):
                 failures.note(pixels)
             else:
@@ -224,7 +183,7 @@ def _overlapped(
                 if writing is not None:
                     writing.result()
                 write = partial(write_outputs, job.target, found, wanted, job.image)
-                writing = pool.submit(failures.write, job, write)
+                writing = pool.submit(failures.write, job.image, write)
             if progress is not None:
                 progress(done, len(jobs))
         if writing is not None:
@@ -232,13 +191,12 @@ def _overlapped(
 
 
 def _one_by_one(
-    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: _Failures
+    predictor: Predictor, jobs: list[_Job], wanted: Outputs, progress: Progress, failures: Failures
 ) -> None:
     """Do the jobs with one picture in memory at a time, window by window."""
     for job in jobs:
-        failures.write(
-            job, partial(write_large, predictor, job.image, job.target, wanted, progress)
-        )
+        write = partial(write_large, predictor, job.image, job.target, wanted, progress)
+        failures.write(job.image, write)
 
 
 def find_images(

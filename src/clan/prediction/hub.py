@@ -195,7 +195,7 @@ def _training(config: Config | None) -> list[str]:
 
 
 def _data_name(data: DataOptions, domain: DomainOptions) -> str:
-    name = name_in_layout(domain.dataset, Path(data.root or "", domain.root or ""))
+    name = name_in_layout(domain.dataset, Path(data.root or "", domain.shown_root))
     return _named(name) if name == domain.dataset else f"`{name}`"
 
 

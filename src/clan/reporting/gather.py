@@ -168,7 +168,7 @@ def _place(config: Config) -> str:
     domain = shown_domain(config)
     if domain is None:
         return "none"
-    return f"{Path(config.data.root or '', domain.root or '', domain.dataset)} {domain.split}"
+    return f"{Path(config.data.root or '', domain.shown_root, domain.dataset)} {domain.split}"
 
 
 def shown_domain(config: Config) -> DomainOptions | None:

@@ -136,7 +136,7 @@ def _domain_name(data: DataOptions, domain: DomainOptions) -> str:
     The town lies as GTA5 and Cityscapes do, and is called town/source and town/target.
     """
     name = domain.dataset.rstrip("/").rpartition("/")[2]
-    folder = Path(data.root or "", domain.root or "")
+    folder = Path(data.root or "", domain.shown_root)
     if (own := name_in_layout(name, folder)) != name:
         return own
     alike = name in folder.name.lower().replace("_", "-")

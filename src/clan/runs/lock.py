@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from clan.core.errors import RunError
+from clan.core.files import flush_folder
 
 
 class RunLock:
@@ -40,21 +41,11 @@ class RunLock:
             return
         try:
             descriptor = self._locked()
-            holder = _read(descriptor)
-            job = _slurm_job()
-            here = holder is None or holder.get("host") == socket.gethostname()
-            if holder is not None and not here and not _former_start(holder.get("slurm"), job):
+            try:
+                self._claim(descriptor)
+            except BaseException:
                 os.close(descriptor)
-                raise RunError(
-                    f"{self.file} says that {_words(holder)} trains in this folder. If no "
-                    f"training runs there any more, delete {self.file} and resume"
-                )
-            now = datetime.now().astimezone().isoformat(timespec="seconds")
-            holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
-            if job is not None:
-                holder["slurm"] = job
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+                raise
         except OSError as error:
             raise RunError(f"cannot write {self.file}: {error.strerror or error}") from error
         self._descriptor = descriptor
@@ -67,6 +58,26 @@ class RunLock:
                 self.file.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _claim(self, descriptor: int) -> None:
+        """Write this process into the locked file, unless that is another machine's."""
+        holder = _read(descriptor)
+        job = _slurm_job()
+        here = holder is None or holder.get("host") == socket.gethostname()
+        if holder is not None and not here and not _former_start(holder.get("slurm"), job):
+            raise RunError(
+                f"{self.file} says that {_words(holder)} trains in this folder. If no "
+                f"training runs there any more, delete {self.file} and resume"
+            )
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
+        if job is not None:
+            holder["slurm"] = job
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        # on a shared disk, other machines must find it after a power cut too
+        os.fsync(descriptor)
+        flush_folder(self.file.parent)
 
     def _locked(self) -> int:
         """Open the file, locked, and see that the name still stands for it."""

@@ -54,7 +54,8 @@ def score(
         workers: processes that read images.
         align_corners: whether the last up-sampling aligns corners, as in the published codes.
         protocol: replaces ``size`` and ``align_corners``; adds flip and multi-scale testing.
-        submission: folder to which each prediction is also written, for the Cityscapes server.
+        submission: folder to which each prediction is also written, for the Cityscapes server; its
+            ``failures`` hold those that could not be written.
         progress: called after each image with (done, total) of this process.
 
     Returns:
@@ -85,7 +86,7 @@ def score(
         assert label is not None
         confusion.update(prediction, label)
         if submission is not None:
-            submission.write(item.image, prediction[0].cpu().numpy())
+            submission.add(item.image, prediction[0].cpu().numpy())
 
     images = predict_split(
         network, dataset, protocol, consume, fabric=fabric, workers=workers, progress=progress
@@ -108,7 +109,7 @@ def predict_only(
     start = time.perf_counter()
 
     def consume(item: Item, prediction: Tensor, _: Tensor | None) -> None:
-        submission.write(item.image, prediction[0].cpu().numpy())
+        submission.add(item.image, prediction[0].cpu().numpy())
 
     images = predict_split(
         segmenter, dataset, protocol, consume, workers=workers, progress=progress

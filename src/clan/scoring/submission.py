@@ -16,6 +16,7 @@ from clan.core.errors import ConfigError, DataError, RunError
 from clan.data.archives.paths import FilePath
 from clan.data.classes import CITYSCAPES, CITYSCAPES_IDS, IGNORE, ClassSet
 from clan.data.images import write_label
+from clan.scoring.failures import Failures
 
 LABEL_IDS = {name: raw for raw, name in CITYSCAPES_IDS.items() if name != "ignore"}
 """Class name of `CITYSCAPES` -> official label id."""
@@ -72,13 +73,22 @@ def label_id_palette() -> list[int]:
 class Submission:
     """A folder that is filled with one label id PNG per image.
 
+    Args:
+        folder: made here, or empty.
+        classes: those of the predictions.
+        images: how many predictions there will be.
+
+    Attributes:
+        failures: the images whose predictions could not be written.
+
     Raises:
         ConfigError: classes that Cityscapes does not have.
         RunError: the folder cannot be made, is a file, or is not empty: the server refuses two
             predictions of one image, and old ones could be taken for new ones.
     """
 
-    def __init__(self, folder: Path, classes: ClassSet) -> None:
+    def __init__(self, folder: Path, classes: ClassSet, images: int) -> None:
+        self.failures = Failures(images, then="choose an empty folder and start again")
         self._table = label_id_table(classes)
         self._palette = label_id_palette()
         check_folder(folder)
@@ -87,6 +97,14 @@ class Submission:
         except OSError as error:
             raise RunError(f"cannot make the folder {folder}: {error.strerror}") from error
         self.folder = folder
+
+    def add(self, image: FilePath, prediction: NDArray[np.uint8]) -> None:
+        """Write a prediction as `write` does; what cannot be written is kept in ``failures``.
+
+        Raises:
+            RunError: the disk is full or read-only.
+        """
+        self.failures.write(image, lambda: self.write(image, prediction))
 
     def write(self, image: FilePath, prediction: NDArray[np.uint8]) -> Path:
         """Write the prediction (H, W) uint8, class indices, of an image; return the file.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeGuard
 
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -13,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from clan.config.files import is_description
 from clan.config.tree import Config, DataOptions, DomainOptions
 from clan.core.errors import ConfigError, DataError
-from clan.data.archives.paths import below
+from clan.data.archives.paths import Root, root_below
 from clan.data.classes import ClassSet, class_set
 from clan.data.datasets import Dataset, Unpaired, open_dataset
 from clan.data.python import PYTHON, MapStyle, PythonDataset, facts, open_python
@@ -228,9 +227,9 @@ def open_domain(
             "clan.resume (source=, target=, validation=), and none was passed. To read files, "
             f"name a description (.yaml) or a folder (./{PYTHON} for a folder of that name)"
         )
-    root: str | Path | None = None
+    root: Root | None = None
     if domain.root is not None:
-        root = below(options.root, domain.root)
+        root = root_below(options.root, domain.root)
     elif options.root is not None and not is_description(domain.dataset):
         root = options.root
     return open_dataset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -46,7 +46,7 @@ class Archive:
 
     def inner(self, text: str) -> str | None:
         """Return the path in this archive of a whole path; None if it is not in here."""
-        whole = self.file.shown
+        whole = str(self)
         if text == whole:
             return ""
         return text[len(whole) + 1 :] if text.startswith(f"{whole}/") else None
@@ -124,7 +124,7 @@ class ArchivePath:
     def __truediv__(self, below: str | PurePosixPath) -> ArchivePath:
         # what leads out of the archive is never a member: such names are refused in its index
         inner = posixpath.normpath(posixpath.join(self.inner, str(below)))
-        return ArchivePath(self.archive, "" if inner == "." else inner)
+        return self.archive.path("" if inner == "." else inner)
 
     @property
     def name(self) -> str:
@@ -144,7 +144,7 @@ class ArchivePath:
     @property
     def parent(self) -> ArchivePath:
         """The folder it lies in; of the archive itself, the archive."""
-        return ArchivePath(self.archive, posixpath.dirname(self.inner))
+        return self.archive.path(posixpath.dirname(self.inner))
 
     def resolve(self) -> ArchivePath:
         """Return the path itself: there are no links."""
@@ -191,6 +191,9 @@ class ArchivePath:
 
 FilePath = Path | ArchivePath
 """A file or folder, in an archive or not."""
+
+Root = str | Path | Sequence[str]
+"""Where a data set is, as a user says it; several are archives."""
 
 
 def _most_bytes() -> int:
@@ -243,7 +246,7 @@ def locate(text: str | Path) -> FilePath:
 def below(
     base: str | Path | None, root: str | Path, error: type[ClanError] = DataError
 ) -> str | Path:
-    """Return a root relative to another place; either may be an address.
+    """Return a path relative to another place; either may be an address.
 
     Raises:
         ClanError: of type ``error``, if one of them cannot be a path.
@@ -253,6 +256,15 @@ def below(
     if is_url(base):
         return f"{str(base).rstrip('/')}/{root}"
     return user_path(base or ".", error) / user_path(root, error)
+
+
+def root_below(
+    base: str | Path | None, root: Root, error: type[ClanError] = DataError
+) -> str | Path | tuple[str, ...]:
+    """Return a root, of one or of several archives, relative to another place; see `below`."""
+    if isinstance(root, str | Path):
+        return below(base, root, error)
+    return tuple(str(below(base, one, error)) for one in root)
 
 
 def _local_archive(path: Path) -> Path | None:
