@@ -9,8 +9,9 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /clan
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src ./src
-RUN PIP_INDEX_URL="$TORCH_INDEX" pip install --no-cache-dir -c constraints.txt torch \
-    && pip install --no-cache-dir -c constraints.txt '.[cda,hub,onnx,transformers,video]'
+# torch alone from its own index, where 2.13.0+cpu counts as newer than 2.13.0; all it needs from PyPI
+RUN pip install --no-cache-dir -c constraints.txt --extra-index-url "$TORCH_INDEX" torch \
+    && pip install --no-cache-dir -c constraints.txt '.[cda,hub,large,onnx,remote,transformers,video]'
 
 WORKDIR /data
 ENTRYPOINT ["clan"]

@@ -129,12 +129,34 @@ def test_wildcards_that_take_the_ending_in(tmp_path: Path, images: str, labels: 
         described(tmp_path, f"images: {images}, labels: {labels}")
 
 
+def test_rarer_endings_are_images_in_every_listing(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.zeros((4, 6, 3), np.uint8))
+    for name, kind in (("a.JFIF", "JPEG"), ("b.jpe", "JPEG"), ("c.mpo", "MPO"), ("d.ppm", "PPM")):
+        picture.save(tmp_path / name, kind)
+    data = open_dataset(str(tmp_path))
+    assert [data.read(at)[0].shape for at in range(len(data))] == [(4, 6, 3)] * 4
+    assert data.left_out == ""
+
+
 def test_letters_of_two_systems_are_one_name(tmp_path: Path) -> None:
     put(tmp_path, f"i/{normalize('NFD', 'grün é')}.jpg", "i/a.jpg")
     put(tmp_path, f"l/{normalize('NFC', 'grün é')}.png", "l/a.png")
     data = described(tmp_path, "images: i/*.jpg, labels: l/*.png")
     assert [item.name for item in data.items] == ["a", normalize("NFC", "grün é")]
     assert all(item.label is not None for item in data.items)
+
+
+@pytest.mark.parametrize("there", ["NFC", "NFD"])
+def test_folders_and_lists_with_letters_of_another_system(tmp_path: Path, there: str) -> None:
+    folder, name = normalize(there, "Bilder ü"), normalize(there, "grün")
+    put(tmp_path, f"{folder}/{name}.png", f"{folder}/b.png")
+    written = normalize("NFC" if there == "NFD" else "NFD", "grün.png")
+    (tmp_path / "list.txt").write_text(f"{written}\n", encoding="utf-8")
+    data = described(tmp_path, "images: 'Bilder ü/*.png', list: list.txt")
+    assert [item.image.name for item in data.items] == [f"{name}.png"]
+    (tmp_path / "list.txt").write_bytes("grün.png\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"no text in UTF-8 or UTF-16.*save it as UTF-8"):
+        described(tmp_path, "images: 'Bilder ü/*.png', list: list.txt")
 
 
 @pytest.mark.parametrize(

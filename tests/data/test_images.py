@@ -30,6 +30,8 @@ def encode(format_name: str, **options: object) -> bytes:
         ("webp", {"lossless": True}, 0),
         ("jpeg", {"quality": 98, "subsampling": 0}, 12),
         ("jpeg", {"quality": 98, "subsampling": 0, "progressive": True}, 12),
+        ("mpo", {"quality": 98, "subsampling": 0}, 12),
+        ("ppm", {}, 0),
     ],
 )
 def test_formats(tmp_path: Path, name: str, options: dict[str, object], tolerance: int) -> None:

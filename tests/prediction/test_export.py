@@ -16,7 +16,7 @@ from clan.models.decoders.table import DECODERS
 from clan.models.encoders.table import ENCODERS
 from clan.models.segmenter import ModelOptions, Segmenter
 from clan.prediction import export as exporting
-from clan.prediction.export import Plain, export
+from clan.prediction.export import NOT_TRACED, Plain, export
 from clan.prediction.predictor import Predictor
 from tests.models.test_hf import TINY
 
@@ -32,7 +32,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     **{
         kind: {"encoder": f"hf:{kind}", "hf": TINY[kind], **RATES}
         for kind in TINY
-        if kind != "swin"
+        if f"hf:{kind}" not in NOT_TRACED
     },
     "dinov2": {"encoder": "hf:dinov2", "hf": TINY["dinov2"], "decoder": "upsample"},
 }
@@ -46,6 +46,15 @@ def network(**options: Any) -> Segmenter:
 def test_every_shipped_part_is_exported_below() -> None:
     assert {o["encoder"] for o in NETWORKS.values()} >= set(ENCODERS)
     assert {o.get("decoder", "deeplab") for o in NETWORKS.values()} == set(DECODERS)
+
+
+@pytest.mark.parametrize("form", ["onnx", "torch"])
+def test_what_torch_would_trace_without_end_is_refused_at_once(form: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    segmenter = network(encoder="hf:swin", hf=TINY["swin"], **RATES)
+    with pytest.raises(RunError, match=r"encoder hf:swin cannot be exported.*clan predict"):
+        export(segmenter, tmp_path / "net", format=form)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -34,7 +34,8 @@ from clan.data.containers import (
 from clan.data.encodings import Encoding, Raw, decode, decode_label
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+    | {".ppm", ".pgm", ".pnm"}
     | ({".avif"} if features.check("avif") else set())
 )
 """File name endings (lower case) that count as images."""
@@ -53,7 +54,7 @@ CONVERT = "convert it to JPEG or PNG first, such as by `magick mogrify -format j
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 """Brands of HEIF files, as telephones write them; ``.jpg`` is what some programs call these."""
 
-_BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP", "BMP")
+_BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "PPM")
 
 
 def read_image(path: FilePath) -> NDArray[np.uint8]:

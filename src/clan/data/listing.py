@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from unicodedata import normalize
 
 from clan.core.errors import DataError
 from clan.data.archives.paths import FilePath
@@ -164,8 +165,10 @@ def _step(tree: Tree, folder: tuple[Key, str], component: str) -> list[tuple[Key
     if component == DEEP:
         return [((*key, inner), below) for inner, below in _below(tree, path)]
     if "*" not in component and "{" not in component:
-        inside = os.path.join(path, component)
-        return [(key, inside)] if tree.is_dir(inside) else []
+        # as written, then as other systems write letters such as `ü`
+        forms = (component, normalize("NFC", component), normalize("NFD", component))
+        inside = (os.path.join(path, form) for form in dict.fromkeys(forms))
+        return [(key, each) for each in inside if tree.is_dir(each)][:1]
     matches = tree.folders(path, expression(component))
     return [(key + match.groups(), os.path.join(path, match[0])) for match in matches]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from clan.core.errors import DataError, counted, nearest
 from clan.data.archives.paths import ArchivePath, FilePath
 from clan.data.found import Key
-from clan.data.pairing import Pairing, within
+from clan.data.pairing import Pairing, one_form, within
 from clan.data.trees import tree_of
 
 _SEPARATORS = ("\t", ",", ";", " ")
@@ -26,10 +26,11 @@ class _Names:
             endings = {"/".join(parts[start:]) for start in range(len(parts))}
             whole = path if isinstance(root, ArchivePath) else os.path.abspath(path)
             for name in endings | {"/".join(key), path, whole.replace("\\", "/")}:
-                self.keys.setdefault(name, []).append(key)
+                self.keys.setdefault(one_form(name), []).append(key)
 
     def fitting(self, name: str) -> list[Key]:
         """Return the keys of what ``name`` may mean; a path of another machine by its end."""
+        name = one_form(name)
         found = self.keys.get(name, [])
         parts = name.split("/")
         if found or not (name.startswith("/") or name[1:3] == ":/"):
@@ -81,7 +82,11 @@ def _lines(list_file: FilePath) -> Iterator[tuple[int, str]]:
         data = list_file.read_bytes()
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = data.decode("utf-16" if wide else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{list_file}: the list is no text in UTF-8 or UTF-16 ({error}); save it as UTF-8"
+        ) from error
+    except OSError as error:
         raise DataError(f"{list_file}: the list cannot be read ({error})") from error
     for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
         if name := _plain(line):

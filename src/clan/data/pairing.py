@@ -156,14 +156,19 @@ def match_numbers(images: Mapping[Key, str], labels: Mapping[Key, str]) -> dict[
     return moved
 
 
+def one_form(name: str) -> str:
+    """Return a name with each letter in one form: macOS writes ``ü`` as two characters."""
+    return name if name.isascii() else normalize("NFC", name)
+
+
 def comparable(files: Found, pattern: str) -> Found:
     """Return files under keys that differ only where names do.
 
-    Letters such as ``ü`` have one form, whatever system wrote them. Where a last wildcard took in
-    ``.jpg`` and the like, as in ``i/*`` and ``i/*.*``, it is left out, so that ``a.jpg`` is paired
-    with ``a.png``. Where that would make two files one, the files are returned as they are.
+    Letters have one form. Where a last wildcard took in ``.jpg`` and the like, as in ``i/*`` and
+    ``i/*.*``, it is left out, so that ``a.jpg`` is paired with ``a.png``. Where that would make two
+    files one, the files are returned as they are.
     """
-    texts = [text if text.isascii() else normalize("NFC", text) for text in files.texts]
+    texts = [one_form(text) for text in files.texts]
     if pattern.endswith("*") and files.width:
         # `*.*` takes the ending in as a part of its own
         alone = pattern.endswith(".*")

@@ -31,6 +31,9 @@ FORMATS = ("onnx", "torch")
 ABOUT = "clan.json"
 """Name of what a torch program says about itself, among its extra files."""
 INPUT, OUTPUTS = "image", ("logits", "labels")
+NOT_TRACED = frozenset({"hf:swin", "hf:swinv2", "hf:maskformer-swin"})
+"""Encoders with attention in windows. torch 2.13 follows their padding to whole windows for all
+sizes at once, through all stages: of hf:swin it had made nothing after eight minutes."""
 EXAMPLE = (2, 3, 96, 128)
 """The images that a network is traced with; the file takes other sizes."""
 
@@ -107,12 +110,23 @@ def export(
     if path.is_dir() or (path.exists() and not overwrite):
         raise RunError(f"{path} is there already; choose another file, or overwrite it")
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model)
+    _check_traceable(segmenter)
     segmenter = segmenter.cpu()
     with evaluating(segmenter):
         content, run = _WRITERS[format](segmenter)
         agreement = compare(segmenter, run, sizes_to_try(segmenter), images)
     write_whole(path, content)
     return agreement
+
+
+def _check_traceable(segmenter: Segmenter) -> None:
+    encoder = segmenter.options.encoder
+    if encoder in NOT_TRACED:
+        raise RunError(
+            f"a network of encoder {encoder} cannot be exported: torch does not finish tracing "
+            "attention in windows for images of any size. Predict with `clan predict` instead, or "
+            "choose another encoder (docs/files.md)"
+        )
 
 
 def about(segmenter: Segmenter) -> dict[str, Any]:
