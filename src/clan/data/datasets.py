@@ -30,9 +30,9 @@ from clan.data.archives.paths import (
 )
 from clan.data.archives.several import locate_root
 from clan.data.archives.storage import is_url
-from clan.data.classes import IGNORE, NO_CLASSES, ClassSet, class_set
+from clan.data.classes import IGNORE, NO_CLASSES, ClassSet
 from clan.data.containers import turn
-from clan.data.description import Description, read_description
+from clan.data.description import described_classes, known_absent, read_description
 from clan.data.encodings import Encoding
 from clan.data.items import Item, Items
 from clan.data.label_maps import LabelMap
@@ -300,7 +300,7 @@ def _described(
     name = description.name or path.stem
     if split not in description.splits:
         raise DataError(f"{name!r} has no split {split!r}{nearest(split, description.splits)}")
-    classes, label_map = _classes(description, path, expected)
+    classes, label_map = described_classes(description, path, expected)
     if root is None:
         root = locate_root(root_below(path.parent, description.root or "."))
     where = f"data set {name!r}, split {split!r}"
@@ -310,7 +310,7 @@ def _described(
     if unpaired == "refuse" or not pairing.images:
         pairing.check(where, files_of.keys)
     bare, lonely = pairing.unpaired(files_of.keys)
-    lacking = _known((*patterns.absent, *absent), classes, description, path)
+    lacking = known_absent((*patterns.absent, *absent), classes, description, path)
     return Dataset(
         name=name,
         split=split,
@@ -328,40 +328,3 @@ def _described(
         absent=lacking,
         orientation=description.labels.orientation,
     )
-
-
-def _classes(
-    description: Description, path: Path, expected: ClassSet | None
-) -> tuple[ClassSet, LabelMap]:
-    """Return the classes of a described data set, or the subset expected, and its label map."""
-    try:
-        classes = class_set(description.classes, base=path.parent)
-        kept = expected if expected is not None and classes.holds(expected) else None
-        label_map = description.labels.label_map(classes, kept)
-        classes = kept or classes
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    if expected is not None and expected.names != classes.names:
-        raise DataError(
-            f"{path}: its classes are those of {classes.name!r} ({', '.join(classes.names)}), "
-            f"expected those of {expected.name!r} ({', '.join(expected.names)}); source and target "
-            "may store different values but must share one class set"
-        )
-    if len(classes) == 1:
-        raise DataError(
-            f"{path}: {classes.names[0]!r} is the only class. A network with one class predicts it "
-            "for every pixel, with a loss of 0 and an mIoU of 100. Add a class for all else, "
-            "such as `background: [0, 0, 0]`, and map its value to that instead of 'ignore'"
-        )
-    return classes, label_map
-
-
-def _known(
-    names: Sequence[str], classes: ClassSet, description: Description, path: Path
-) -> tuple[str, ...]:
-    """Return the absent classes that ``classes`` holds; DataError for a name that is none."""
-    every = class_set(description.classes, base=path.parent).names
-    for name in names:
-        if name not in every:
-            raise DataError(f"{path}: absent: unknown class {name!r}{nearest(name, every)}")
-    return tuple(name for name in classes.names if name in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from clan.core.errors import DataError, nearest
 from clan.core.options import Options
 from clan.core.yamlfile import read_mapping
-from clan.data.classes import CITYSCAPES_IDS, SYNTHIA_IDS, ClassSet
+from clan.data.classes import CITYSCAPES_IDS, SYNTHIA_IDS, ClassSet, class_set
 from clan.data.encodings import NAMED_ENCODINGS, Encoding, Stored
 from clan.data.label_maps import ColorMap, LabelMap, parse_color
 from clan.data.listing import check_pattern, wildcards
@@ -205,6 +205,43 @@ def read_description(path: Path) -> Description:
         if problem := split.check_wildcards():
             raise DataError(f"{path}: splits.{name}: {problem}")
     return description
+
+
+def described_classes(
+    description: Description, path: Path, expected: ClassSet | None
+) -> tuple[ClassSet, LabelMap]:
+    """Return the classes of a described data set, or the subset expected, and its label map."""
+    try:
+        classes = class_set(description.classes, base=path.parent)
+        kept = expected if expected is not None and classes.holds(expected) else None
+        label_map = description.labels.label_map(classes, kept)
+        classes = kept or classes
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    if expected is not None and expected.names != classes.names:
+        raise DataError(
+            f"{path}: its classes are those of {classes.name!r} ({', '.join(classes.names)}), "
+            f"expected those of {expected.name!r} ({', '.join(expected.names)}); source and target "
+            "may store different values but must share one class set"
+        )
+    if len(classes) == 1:
+        raise DataError(
+            f"{path}: {classes.names[0]!r} is the only class. A network with one class predicts it "
+            "for every pixel, with a loss of 0 and an mIoU of 100. Add a class for all else, "
+            "such as `background: [0, 0, 0]`, and map its value to that instead of 'ignore'"
+        )
+    return classes, label_map
+
+
+def known_absent(
+    names: Sequence[str], classes: ClassSet, description: Description, path: Path
+) -> tuple[str, ...]:
+    """Return the absent classes that ``classes`` holds; DataError for a name that is none."""
+    every = class_set(description.classes, base=path.parent).names
+    for name in names:
+        if name not in every:
+            raise DataError(f"{path}: absent: unknown class {name!r}{nearest(name, every)}")
+    return tuple(name for name in classes.names if name in names)
 
 
 def _explain(details: ErrorDetails) -> str:
