@@ -78,8 +78,9 @@ def test_a_file_s_name_gives_no_commands_to_the_terminal(
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "b\x1b[31m\nerror: all is lost.png").write_bytes(b"no image")
     assert run(monkeypatch, "data", "check", str(tmp_path), "--workers", "1") == CANNOT
-    said = capsys.readouterr().out.replace("error:\n", "error: ")
-    assert r"b\x1b[31m\nerror: all is lost.png" in said
+    said = capsys.readouterr().out
+    # where lines are broken depends on the length of the folder's path
+    assert r"b\x1b[31m\nerror:allislost.png" in "".join(said.split())
     assert "\x1b" not in said
 
 
