@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import fuzz, kills
+from benchmarks.faults import counts, fuzz, kills, measures
 from tests.systems import write_street
 
 pytestmark = [
@@ -57,3 +58,22 @@ def test_a_traceback_counts_as_a_fault() -> None:
         raise KeyError("x")
 
     assert fuzz.one(fails)[0] == "fault"
+
+
+def test_every_promise_was_counted() -> None:
+    found = json.loads((counts.HERE / "counts.json").read_text())
+    for key, promise in counts.PROMISES.items():
+        assert found[key]["promise"] == promise.text
+        assert tuple(found[key]["tests"]) == promise.tests
+        assert found[key]["measured"]
+        assert all((counts.ROOT / test.partition("::")[0]).is_file() for test in promise.tests)
+
+
+def test_a_promise_that_does_not_hold_ends_the_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measures, "FLIPS", 100)
+    assert measures.label_flips(tmp_path) == "100 of 100 flipped bits"
+    monkeypatch.setattr(measures, "read_label", lambda path: 0)
+    with pytest.raises(measures.Broken, match="changes it in silence"):
+        measures.label_flips(tmp_path)

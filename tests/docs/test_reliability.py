@@ -31,6 +31,15 @@ def test_runs_add_up(program: ModuleType) -> None:
     assert "| all |  | 8 | 11 | 3 | 1 | 9 |" in lines
 
 
+def test_notices_that_were_not_met_are_told(program: ModuleType) -> None:
+    run = {"family": "teacher", "method": "mic", "date": "2026-01-01", "runs": 3}
+    late = "pre-emption, killed after 10 s"
+    hits = {"pre-emption": 4, late: 1, f"{late}, machine busy": 2}
+    said = program._kills([{**run, "hits": hits}])
+    assert "| teacher | `mic` | 0 | 0 | 0 | 7 | 3 |" in said
+    assert "4 of 7 notices were met; 2 ended before the training had two seconds" in said
+
+
 def test_faults_are_shown(program: ModuleType) -> None:
     run = {"date": "2026-01-01", "minutes": 2, "counts": {"pictures": {"read": 1, "fault": 2}}}
     assert "| pictures | 2 | 0 | 4 |" in program._fuzz([run, run])
