@@ -22,7 +22,7 @@ from clan.figures.kinds import FigureOptions, draw_figure
 from clan.studies.sweep.kinds import KINDS
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
-SYSTEMS = ("source_only", "tan", "clan", "oracle")
+SYSTEMS = ("source_only", "tan", "clan_st", "oracle")
 DPI = 130
 WIDTH, HEIGHT = 1180, 1560
 """Window size of the screenshot, which shows scores and viewer."""

@@ -24,7 +24,7 @@ NO_MATTER = (
 """Keys that do not affect the trained network or its scores."""
 FILES = (
     *("data.source.dataset", "data.target.dataset", "data.validation.dataset"),
-    *("data.classes", "weights"),
+    *("data.classes", "weights", "method.pretrained"),
 )
 """Keys that may name a file; files with the same content count as equal."""
 RECORDS = "records"
