@@ -1,17 +1,17 @@
-# On the CPU:   docker build -t clan .
-# With CUDA:    docker build -t clan --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
-#               docker run --gpus all ...
-# Then:         docker run --rm -v "$PWD:/data" clan predict runs/clan/seed0 photos --out predictions
+# docker build -t clan .
+# docker run --rm -v "$PWD:/data" clan predict runs/clan/seed0 photos --out predictions
+# With a GPU, add --gpus all: PyPI's torch for Linux runs on the CPU and brings its CUDA libraries.
+# Another build of torch:  docker build -t clan --build-arg PIP_EXTRA_INDEX_URL=ADDRESS .
+# where ADDRESS is the one that pytorch.org names for it; a build for the CPU alone is far smaller.
 FROM python:3.11-slim
 
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# read by pip
+ARG PIP_EXTRA_INDEX_URL
 
 WORKDIR /clan
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src ./src
-# torch alone from its own index, where 2.13.0+cpu counts as newer than 2.13.0; all it needs from PyPI
-RUN pip install --no-cache-dir -c constraints.txt --extra-index-url "$TORCH_INDEX" torch \
-    && pip install --no-cache-dir -c constraints.txt '.[cda,hub,large,onnx,remote,transformers,video]'
+RUN pip install --no-cache-dir -c constraints.txt '.[cda,hub,large,onnx,remote,transformers,video]'
 
 WORKDIR /data
 ENTRYPOINT ["clan"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
@@ -12,7 +13,8 @@ import yaml
 import clan
 from clan.config.loading import anchored, load_config
 from clan.core.errors import DataError
-from clan.data.archives.several import locate_root
+from clan.data.archives.paths import ArchivePath, locate
+from clan.data.archives.several import Several, locate_root
 from clan.data.datasets import Dataset, open_dataset
 from clan.data.loading import training_loader
 from clan.data.pack import pack
@@ -127,3 +129,17 @@ def test_what_is_no_list_of_archives(tmp_path: Path) -> None:
         locate_root([])
     with pytest.raises(DataError, match="several archives are the root of a description"):
         open_dataset("photos", root=roots)
+
+
+def test_a_member_is_read_from_the_archive_that_holds_it(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr(f"{name}/text.txt", name)
+    parts = [cast(ArchivePath, locate(tmp_path / f"{name}.zip")) for name in ("one", "two")]
+    whole = Several([part.archive for part in parts])
+    for name in ("one", "two"):
+        member = whole.index.member(f"{name}/text.txt")
+        assert member is not None
+        assert whole.read(member) == whole.open(member).read() == name.encode()
+    with pytest.raises(FileNotFoundError, match="three"):
+        whole.read(member._replace(name="three/text.txt"))

@@ -75,12 +75,18 @@ class Several(Archive):
         return next((inner for inner in (super().inner(text), *of_one) if inner is not None), None)
 
     def read(self, member: Member) -> bytes:
-        """Not called: paths of members lie in their own archives."""
-        raise NotImplementedError
+        """Return a member's content, from the archive that holds it."""
+        return self._holding(member).read(member)
 
     def open(self, member: Member) -> BinaryIO:
-        """Not called: paths of members lie in their own archives."""
-        raise NotImplementedError
+        """Open a member in the archive that holds it."""
+        return self._holding(member).open(member)
+
+    def _holding(self, member: Member) -> Archive:
+        holder = self.index.holder(member.name)
+        if holder is None:
+            raise FileNotFoundError(f"{self}/{member.name}")
+        return holder
 
 
 def _twin(name: str, archives: Sequence[Archive]) -> DataError:
