@@ -229,12 +229,7 @@ class Disturbed:
         Returns:
             Whether the disturbance hit the training: not before its start, nor after its end.
         """
-        began = (self.out / "config.yaml").is_file()
-        if self.out.exists() and not began:
-            # killed before the run was created: delete the folder, as a user would
-            shutil.rmtree(self.out)
-        todo = ["resume", str(self.out)]
-        arguments = todo if began else ["train", *self.config, "--out", str(self.out)]
+        arguments = self._arguments()
         self.said = self.log.stat().st_size
         number = self.draw.randrange(1, self.writes + 1) if way == "a write" else 0
         process = run(arguments, self.log, kill_in_write(number) if number else lambda: None)
@@ -258,6 +253,15 @@ class Disturbed:
         self.compare()
         return False
 
+    def _arguments(self) -> list[str]:
+        """Return the command that goes on with the run, or starts one where there is none."""
+        if (self.out / "config.yaml").is_file():
+            return ["resume", str(self.out)]
+        if self.out.exists():
+            # killed before the run was created: delete the folder, as a user would
+            shutil.rmtree(self.out)
+        return ["train", *self.config, "--out", str(self.out)]
+
     def _signal(self, process: BaseProcess, way: str) -> None:
         pid = process.pid or 0
         number = signal.SIGKILL if way == "processor time" else None
@@ -272,9 +276,14 @@ class Disturbed:
             process.join()
 
     def finish(self) -> None:
-        """Resume the last training undisturbed, and compare it."""
-        if (self.out / "config.yaml").is_file():
-            process = run(["resume", str(self.out)], self.log, lambda: None)
+        """Let the last training end undisturbed, and compare it.
+
+        Where no training has ended yet, and the last one was hit before its folder was made,
+        a whole one runs: a summary of no comparison would promise something for nothing.
+        """
+        began = (self.out / "config.yaml").is_file()
+        if began or not self.runs:
+            process = run(self._arguments(), self.log, lambda: None)
             process.join()
             if process.exitcode:
                 raise Wrong(f"{self.name}: exit code {process.exitcode}: {self.tail()}")

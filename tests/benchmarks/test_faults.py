@@ -38,7 +38,17 @@ def test_the_comparison_sees_a_difference(tmp_path: Path) -> None:
     one = kills.Disturbed("source only", tmp_path, "source_only", random.Random(0))
     one.config.append("seed=1")
     with pytest.raises(kills.Wrong, match=r"other network, scores, metrics\.jsonl, TensorBoard"):
-        one.disturb("SIGHUP") or one.finish()
+        one.finish()
+
+
+def test_a_training_hit_before_its_folder_was_made_is_compared_all_the_same(tmp_path: Path) -> None:
+    """Nothing is left to resume, so that a whole training must run."""
+    write_street(tmp_path / "street")
+    one = kills.Disturbed("source only", tmp_path, "source_only", random.Random(0))
+    one.finish()
+    assert one.runs == 1
+    one.finish()
+    assert one.runs == 1
 
 
 def test_hostile_files_are_read_or_refused_in_words(tmp_path: Path) -> None:
