@@ -3,13 +3,15 @@
     python -m benchmarks.speed
     python -m benchmarks.speed --only small predict --page /tmp/speed.md
 
-Run it from the repository's root. Without a GPU it takes about ten minutes on one core; with one,
-the GPU's rows are measured too. No data set is needed.
+Run it from the repository's root. Without a GPU it takes about twenty minutes on one core; with
+one, its rows are measured too. No data set is needed. A section is written as soon as it is
+measured, in place of its last one; the others stay.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 import time
@@ -33,41 +35,46 @@ ROWS: dict[str, Callable[[Settings], Block]] = {
 HEAD = """\
 # Speed
 
-Written by `python -m benchmarks.speed`, in one run, on the machine below; run it to have the page
-of yours. Times are processor seconds over all threads, one thread a case, medians of {rounds}
-interleaved rounds or more; the machine was shared with other work, so read the ratios. What bounds
-each item stands beside it and was measured in the same rounds.
+Written by `python -m benchmarks.speed` on the machine below; run it to have the page of yours.
+Times are processor seconds over all threads, one thread a case, medians of {rounds} interleaved
+rounds or more; the machine was shared with other work, so read the ratios. What bounds each item
+stands beside it and was measured in the same rounds.
 
 {machine}
-The run took {minutes:.0f} minutes. {gpu}
+{gpu}
 """
-NO_GPU = "There was no GPU: its rows are not measured."
+NO_GPU = "There was no GPU: its rows are not measured.\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    began, blocks = time.perf_counter(), []
+    names = options.only or _here()
     with tempfile.TemporaryDirectory() as folder:
-        names = options.only or _here()
         for name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)
             since = time.perf_counter()
             settings = Settings(options.rounds, options.quick, Path(folder) / name)
             settings.folder.mkdir()
-            blocks.append(markdown(ROWS[name](settings)))
-            print(
-                f"  {time.perf_counter() - since:.0f} s\n{blocks[-1]}", file=sys.stderr, flush=True
-            )
-    minutes = (time.perf_counter() - began) / 60
+            section = markdown(ROWS[name](settings))
+            print(f"  {time.perf_counter() - since:.0f} s\n{section}", file=sys.stderr, flush=True)
+            _write(options.page, section, options.rounds)
+
+
+def _write(page: Path, section: str, rounds: int) -> None:
+    """Put a section on the page, in place of the one of the same title."""
     from clan.runs.environment import machine
 
-    head = HEAD.format(
-        rounds=options.rounds,
-        machine=machine(),
-        minutes=minutes,
-        gpu="" if "gpu" in names else NO_GPU,
-    )
-    options.page.write_text("\n".join([head, *blocks]).rstrip() + "\n", encoding="utf-8")
+    sections = _sections(page.read_text(encoding="utf-8")) if page.is_file() else {}
+    sections |= _sections(section)
+    absent = "" if f"## {gpu.TITLE}" in sections else NO_GPU
+    head = HEAD.format(rounds=rounds, machine=machine(), gpu=absent).rstrip()
+    page.write_text("\n\n".join([head, *sections.values()]) + "\n", encoding="utf-8")
+
+
+def _sections(page: str) -> dict[str, str]:
+    """Return the sections of a page by their first line."""
+    _, *found = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    return {section.partition("\n")[0]: section.rstrip() for section in found}
 
 
 def _here() -> list[str]:

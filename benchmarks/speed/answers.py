@@ -203,13 +203,13 @@ def _forward(folder: str) -> Run:
     def run() -> None:
         with evaluating(predictor.segmenter):
             for image in images:
-                predictor._logits(image)
+                predictor.logits(image)
 
     return run
 
 
 def _predict(folder: str) -> Run:
-    from clan.prediction.predictor import predict_files
+    from clan.prediction.files import predict_files
 
     predictor = _predictor()
     images, out = Path(folder, "images"), Path(folder, "out")

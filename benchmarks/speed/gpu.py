@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from benchmarks.speed.table import Block, Line, Settings, gib
 
+TITLE = "On a GPU"
 SECONDS = 480.0
 """After which no other configuration begins."""
 SIZE = (512, 1024)
@@ -101,7 +102,7 @@ def gpu(settings: Settings) -> Block:
         "",
         profile,
     ]
-    return Block("On a GPU", lines, "\n".join(notes))
+    return Block(TITLE, lines, "\n".join(notes))
 
 
 def _lines(
