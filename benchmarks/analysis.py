@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -89,17 +90,17 @@ def _analyse(bench: Benchmark, runs: Sequence[RunFolder], images: int, again: bo
     for run in runs:
         # the oracle trains on the target: there is no second domain to compare
         if run.config.name != "oracle":
-            once(run, "ccd", lambda r=run: analyse_ccd(r, CCDOptions(images=images)))
+            once(run, "ccd", partial(analyse_ccd, run, CCDOptions(images=images)))
             options = LabelFreeOptions(images=images)
-            once(run, "label-free", lambda r=run, o=options: label_free(r, o, snapshots=True))
+            once(run, "label-free", partial(label_free, run, options, snapshots=True))
         if run.config.name in ADVERSARIAL and "source_only" in first:
             maps = MapsOptions(images=images)
             before = first["source_only"]
-            once(run, "maps", lambda r=run, o=maps, b=before: analyse_maps(r, o, before=b))
+            once(run, "maps", partial(analyse_maps, run, maps, before=before))
     for name in COMPARED:
         if name in first:
             tsne = TSNEOptions(classes=bench.classes, images=images)
-            once(first[name], "tsne", lambda r=first[name], o=tsne: analyse_tsne(r, o))
+            once(first[name], "tsne", partial(analyse_tsne, first[name], tsne))
 
 
 def _draw(bench: Benchmark, runs: Sequence[RunFolder], folder: Path) -> None:

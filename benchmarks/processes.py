@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def measure(preset: str) -> dict[str, Any]:
     config = load_config(preset, _changes())
     with tempfile.TemporaryDirectory() as folder:
         two = Fabric(accelerator="cpu", devices=2, strategy="ddp_fork")
-        two.launch(_updates, config, Path(folder, "two.json"))
+        two.launch(partial(_updates, config=config, out=Path(folder, "two.json")))
         one = get_context("fork").Process(target=_alone, args=(config, Path(folder, "one.json")))
         one.start()
         one.join()
@@ -129,16 +130,18 @@ def _counted(method: Method) -> Counter[str]:
 
     watch("all_reduce")
     for wrapped in method._wrapped.values():
+        module = wrapped._forward_module
+        assert isinstance(module, DistributedDataParallel)
         # without a hook, DDP reduces outside of Python, where it cannot be counted
-        wrapped._forward_module.register_comm_hook(None, allreduce_hook)
-    sync = DistributedDataParallel._sync_buffers
+        module.register_comm_hook(None, allreduce_hook)
+    sync: Callable[[DistributedDataParallel], None] = DistributedDataParallel._sync_buffers
 
     def synced(self: DistributedDataParallel) -> None:
         count["broadcast calls"] += 1
         count["broadcast bytes"] += sum(b.nbytes for b in self.modules_buffers)
         sync(self)
 
-    DistributedDataParallel._sync_buffers = synced
+    DistributedDataParallel._sync_buffers = synced  # type: ignore[method-assign]
     return count
 
 

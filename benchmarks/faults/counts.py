@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 
 from benchmarks.faults import measures, today
@@ -27,7 +28,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-class Promise(NamedTuple):
+@dataclass(frozen=True)
+class Promise:
     """What is promised, the tests that hold it, and how often it is seen to hold."""
 
     text: str

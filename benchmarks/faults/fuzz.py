@@ -40,6 +40,7 @@ from clan.config.loading import anchored, dump_config, load_config
 from clan.core.errors import ClanError
 from clan.data.classes import class_set
 from clan.data.datasets import open_dataset
+from clan.data.encodings import Encoding
 from clan.data.images import image_size, read_image, read_label
 from clan.methods import METHODS
 from clan.models.segmenter import Segmenter
@@ -100,7 +101,7 @@ class Mutations:
     def __init__(self, draw: random.Random) -> None:
         self.draw = draw
 
-    def bytes(self, data: bytes) -> bytes:
+    def binary(self, data: bytes) -> bytes:
         """Flip, cut, double or insert bytes at up to eight places."""
         found = bytearray(data)
         for _ in range(self.draw.choice((1, 1, 2, 4, 8))):
@@ -141,7 +142,7 @@ class Mutations:
             elif way == 4:
                 lines[at] = f"{'  ' * self.draw.randrange(4)}{lines[at].lstrip()}"
             else:
-                return self.bytes("\n".join(lines).encode(errors="surrogatepass"))
+                return self.binary("\n".join(lines).encode(errors="surrogatepass"))
         return "\n".join(lines).encode(errors="replace")
 
     def tree(self, tree: Any) -> Any:
@@ -234,7 +235,7 @@ class Material:
             key = self.draw.choice([*self.keys, self.draw.choice(WORDS)])
             change = f"{key}={self.draw.choice(WORDS)}"
             if self.draw.random() < 0.2:
-                change = self.change.bytes(change.encode("utf-8", "replace")).decode(
+                change = self.change.binary(change.encode("utf-8", "replace")).decode(
                     "utf-8", "surrogateescape"
                 )
             changes.append(change)
@@ -276,7 +277,7 @@ class Material:
         at = self.draw.choice((0, len(data) // 2, max(0, len(data) - 4000)))
         cut = data[at : at + 4000]
         (folder / self.checkpoint.name).write_bytes(
-            data[:at] + self.change.bytes(cut) + data[at + 4000 :]
+            data[:at] + self.change.binary(cut) + data[at + 4000 :]
         )
         self._resume(folder)
 
@@ -299,7 +300,7 @@ class Material:
         path = self.scratch / "model.safetensors"
         if self.draw.random() < 0.3:
             data = source.read_bytes()
-            path.write_bytes(self.change.bytes(data[:4000]) + data[4000:])
+            path.write_bytes(self.change.binary(data[:4000]) + data[4000:])
         else:
             with open(source, "rb") as file:
                 length = int.from_bytes(file.read(8), "little")
@@ -311,7 +312,7 @@ class Material:
                 about[SHA256] = digest(tensors, about)
             text = json.dumps(about)
             if self.draw.random() < 0.2:
-                text = self.change.bytes(text.encode()).decode("utf-8", "replace")
+                text = self.change.binary(text.encode()).decode("utf-8", "replace")
             save_file(tensors, path, metadata={"clan": text})
         load_segmenter(path)
 
@@ -328,7 +329,7 @@ class Material:
         elif path.suffix == ".yaml":
             data = self.change.text(data.decode())
         else:
-            data = self.change.bytes(data)
+            data = self.change.binary(data)
         path.write_bytes(data)
         run = RunFolder.open(folder)
         for action in (
@@ -346,14 +347,15 @@ class Material:
     def picture(self) -> None:
         """A picture, and the same as a label."""
         name, data = self.draw.choice(self.pictures)
-        path = self.file(name, self.change.bytes(data))
+        path = self.file(name, self.change.binary(data))
         for action in (image_size, read_image, read_label):
             with suppress(ClanError):
                 action(path)
         if path.suffix == ".png":
-            for encoding in ("color", "synthia"):
+            encodings: tuple[Encoding, ...] = ("color", "synthia")
+            for encoding in encodings:
                 with suppress(ClanError):
-                    read_label(path, encoding)  # type: ignore[arg-type]
+                    read_label(path, encoding)
 
 
 KINDS: dict[str, tuple[str, int]] = {

@@ -107,9 +107,9 @@ def each_write(happens: Callable[[str], None]) -> None:
         rest = view[len(view) // 2 :]
         return len(view) // 2 + (write(self, rest) if len(rest) else 0)
 
-    def flushed(descriptor: int) -> None:
+    def flushed(fd: Any) -> None:
         happens("flush")
-        fsync(descriptor)
+        fsync(fd)
 
     def renamed(*names: Any, **keys: Any) -> None:
         happens("rename")

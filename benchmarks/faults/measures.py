@@ -180,10 +180,10 @@ def hostile_files(folder: Path) -> str:
             torch.load(path, weights_only=False)
         _held(harm.exists(), f"harmless: {call.call}")
         shutil.rmtree(harm)
-        for reader in (load_checkpoint, read_tensors):
+        for read in (load_checkpoint, read_tensors):
             for content in ({"format": 1, "step": 1, "method": call}, call):
                 torch.save(content, path)
-                tried += _refused(reader, path)
+                tried += _refused(read, path)
     tags = (
         *("object/apply:os.mkdir [{}]", "object/new:os.mkdir [{}]", "name:os.mkdir", "module:os"),
         *("object/apply:os.system ['mkdir {}']", "object/apply:builtins.eval ['{}']"),

@@ -213,4 +213,8 @@ def _predict(folder: str) -> Run:
 
     predictor = _predictor()
     images, out = Path(folder, "images"), Path(folder, "out")
-    return lambda: predict_files(predictor, [images], out, overwrite=True) and None
+
+    def run() -> None:
+        predict_files(predictor, [images], out, overwrite=True)
+
+    return run

@@ -15,6 +15,7 @@ from clan.config.loading import load_config
 from clan.data.classes import CITYSCAPES
 from clan.data.loading import Batch
 from clan.methods import METHODS, Method, Progress
+from clan.methods.clan import CLAN
 from clan.models.segmenter import Segmenter
 from clan.training.network import prepare_network
 from clan.training.processes import launch
@@ -72,6 +73,7 @@ def published_players(device: str = "cpu", width: int = 64) -> Published:
     torch.manual_seed(0)
     segmenter = Segmenter(config.model, CITYSCAPES).to(device)
     method = METHODS["clan"](segmenter, config.method, config.optim).to(device)
+    assert isinstance(method, CLAN)
     return Published(segmenter.encoder, segmenter.classifiers, method.discriminator)
 
 

@@ -17,12 +17,12 @@ def photograph(size: tuple[int, int], seed: int) -> Picture:
     coarse = generator.integers(0, 256, (8, 16, 3)).astype(np.float32)
     smooth = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
     noise = generator.normal(0, 1.5, (*size, 3)).astype(np.float32)
-    return np.clip(smooth + noise, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(smooth + noise, 0, 255), np.uint8)
 
 
 def label(size: tuple[int, int], seed: int, classes: int = 19) -> Picture:
     """Return (H, W) uint8 class indices in patches with curved borders."""
-    return logits(size, seed, classes).argmax(0).astype(np.uint8)
+    return np.asarray(logits(size, seed, classes).argmax(0), np.uint8)
 
 
 def logits(size: tuple[int, int], seed: int, classes: int = 19) -> NDArray[np.float32]:

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import backward
+
+from clan.models.decoders.deeplab import ASPP
+from clan.models.discriminator import Discriminator
 
 BGR_MEAN = (104.00698793, 116.66876762, 122.67891434)
 LAMBDA_WEIGHT, LAMBDA_ADV, LAMBDA_LOCAL, EPSILON = 0.01, 0.001, 40.0, 0.4
@@ -33,12 +38,15 @@ class Published:
 
     Args:
         encoder: a ResNet with the published quirks.
-        classifiers: two modules with a ``conv2d_list``.
-        discriminator: a module with ``convs``.
+        classifiers: two `ASPP`.
+        discriminator: D.
     """
 
-    def __init__(self, encoder: nn.Module, classifiers: nn.ModuleList, discriminator: nn.Module):
-        self.encoder, self.classifiers, self.convs = encoder, classifiers, discriminator.convs
+    def __init__(
+        self, encoder: nn.Module, classifiers: nn.ModuleList, discriminator: Discriminator
+    ):
+        self.encoder, self.convs = encoder, discriminator.convs
+        self.classifiers = [cast(ASPP, classifier) for classifier in classifiers]
         encoder.train()
         parts = [getattr(encoder, name) for name in PARTS]
         listed = [
@@ -62,24 +70,24 @@ class Published:
         self.adam.param_groups[0]["lr"] = 1e-4 * rate
 
         s1, s2 = self.logits(images.source)
-        (focal(s1, images.label) + focal(s2, images.label)).backward()
+        backward(focal(s1, images.label) + focal(s2, images.label))
 
         t1, t2 = self.logits(images.target)
         weights = weight_map(t1.softmax(1), t2.softmax(1))
         fooled = self.domain((t1 + t2).softmax(1))
         adversarial = weighted_bce(fooled, 0.0, weights)
-        (LAMBDA_ADV * damping * adversarial).backward(retain_graph=True)
+        backward(LAMBDA_ADV * damping * adversarial, retain_graph=True)
 
         w1, w2 = (torch.cat([p.flatten() for p in c.parameters()]) for c in self.classifiers)
         cosine = torch.matmul(w1, w2) / (torch.norm(w1) * torch.norm(w2)) + 1
-        (cosine * LAMBDA_WEIGHT * damping * 2).backward()
+        backward(cosine * LAMBDA_WEIGHT * damping * 2)
 
         # D learned from G's adversarial term too, and is cleared as it comes to its own turn
         self.adam.zero_grad()
         source = self.domain((s1 + s2).detach().softmax(1))
-        F.binary_cross_entropy_with_logits(source, torch.zeros_like(source)).backward()
+        backward(F.binary_cross_entropy_with_logits(source, torch.zeros_like(source)))
         target = self.domain((t1 + t2).detach().softmax(1))
-        weighted_bce(target, 1.0, weights.detach()).backward()
+        backward(weighted_bce(target, 1.0, weights.detach()))
         self.sgd.step()
         self.adam.step()
 
@@ -110,7 +118,8 @@ def up(x: Tensor, like: Tensor) -> Tensor:
 def weight_map(p1: Tensor, p2: Tensor) -> Tensor:
     """Return 1 - cos(p1, p2), (1, 1, H, W)."""
     norms = torch.norm(p1, 2, 1) * torch.norm(p2, 2, 1)
-    return (1.0 - (p1 * p2).sum(1) / norms)[:, None]
+    weights: Tensor = (1.0 - (p1 * p2).sum(1) / norms)[:, None]
+    return weights
 
 
 def weighted_bce(z: Tensor, label: float, weights: Tensor) -> Tensor:
@@ -123,4 +132,5 @@ def focal(logits: Tensor, label: Tensor) -> Tensor:
     seen = label != 255
     p = logits.softmax(1).clamp(1e-9, 1 - 1e-9).permute(0, 2, 3, 1)[seen]
     p = p.gather(1, label[seen].long()[:, None])
-    return (-((1 - p) ** 2) * p.log()).mean()
+    loss: Tensor = (-((1 - p) ** 2) * p.log()).mean()
+    return loss

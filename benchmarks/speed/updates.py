@@ -70,7 +70,7 @@ def _case(name: str, precision: str, size: builders.Size, width: int) -> Case:
     if name == "published":
         return Case(name, builders.published_update, (size, 1, width), memory="plain")
     preset = f"{FOLDER}/{name.split(',')[0]}/resnet101/clan"
-    more = (*PLACE, f"training.precision={precision}", f"model.width={width}")
+    more: tuple[str, ...] = (*PLACE, f"training.precision={precision}", f"model.width={width}")
     if CHECKPOINTING in name:
         more += ("training.checkpointing=encoder",)
     memory: Memory = "kept"

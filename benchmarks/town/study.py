@@ -13,9 +13,8 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from clan import make_town
+from clan.core.console import Console
 from clan.core.errors import ClanError, RunError
 from clan.figures.style import save_figure
 from clan.runs.environment import machine
