@@ -49,14 +49,14 @@ BENCHMARKS = {
 }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--benchmarks", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
     parser.add_argument("--images", type=int, default=60, help="per domain")
     parser.add_argument("--page", type=Path, default=DOCS / "analysis.md")
     parser.add_argument("--again", action="store_true", help="analyse anew what is there")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     for key in options.benchmarks:
         runs = _finished(options.runs / key)
         if not runs:

@@ -26,11 +26,11 @@ BEGIN, END = "<!-- begin pseudo-labels -->", "<!-- end pseudo-labels -->"
 HEADS = ("run", "round", "labelled", "right", "mIoU of labels", "most given beyond its share")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--page", type=Path, help="put the table between the marks of this page")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     table = "\n".join(lines(options.runs))
     print(table)
     if options.page is not None:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -28,10 +29,10 @@ WIDTH, HEIGHT = 1180, 1560
 """Window size of the screenshot, which shows scores and viewer."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, help="the benchmark's folder of runs")
-    folder = parser.parse_args().runs
+    folder = parser.parse_args(arguments).runs
     runs = [folder / name / "seed0" for name in SYSTEMS]
     draw_figure("qualitative", runs, IMAGES / "street.png", FigureOptions(images=3), DPI, KINDS)
     with tempfile.TemporaryDirectory() as made:

@@ -211,7 +211,7 @@ def measured(promise: Promise) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="*", choices=list(PROMISES), default=list(PROMISES))
     parser.add_argument("--out", type=Path, default=HERE / "counts.json")
     given = parser.parse_args()

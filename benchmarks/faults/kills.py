@@ -328,7 +328,7 @@ def disturb(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=50, help="SIGKILLs per method")
     parser.add_argument("--signals", type=int, default=3, help="of each other kind, per method")
     parser.add_argument("--seed", type=int, default=0)

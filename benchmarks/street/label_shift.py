@@ -32,13 +32,12 @@ RIDGE = 1e-3
 HEADS = ("class", "source %", "target %", "true", "confusion", "confusion, ridge", "EM")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, nargs="+", help="trained on the source")
     parser.add_argument("--images", type=int, default=100, help="of each domain")
     parser.add_argument("--page", type=Path, help="put the table between the marks of this page")
-    options = parser.parse_args()
-    torch.set_grad_enabled(False)
+    options = parser.parse_args(arguments)
     rows = [estimates(RunFolder(path), options.images) for path in options.runs]
     text = table(rows, RunFolder(options.runs[0]))
     print(text)
@@ -68,6 +67,7 @@ def estimates(run: RunFolder, images: int) -> np.ndarray:
     )
 
 
+@torch.inference_mode()
 def look(network: Segmenter, config: Config, images: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return predictions (N, C) float64 and labels (N,) of labelled pixels, source then target."""
     seen = []

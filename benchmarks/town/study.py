@@ -1,6 +1,6 @@
 """The town's parameter study, as section 4.5 of the paper: one page, written from the runs.
 
-    python benchmarks/town/study.py [--jobs 2] [--seeds 0 1 2]
+    python benchmarks/town/study.py [--jobs 2] [--seeds 0 1 2] [--set KEY=VALUE]
 
 CLAN with lambda_local in 10, 20, 40, 80 at epsilon 0.4, and epsilon in 0.1, 0.2, 0.4, 0.8 at
 lambda_local 40; TAN beside it. Draws the town first if it is not there. A second call goes on where
@@ -10,6 +10,7 @@ the first one stopped, and TAN's runs of `clan bench town` are not trained again
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ DOCS = HERE.parent.parent / "docs"
 AXES = ("method.lambda_local=10,20,40,80", "method.epsilon=0.1,0.2,0.4,0.8")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/town-study"))
     parser.add_argument("--town", type=Path, default=Path("data/town"))
@@ -38,33 +39,47 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
     parser.add_argument("--page", type=Path, default=DOCS / "parameter-study.md")
-    options = parser.parse_args()
-    root = f"data.root={make_town(options.town)}"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args(arguments)
+    changes = [f"data.root={make_town(options.town)}", *options.set]
     seeds = f"seed={','.join(map(str, options.seeds))}"
+    console = Console(stderr=True)
     try:
         for axis in AXES:
-            grid = [root, axis, seeds]
-            console = Console(stderr=True)
-            sweep("town/clan", grid, options.out, jobs=options.jobs, console=console)
-        train_tan(options, root)
+            sweep(
+                "town/clan",
+                [*changes, axis, seeds],
+                options.out,
+                jobs=options.jobs,
+                console=console,
+                start=start_process,
+            )
+        train_tan(options, changes, console)
     except ClanError as error:
         raise SystemExit(str(error)) from None
     tan = [options.tan / "tan" / f"seed{seed}" for seed in options.seeds]
-    command = f"python benchmarks/town/study.py --seeds {' '.join(map(str, options.seeds))}"
-    write_page(options.page, command, read_table(options.out), tan)
+    write_page(options.page, _command(options), read_table(options.out), tan)
 
 
-def train_tan(options: argparse.Namespace, root: str) -> None:
+def _command(options: argparse.Namespace) -> str:
+    """Return the command that the page names."""
+    words = ["--seeds", *map(str, options.seeds)]
+    for change in options.set:
+        words += ["--set", change]
+    return shlex.join(["python", "benchmarks/town/study.py", *words])
+
+
+def train_tan(options: argparse.Namespace, changes: Sequence[str], console: Console) -> None:
     """Train what stands beside the study, where it is not there."""
     request = Request(
         "town",
         systems=("tan",),
         seeds=tuple(options.seeds),
-        overrides=(root,),
+        overrides=tuple(changes),
         out=options.tan,
         jobs=options.jobs,
     )
-    if failed := prepare(request, Console(stderr=True)).train(start_process):
+    if failed := prepare(request, console).train(start_process):
         raise RunError("\n".join(f"{run}: {said}" for run, said in failed.items()))
 
 
