@@ -29,7 +29,8 @@ def start(settings: Settings) -> Block:
         "`clan --help`": ("-m", "clan.cli", "--help"),
         "`clan.load` and the first answer": ("-c", ANSWER, str(model)),
     }
-    cases = [Case(name, _command, (command,)) for name, command in commands.items()]
+    warm = 0 if settings.quick else 1
+    cases = [Case(name, _command, (command,), warm=warm) for name, command in commands.items()]
     found = measure(cases, settings.rounds if settings.quick else 3 * settings.rounds)
     own = {name: result.fact("seconds") for name, result in found.items()}
     torch_alone, python = own["import torch"], own["python"]

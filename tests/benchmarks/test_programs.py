@@ -23,7 +23,7 @@ CHANGES = (
     *("model.width=4", "model.output_stride=8", "model.aspp_rates=[1]"),
     *("data.source_view.crop=null", "data.target_view.crop=null", "data.batch_size=2"),
     *("data.evaluation_size=[64, 128]", "training.accelerator=cpu", "training.log_every=1"),
-    *("training.steps=5", "training.sinks=[]", "training.snapshot_every=5"),
+    *("training.steps=5", "training.sinks=[]", "training.snapshot_every=2"),
 )
 SYSTEMS = ("source_only", "tan", "clan", "cbst")
 
@@ -55,15 +55,17 @@ def page(path: Path, *marks: str) -> Path:
     return path
 
 
-def test_analyses_draw_their_figures_and_put_their_table(runs: Path, tmp_path: Path) -> None:
+def test_analyses_draw_their_figures_and_put_their_table(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis, "DPI", 40)
     marks = ("<!-- begin town label-free -->", "<!-- end town label-free -->")
     (tmp_path / "images").mkdir()
     out = page(tmp_path / "analysis.md", *marks)
     wanted = ["--runs", str(runs.parent), "--benchmarks", "town", "--images", "4"]
     analysis.main([*wanted, "--page", str(out)])
-    assert {path.name for path in (tmp_path / "images").iterdir()} >= {
-        f"town-{kind}.png" for kind in ("curves", "ccd", "tsne", "maps", "qualitative", "transfer")
-    }
+    drawn = {path.stem.removeprefix("town-") for path in (tmp_path / "images").iterdir()}
+    assert drawn >= {"curves", "ccd", "tsne", "maps", "qualitative", "transfer", "label-free"}
     assert "| clan" in out.read_text()
 
 

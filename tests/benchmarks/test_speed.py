@@ -76,3 +76,13 @@ def test_single_rows_are_measured_and_written(tmp_path: Path) -> None:
     assert "from a cache in a folder" in text
     assert "Machine: " in text
     assert "## Start" not in text
+
+
+def test_the_rows_that_load_and_predict_are_measured(tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    program.main(["--only", "predict", "start", "--quick", "--rounds", "1", "--page", str(page)])
+    text = page.read_text()
+    for item in ("`clan predict`, by the clock", "`clan predict`, processor"):
+        assert f"| {item} | " in text
+    for item in ("`clan.load` and the first answer", "`import clan`", "`clan --help`"):
+        assert f"| {item} | " in text
