@@ -24,6 +24,7 @@ from benchmarks.speed.table import Block, Settings, markdown
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "speed.md"
 ROWS: dict[str, Callable[[Settings], Block]] = {
     "update": updates.large,
+    "floor": updates.floor,
     "small": updates.small,
     "start": start.start,
     "predict": answers.predict,

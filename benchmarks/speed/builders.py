@@ -55,6 +55,16 @@ def batches_of(images: Images) -> tuple[Batch, Batch]:
     return source, Batch(image=images.target, name=names, index=index)
 
 
+def network(preset: str, overrides: tuple[str, ...]) -> Run:
+    """Nothing: the networks are built, and stay."""
+    method = method_of(preset, overrides)
+
+    def run() -> None:
+        assert method is not None
+
+    return run
+
+
 def update(preset: str, overrides: tuple[str, ...], size: Size, batch: int = 1) -> Run:
     """An update of a preset, from batches that are on the device."""
     method = method_of(preset, overrides)
@@ -63,6 +73,23 @@ def update(preset: str, overrides: tuple[str, ...], size: Size, batch: int = 1) 
 
     def run() -> None:
         method.step(source, target, Progress(50, steps))
+
+    return run
+
+
+def discriminator_passes(preset: str, overrides: tuple[str, ...], size: Size, batch: int) -> Run:
+    """D's part of an adversarial update: source and target to learn from, the target for G."""
+    method = method_of(preset, overrides)
+    discriminator, classes = method.discriminator, len(method.segmenter.classes)
+    p_s, p_t = (torch.rand(batch, classes, *size).softmax(dim=1) for _ in range(2))
+    seen = p_t.clone().requires_grad_()
+
+    def run() -> None:
+        discriminator.requires_grad_(False)
+        discriminator(seen).mean().backward()
+        discriminator.requires_grad_(True)
+        for p in (p_s, p_t):
+            discriminator(p).mean().backward()
 
     return run
 

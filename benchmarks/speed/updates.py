@@ -116,12 +116,48 @@ def small(settings: Settings) -> Block:
     cases = [Case(name, builders.update, (f"town/{name}", SMALL, size, 2)) for name in names]
     arguments = ("town/source_only", SMALL, size, 2)
     cases.append(Case("plain", builders.update, arguments, memory="plain"))
+    cases.append(Case("D", builders.discriminator_passes, ("town/tan", SMALL, size, 2)))
     found = measure(cases, max(settings.rounds, 1 if settings.quick else 9))
     base, of = found["source_only"].processor, "`source_only`"
     lines = [_compared(f"`{name}`", found[name].processor, base, 2.0, of) for name in names[1:]]
+    passes = found["D"].processor
+    lines.append(_compared("D's three passes alone", passes, base, None, of))
+    least = 2 * base + passes
+    lines += [
+        _compared(f"`{name}`", found[name].processor, least, None, "two passes of G and D's three")
+        for name in names[1:]
+    ]
     lines.append(_compared(f"`source_only`{PLAIN}", found["plain"].processor, base, None, of))
     notes = (
         f"MobileNetV2 at {size[0]}x{size[1]}, batch 2. The target's pass through G alone makes "
-        "2.0, so that the goal leaves nothing to D, which runs forwards and backwards three times."
+        "2.0, so that the goal leaves nothing to D, which runs forwards and backwards three times: "
+        "on the target for G, on source and target to learn. What remains above the sum of the "
+        "two are softmaxes, the maps and D's optimizer."
     )
     return Block("An update of a small network", lines, notes)
+
+
+TINY = (32, 64)
+
+
+def floor(settings: Settings) -> Block:
+    """Memory that no update of ResNet-101 goes without, whatever is recomputed."""
+    width = 8 if settings.quick else 64
+    lines: list[Line] = []
+    for name, precision in (("paper", "32-true"), ("modern", "bf16-mixed")):
+        more = (*PLACE, f"training.precision={precision}", f"model.width={width}")
+        preset = f"{FOLDER}/{name}/resnet101/clan"
+        cases = [
+            Case("update", builders.update, (preset, more, TINY), memory="given back"),
+            Case("network", builders.network, (preset, more), memory="given back"),
+        ]
+        found = measure(cases, 1)
+        peak, network = found["update"].peak, found["network"].peak
+        item = f"`{name}`, an update at {TINY[0]}x{TINY[1]}"
+        of = "libraries and the networks' parameters"
+        lines.append(Line(item, gib(peak), gib(network), peak / network, None, of))
+    notes = (
+        "Peak memory where activations weigh nothing: libraries, parameters, gradients and "
+        "momentum. What a goal for memory leaves above it is for activations."
+    )
+    return Block("Memory that every update of ResNet-101 needs", lines, notes)
