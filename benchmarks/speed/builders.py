@@ -16,6 +16,7 @@ from clan.data.classes import CITYSCAPES
 from clan.data.loading import Batch
 from clan.methods import METHODS, Method, Progress
 from clan.methods.clan import CLAN
+from clan.methods.tan import TAN
 from clan.models.segmenter import Segmenter
 from clan.training.network import prepare_network
 from clan.training.processes import launch
@@ -80,6 +81,7 @@ def update(preset: str, overrides: tuple[str, ...], size: Size, batch: int = 1) 
 def discriminator_passes(preset: str, overrides: tuple[str, ...], size: Size, batch: int) -> Run:
     """D's part of an adversarial update: source and target to learn from, the target for G."""
     method = method_of(preset, overrides)
+    assert isinstance(method, TAN)
     discriminator, classes = method.discriminator, len(method.segmenter.classes)
     p_s, p_t = (torch.rand(batch, classes, *size).softmax(dim=1) for _ in range(2))
     seen = p_t.clone().requires_grad_()
