@@ -288,6 +288,11 @@ def test_class_distributions_of_whole_images_need_whole_images(view: list[str], 
         ("clan_st", ["threshold=0.5"], r"threshold 0\.5 has no effect.*thresholds=fixed"),
         ("cbst", ["alpha=0.25"], r"alpha 0\.25 has no effect without a regulariser"),
         ("cbst", ["regulariser=lrent", "spatial_prior=true"], "leave one of the two out"),
+        (
+            "cbst",
+            ["regulariser=lrent", "discriminant=1", "pretrained=w.pth"],
+            "discriminant changes confidences, which lrent's soft labels do not use",
+        ),
     ],
 )
 def test_options_that_nothing_would_read_are_refused(

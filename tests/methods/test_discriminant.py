@@ -24,6 +24,11 @@ from clan.weights.model_files import save_model
 from tests.systems import Spy, same, tensors, tiny
 
 CLASSES = ClassSet("two", ("a", "b"), ((0, 0, 0), (255, 255, 255)), {})
+ASKING = {
+    "clan_st": ("training.steps=6", "method.keep_shares=0"),
+    "cbst": ("training.steps=6", "method.source_steps=2", "method.rounds=2"),
+}
+"""Methods that ask for a second opinion, and the settings of their small trainings."""
 OPTIONS = ModelOptions(encoder="resnet18", width=4, aspp_rates=(1, 2))
 
 
@@ -41,10 +46,12 @@ class Images:
         yield Batch(image=self.image[3:])
 
 
-@pytest.fixture
-def discriminant() -> FeatureDiscriminant:
+def discriminant_of(power: float = 1.0, zoom: float = 1.0) -> FeatureDiscriminant:
     torch.manual_seed(0)
-    made = FeatureDiscriminant(Segmenter(OPTIONS, CLASSES))
+    options = METHODS["cbst"].Options(
+        discriminant=power, discriminant_zoom=zoom, pretrained="encoder.pth"
+    )
+    made = FeatureDiscriminant(Segmenter(OPTIONS, CLASSES), options)
     # an encoder that sees colours
     made.encoder.forward = (
         lambda x: [  # type: ignore[method-assign]
@@ -54,6 +61,11 @@ def discriminant() -> FeatureDiscriminant:
         ]
     )
     return made
+
+
+@pytest.fixture
+def discriminant() -> FeatureDiscriminant:
+    return discriminant_of()
 
 
 def mostly_right(image: Tensor) -> Tensor:
@@ -69,18 +81,19 @@ def test_what_looks_alike_gets_one_class(discriminant: FeatureDiscriminant) -> N
     discriminant.fit(images, lambda x: x.float(), mostly_right, fabric)  # type: ignore[arg-type]
     q = mostly_right(images.image)
     assert not q.argmax(1)[:, :8].any()
-    found = discriminant.refine(q, images.image, images.image.float(), power=1.0)
+    found = discriminant.refine(q, images.image.float())
     assert found.argmax(1)[..., 40:].all()
     assert not found.argmax(1)[..., :24].any()
     # the confidence in all classes together, such as the agreement of two classifiers, is kept
     assert found.sum(1).allclose(q.sum(1))
 
 
-def test_a_small_power_changes_little(discriminant: FeatureDiscriminant) -> None:
+def test_a_small_power_changes_little() -> None:
+    discriminant = discriminant_of(power=1e-6)
     images, fabric = Images(), Fabric(accelerator="cpu", devices=1)
     discriminant.fit(images, lambda x: x.float(), mostly_right, fabric)  # type: ignore[arg-type]
     q = mostly_right(images.image)
-    found = discriminant.refine(q, images.image, images.image.float(), power=1e-6)
+    found = discriminant.refine(q, images.image.float())
     assert found.allclose(q, atol=1e-4)
 
 
@@ -90,8 +103,9 @@ def test_it_stays_in_evaluation_mode(discriminant: FeatureDiscriminant) -> None:
     assert not any(module.training for module in discriminant.modules())
 
 
-def test_each_option_needs_the_other() -> None:
-    options = METHODS["clan_st"].Options
+@pytest.mark.parametrize("method", ASKING)
+def test_each_option_needs_the_other(method: str) -> None:
+    options = METHODS[method].Options
     for given in ({"discriminant": 1.0}, {"pretrained": "weights.pth"}):
         with pytest.raises(ValueError, match="an effect only together"):
             options(**given)
@@ -104,16 +118,19 @@ def encoder_file(folder: Path, width: int = 4) -> Path:
     return path
 
 
-def test_a_training_reads_its_encoder_once_and_resumes_alike(street: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ASKING)
+def test_a_training_reads_its_encoder_once_and_resumes_alike(
+    street: Path, tmp_path: Path, method: str
+) -> None:
     weights, spy = encoder_file(tmp_path), Spy()
-    changes = (f"method.pretrained={weights}", "method.discriminant=1", "training.steps=6")
-    config = tiny(street, "clan_st", *changes, "method.keep_shares=0")
+    asked = (f"method.pretrained={weights}", "method.discriminant=1")
+    config = tiny(street, method, *ASKING[method], *asked)
     whole = RunFolder(tmp_path / "whole")
     train(config, whole.path, display=spy)
     assert any(m.startswith(f"method.pretrained: {weights}") for m in spy.messages)
     first = tensors(whole)
     plain = RunFolder(tmp_path / "plain")
-    without = tiny(street, "clan_st", "training.steps=6", "method.keep_shares=0")
+    without = tiny(street, method, *ASKING[method])
     train(without, plain.path, display=Spy())
     assert not same(first, tensors(plain))
     # what was read is part of the checkpoints
@@ -158,3 +175,24 @@ def test_weights_that_do_not_serve_are_refused(
     changes = (f"method.pretrained={path}", "method.discriminant=1")
     with pytest.raises((WeightsError, ConfigError), match=said):
         train(tiny(street, "clan_st", *changes), tmp_path / "run", display=Spy())
+
+
+@pytest.mark.parametrize(("zoom", "size"), [(1.0, (30, 50)), (1.5, (45, 75)), (2.0, (60, 100))])
+def test_the_encoder_sees_images_enlarged(zoom: float, size: tuple[int, int]) -> None:
+    discriminant, seen = discriminant_of(zoom=zoom), []
+    plain = discriminant.encoder.forward
+
+    def noted(x: Tensor) -> list[Tensor]:
+        seen.append(x.shape[-2:])
+        found: list[Tensor] = plain(x)
+        return found
+
+    discriminant.encoder.forward = noted  # type: ignore[method-assign]
+    q = torch.full((1, 2, 30, 50), 0.5)
+    assert discriminant.refine(q, torch.zeros(1, 3, 30, 50)).shape == q.shape
+    assert seen == [size]
+
+
+def test_a_zoom_needs_a_discriminant() -> None:
+    with pytest.raises(ValueError, match="discriminant_zoom 2 has no effect without"):
+        METHODS["cbst"].Options(discriminant_zoom=2.0)

@@ -52,6 +52,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "clan": ("method.distance=js", "method.detach_map=false", "method.preheat_steps=1"),
     "cycada_feature": ("method.threshold=0.1",),
     "cbst": ("method.source_steps=1", *ROUNDS, "method.spatial_prior=true"),
+    "cbst discriminant": (
+        *("method.source_steps=1", "method.rounds=1", "method.rare_chance=0"),
+        *("method.discriminant=1", "method.pretrained={weights}"),
+    ),
     "cbst soft": ("method.source_steps=1", *ROUNDS, "method.regulariser=lrent"),
     "cda": ("method.source_steps=1",),
     "clan_st": (*ST, "method.rare_temperature=0"),

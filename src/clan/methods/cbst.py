@@ -14,6 +14,9 @@ the source. L_target is a mean over the labelled pixels: of cross-entropy, or wi
     mrkld   -log p_y - alpha / C * sum_c log p_c                keeps p closer to uniform
     lrent   -sum_c s_c log p_c,  s_c ~ (p'_c / k_c)^(1/alpha)   soft labels; p' of a frozen G
 
+With ``discriminant``, q is also multiplied by the posterior of a linear discriminant of a
+pretrained encoder's features (ours; `clan.methods.discriminant`).
+
 With ``label_models``, finished networks label the target by their mean p. With ``label: winner``,
 ``threshold_max: 0.9`` and ``portion: 0.34`` this is FDA's multi-band transfer (Yang and Soatto
 2020).
@@ -54,10 +57,11 @@ from clan.losses.pseudo_labels import (
 )
 from clan.losses.segmentation import CrossEntropy
 from clan.losses.shares import cell_shares
-from clan.methods.contract import MethodOptions
+from clan.methods.discriminant import FeatureDiscriminant, SecondOpinionOptions
 from clan.methods.labelled_target import SOURCE_STAGE, LabelledTarget
 from clan.methods.rounds import check_portions, count_confidences, divide, round_number
 from clan.methods.stages import Reading, Stage, StageDomains
+from clan.models.encoders.contract import Encoder
 from clan.models.segmenter import Segmenter
 from clan.optim.options import OptimOptions
 
@@ -71,7 +75,7 @@ PRIOR_GRID = (16, 32)
 class CBST(LabelledTarget):
     """Source training, then rounds of labelling the target and learning from both."""
 
-    class Options(MethodOptions):
+    class Options(SecondOpinionOptions):
         """Options of cbst."""
 
         name: Literal["cbst"] = "cbst"
@@ -132,11 +136,12 @@ class CBST(LabelledTarget):
                     f"alpha {self.alpha:g} has no effect without a regulariser: set "
                     "method.regulariser to mrkld or lrent, or alpha to 0.1"
                 )
-            if self.regulariser == "lrent" and self.spatial_prior:
-                raise ValueError(
-                    "spatial_prior changes confidences, which lrent's soft labels do not use: "
-                    "leave one of the two out"
-                )
+            for name in ("spatial_prior", "discriminant"):
+                if self.regulariser == "lrent" and getattr(self, name):
+                    raise ValueError(
+                        f"{name} changes confidences, which lrent's soft labels do not use: "
+                        "leave one of the two out"
+                    )
             if self.regulariser == "lrent" and self.loss != CrossEntropy.Options(
                 class_weights=self.loss.class_weights, mean_over=self.loss.mean_over
             ):
@@ -168,6 +173,9 @@ class CBST(LabelledTarget):
         rare = min(options.rare_classes, C)
         self.register_buffer("rare", torch.full((rare,), -1, dtype=torch.int64))
         self.register_buffer("prior", torch.ones(C, *PRIOR_GRID))
+        self.discriminant = (
+            FeatureDiscriminant(segmenter, options) if options.discriminant else None
+        )
         self.labeller: Segmenter | None = None
         if options.regulariser == "lrent":
             self.labeller = Segmenter(segmenter.options, segmenter.classes)
@@ -179,8 +187,14 @@ class CBST(LabelledTarget):
         super().setup(fabric)
         for name, buffer in self.named_buffers(recurse=False):
             setattr(self, name, buffer.to(fabric.device))
-        if self.labeller is not None:
-            self.labeller.to(fabric.device)
+        for frozen in (self.labeller, self.discriminant):
+            if frozen is not None:
+                frozen.to(fabric.device)
+
+    @property
+    def pretrained(self) -> Encoder | None:
+        """The discriminant's encoder."""
+        return None if self.discriminant is None else self.discriminant.encoder
 
     # --- between rounds ---------------------------------------------------------------------------
 
@@ -188,6 +202,9 @@ class CBST(LabelledTarget):
         """Choose the round's thresholds and rare classes, and label the target by them."""
         if self.options.spatial_prior:
             self.prior.copy_(self._prior(domains))
+        if self.discriminant is not None:
+            normalised = self.segmenter.normalised
+            self.discriminant.fit(domains, normalised, self.prediction, self.fabric)
         C = len(self.segmenter.classes)
         counts = count_confidences(domains, self.confidence, C, self.fabric)
         portion = self.options.round_portion(round_number(stage))
@@ -205,7 +222,15 @@ class CBST(LabelledTarget):
         if self.labeller is not None:
             self.labeller.load_state_dict(self.segmenter.state_dict())
 
+    @torch.no_grad()
     def confidence(self, image: Tensor) -> Tensor:
+        """Return q (N, C, H, W) float32 for plain images, refined if asked for."""
+        q = self.prediction(image)
+        if self.discriminant is None:
+            return q
+        return self.discriminant.refine(q, self.segmenter.normalised(image))
+
+    def prediction(self, image: Tensor) -> Tensor:
         """Return q (N, C, H, W) float32 of the networks that label, as they are evaluated."""
         networks = self.models or [self.segmenter]
         with self.fabric.autocast():

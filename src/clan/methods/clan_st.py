@@ -110,7 +110,9 @@ class CLANST(CLAN):
         self.teacher = Segmenter(segmenter.options, segmenter.classes)
         self.teacher.load_state_dict(segmenter.state_dict())
         self.teacher.requires_grad_(False).eval()
-        self.discriminant = FeatureDiscriminant(segmenter) if options.discriminant else None
+        self.discriminant = (
+            FeatureDiscriminant(segmenter, options) if options.discriminant else None
+        )
         self._average: Average = get_ema_multi_avg_fn(options.teacher_decay)  # type: ignore[no-untyped-call]
 
     def setup(self, fabric: Fabric) -> None:
@@ -162,8 +164,7 @@ class CLANST(CLAN):
         q = self.prediction(image)
         if self.discriminant is None:
             return q
-        shown = self.teacher.normalised(image)
-        return self.discriminant.refine(q, image, shown, self.options.discriminant)
+        return self.discriminant.refine(q, self.teacher.normalised(image))
 
     @torch.no_grad()
     def prediction(self, image: Tensor) -> Tensor:

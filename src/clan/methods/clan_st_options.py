@@ -7,13 +7,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from clan.methods.clan import CLAN
+from clan.methods.discriminant import SecondOpinionOptions
 from clan.methods.rounds import check_portions, divide
 from clan.methods.stages import Stage
 
 CLAN_STAGE = "clan"
 
 
-class RoundOptions(CLAN.Options):
+class RoundOptions(CLAN.Options, SecondOpinionOptions):
     """What the rounds of clan_st have beside CLAN's options."""
 
     clan_steps: int = Field(0, ge=0)
@@ -40,12 +41,6 @@ class RoundOptions(CLAN.Options):
     keep_shares: float = Field(0.0, ge=0, le=1)
     """Exponent of (initial share / recent share), which scales the teacher's confidence per
     class; 0 turns it off."""
-    discriminant: float = Field(0.0, ge=0)
-    """Exponent of the posterior of a linear discriminant of a pretrained encoder's features,
-    which scales the teacher's confidence; 0 turns it off."""
-    pretrained: str = ""
-    """Weights of that encoder, as ``weights`` takes them with ``weights_for: encoder``. It
-    should not have seen the source."""
     teacher_decay: float = Field(0.99, ge=0, lt=1)
     """Decay of the teacher, a moving average of G; 0: the teacher is G itself."""
     mix: bool = True
@@ -74,12 +69,6 @@ class RoundOptions(CLAN.Options):
     def _all_read(self) -> Self:
         """Refuse options without effect."""
         check_portions(self.portion, self.portion_max)
-        if bool(self.discriminant) != bool(self.pretrained):
-            raise ValueError(
-                f"discriminant {self.discriminant:g} and pretrained {self.pretrained!r} have "
-                "an effect only together: give method.pretrained the weights of an encoder "
-                "and method.discriminant a value such as 1, or leave both out"
-            )
         if self.thresholds == "class" and self.threshold != 0.9:
             raise ValueError(
                 f"threshold {self.threshold:g} has no effect with thresholds=class: set "
@@ -93,11 +82,6 @@ class RoundOptions(CLAN.Options):
                     f"{own:g}, or set method.thresholds=class"
                 )
         return self
-
-    @property
-    def pretrained_weights(self) -> str:
-        """Weights of the discriminant's encoder."""
-        return self.pretrained
 
     def round_portion(self, number: int) -> float:
         """Return P_r of a round, counted from 1."""
